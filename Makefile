@@ -1,0 +1,45 @@
+# The two commands of the README, and what developers use.
+.PHONY: demo up down test check bench lock format
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+demo: $(INSTALLED) ## everything from nothing: starts the stack, sends IMs, shows their way, checks the counts
+	@$(PYTHON) -m deploy.local demo $(if $(CHAT),--chat "$(CHAT)")
+
+up: $(INSTALLED) ## the same stack in the foreground, until Ctrl-C
+	@$(PYTHON) -m deploy.local up
+
+down: $(INSTALLED) ## clean up what a kill left
+	@$(PYTHON) -m deploy.local down
+
+test: $(INSTALLED) ## all tests
+	@$(PYTHON) -m deploy.local install
+	@$(PYTHON) -m pytest
+
+check: $(INSTALLED) ## lint, format, types, imports
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+bench: $(INSTALLED) ## how fast, beside the limits measured in the same run
+	@$(PYTHON) -m deploy.local install
+	@$(PYTHON) -m benchmarks
+
+format: $(INSTALLED)
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+lock: $(INSTALLED) ## the lock files, made anew from the pyproject files
+	@$(COMPILE) --group dev services/*/pyproject.toml pyproject.toml --output-file requirements.lock
+	@for service in frontend archiving admin-api; do \
+	    $(COMPILE) --constraint requirements.lock services/$$service/pyproject.toml \
+	        --output-file services/$$service/requirements.lock; done
+
+$(INSTALLED): requirements.lock deploy/local/install.sh
+	@deploy/local/install.sh $(VENV)
+	@touch $@
