@@ -1,0 +1,186 @@
+"""The IM on the wire.
+
+An AMQP message carries one or more IMs of one archiving agent, one JSON document a line
+(``application/x-ndjson``), numbered without a gap. Its headers say how many (``count``), whose
+(``agent``, ``pool``) and from which number (``first_seq``), so that even a body nobody can read is
+accounted for.
+"""
+
+import base64
+import binascii
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+
+CONTENT_TYPE: Final = "application/x-ndjson"
+IM_TYPE: Final = "lcs.im.v1"
+"""AMQP ``type`` of a message of IMs; the number changes only with a change that old readers can't read."""
+AGENT_TYPE: Final = "lcs.agent.v1"
+"""AMQP ``type`` of an agent's statement of how far it got."""
+
+COUNT_HEADER: Final = "count"
+AGENT_HEADER: Final = "agent"
+POOL_HEADER: Final = "pool"
+FIRST_SEQ_HEADER: Final = "first_seq"
+REASON_HEADER: Final = "reason"
+"""On a parked message: why it could not be stored."""
+PARKED_AT_HEADER: Final = "parked_at"
+"""On a parked message: when, ISO 8601."""
+
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+Encoding = Literal["text", "base64"]
+Scope = Literal["internal", "federated"]
+
+
+class IM(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One IM that policy archives, as the archiving agent puts it on the queue."""
+
+    id: UUID
+    """UUIDv7 (RFC 9562): minted by the front end, or brought by the caller to make retries safe."""
+    sent_at: Time
+    """The time inside ``id``: UTC, milliseconds. So ``id`` alone is the key of an IM."""
+    sender: str
+    """Canonical address: see ``contract.address``."""
+    recipients: tuple[str, ...]
+    """Canonical addresses, at least one; more than one makes a group IM."""
+    conversation: str
+    """The caller's key of the conversation, or one made of the participants."""
+    scope: Scope
+    """``internal`` if every participant is in a local domain, else ``federated``."""
+    content_type: str
+    """MIME type of the body as sent."""
+    encoding: Encoding
+    """``text``: ``body`` is the text. ``base64``: ``body`` is the content's bytes in base64."""
+    body: str
+    """Never altered on the way."""
+    pool: str
+    agent: UUID
+    """The archiving agent that accepted this IM; it numbers its IMs 1, 2, 3, … in ``seq``."""
+    seq: int
+    policy_version: int
+    rule: str
+    """Why this IM is archived: a rule's name of ``contract.policy``."""
+
+
+class AgentStatement(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an archiving agent got: every number up to ``confirmed`` was confirmed by the broker."""
+
+    agent: UUID
+    pool: str
+    front_end: str
+    confirmed: int
+    ended: bool = False
+    """True when the agent accepts no more: a clean stop, or a publish of unknown outcome."""
+    at: Time
+
+
+_encoder = msgspec.json.Encoder()
+_im_decoder = msgspec.json.Decoder(IM)
+_statement_decoder = msgspec.json.Decoder(AgentStatement)
+
+
+def encode_ims(ims: Sequence[IM]) -> bytes:
+    """Return the AMQP body of some IMs: one JSON document a line."""
+    return _encoder.encode_lines(ims)
+
+
+def headers_of(ims: Sequence[IM]) -> dict[str, str | int]:
+    """Return the AMQP headers of a message of IMs, which one agent numbered without a gap."""
+    first = ims[0]
+    return {
+        COUNT_HEADER: len(ims),
+        AGENT_HEADER: str(first.agent),
+        POOL_HEADER: first.pool,
+        FIRST_SEQ_HEADER: first.seq,
+    }
+
+
+def decode_im(line: bytes) -> IM:
+    """Return the IM of one line.
+
+    Raises msgspec.DecodeError (msgspec.ValidationError names the field) or UnicodeDecodeError.
+    """
+    return _im_decoder.decode(line)
+
+
+def decode_ims(body: bytes) -> list[IM]:
+    """Return the IMs of an AMQP body; raises as ``decode_im`` does if any line is bad."""
+    return _im_decoder.decode_lines(body)
+
+
+def encode_statement(statement: AgentStatement) -> bytes:
+    """Return the AMQP body of an agent's statement."""
+    return _encoder.encode(statement)
+
+
+def decode_statement(body: bytes) -> AgentStatement:
+    """Return the statement of an AMQP body; raises msgspec.DecodeError."""
+    return _statement_decoder.decode(body)
+
+
+class _Random:
+    """The system's random bytes, fetched many at a time: a call for each id would be its greatest cost."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._place = 0
+
+    def forget(self) -> None:
+        """Begin anew, in the child of a fork: else both would take the same."""
+        self._bytes = b""
+
+    def take(self, count: int) -> bytes:
+        place, self._place = self._place, self._place + count
+        if self._place > len(self._bytes):
+            self._bytes, place, self._place = os.urandom(4096), 0, count
+        return self._bytes[place : self._place]
+
+
+_random = _Random()
+os.register_at_fork(after_in_child=_random.forget)
+
+
+def make_id(at_ms: int | None = None) -> UUID:
+    """Mint a UUIDv7 (RFC 9562, 5.7) for a time in milliseconds since 1970, by default now."""
+    if at_ms is None:
+        at_ms = time.time_ns() // 1_000_000
+    random = int.from_bytes(_random.take(10))
+    return UUID(int=at_ms << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & (1 << 62) - 1)
+
+
+def milliseconds_of(im_id: UUID) -> int:
+    """Return the time inside a UUIDv7, in milliseconds since 1970."""
+    return im_id.int >> 80
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def time_of(im_id: UUID) -> datetime:
+    """Return the time inside a UUIDv7. Raises ValueError if it is no UUIDv7 or beyond the year 9999."""
+    if im_id.version != 7:
+        raise ValueError("id is not a UUIDv7 (RFC 9562)")
+    try:
+        return _EPOCH + timedelta(milliseconds=milliseconds_of(im_id))
+    except OverflowError:
+        raise ValueError("the time inside id is beyond the year 9999") from None
+
+
+def content_of(im: IM) -> bytes:
+    """Return the body's bytes. Raises ValueError if ``body`` is not what ``encoding`` says."""
+    if im.encoding == "text":
+        return im.body.encode()
+    try:
+        return base64.b64decode(im.body, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"body is not base64: {error}") from None
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON schemas of the contract by AMQP type; golden copies are in contract/schemas/."""
+    return {IM_TYPE: msgspec.json.schema(IM), AGENT_TYPE: msgspec.json.schema(AgentStatement)}

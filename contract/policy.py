@@ -1,0 +1,145 @@
+"""Who is archived: the rules of Office Communications Server 2007 R2 as one pure function."""
+
+from collections.abc import Iterable, Mapping
+from enum import IntFlag, StrEnum
+from typing import Final
+
+import msgspec
+
+from contract.address import domain_of
+from contract.message import Scope
+
+
+class GlobalSetting(StrEnum):
+    """What is archived in a scope."""
+
+    NONE = "none"
+    EVERYONE = "everyone"
+    PER_USER = "per_user"
+
+
+class Flags(IntFlag):
+    """A local user's flags; they count only where the global setting is ``per_user``."""
+
+    NONE = 0
+    INTERNAL = 1
+    FEDERATED = 2
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of a pool of front ends."""
+
+    name: str
+    archive: bool = True
+    """The pool's switch: off means nothing from this pool is archived."""
+    critical: bool = False
+    """An IM that must be archived and cannot be is not delivered."""
+    archive_all_group: bool = False
+    """Archive every group IM whatever the other rules say, as the original did."""
+
+
+class Policy(msgspec.Struct, kw_only=True):
+    """A whole policy as a front end holds it."""
+
+    version: int
+    internal: GlobalSetting
+    federated: GlobalSetting
+    domains: frozenset[str]
+    """Our own SIP domains, lower case."""
+    pools: Mapping[str, Pool]
+    users: Mapping[str, int]
+    """Canonical address to Flags, of users with any flag set."""
+
+    def pool(self, name: str) -> Pool:
+        """Return a pool's settings; a pool nobody configured has the defaults."""
+        return self.pools.get(name) or Pool(name=name)
+
+
+class PolicyHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """First line of a policy snapshot: everything but the users."""
+
+    version: int
+    since: int
+    """The users that follow are those changed after this version; 0 means all of them."""
+    internal: GlobalSetting
+    federated: GlobalSetting
+    domains: list[str]
+    pools: list[Pool]
+
+
+class PolicyUser(msgspec.Struct, frozen=True, array_like=True):
+    """A further line of a policy snapshot: one user's flags; 0 takes them back."""
+
+    address: str
+    flags: int
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """Whether an IM is archived, and the rule that says so."""
+
+    archive: bool
+    rule: str
+    scope: Scope
+    version: int
+    """Version of the policy that decided; 0 where there was none."""
+
+
+NO_POLICY_RULE: Final = "no-policy"
+MEDIA_RULE: Final = "media-never"
+RULES: Final = {
+    NO_POLICY_RULE: "no policy was ever received: everything is archived, the safe side",
+    MEDIA_RULE: "audio and video are never archived",
+    "pool-off": "the pool's switch is off",
+    "pool-group": "the pool archives every group IM",
+    "internal-none": "no internal IM is archived",
+    "internal-everyone": "every internal IM is archived",
+    "internal-user": "a participant's flag for internal IM is set",
+    "internal-no-user": "no participant's flag for internal IM is set",
+    "federated-none": "no federated IM is archived",
+    "federated-everyone": "every federated IM is archived",
+    "federated-user": "a local participant's flag for federated IM is set",
+    "federated-no-user": "no local participant's flag for federated IM is set",
+}
+"""Every rule's name and what it says."""
+
+
+def decide(
+    policy: Policy | None,
+    *,
+    pool: str,
+    sender: str,
+    recipients: Iterable[str],
+    content_type: str = "text/plain",
+    domains: frozenset[str] = frozenset(),
+) -> Decision:
+    """Decide whether an IM is archived.
+
+    ``sender`` and ``recipients`` are canonical addresses; ``domains`` are the caller's own, used to
+    tell the scope only while there is no policy (``policy`` is None).
+    """
+    participants = [sender, *recipients]
+    ours = policy.domains if policy is not None else domains
+    local = [address for address in participants if domain_of(address) in ours]
+    scope: Scope = "internal" if len(local) == len(participants) else "federated"
+    version = policy.version if policy is not None else 0
+
+    if content_type[:6].lower() in ("audio/", "video/"):
+        return Decision(False, MEDIA_RULE, scope, version)
+    if policy is None:
+        return Decision(True, NO_POLICY_RULE, scope, version)
+    settings = policy.pools.get(pool)
+    if settings is not None and not settings.archive:
+        return Decision(False, "pool-off", scope, version)
+    if settings is not None and settings.archive_all_group and len(participants) > 2:
+        return Decision(True, "pool-group", scope, version)
+
+    if scope == "internal":
+        setting, flag = policy.internal, Flags.INTERNAL
+    else:
+        setting, flag = policy.federated, Flags.FEDERATED
+    if setting is GlobalSetting.EVERYONE:
+        return Decision(True, f"{scope}-everyone", scope, version)
+    if setting is GlobalSetting.NONE:
+        return Decision(False, f"{scope}-none", scope, version)
+    flagged = any(policy.users.get(address, 0) & flag for address in local)
+    return Decision(flagged, f"{scope}-user" if flagged else f"{scope}-no-user", scope, version)

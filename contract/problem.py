@@ -1,0 +1,53 @@
+"""Errors of the HTTP services: problem details (RFC 9457) that say which field is wrong and what to do."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """A request that cannot be served as it is."""
+
+    def __init__(
+        self, status: int, detail: str, *, field: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """``field``: the JSON Pointer (RFC 6901) or parameter's name of what is wrong."""
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.field = field
+        self.headers = headers
+
+    def document(self) -> dict[str, Any]:
+        """Return the problem as RFC 9457 wants it."""
+        document = {"status": self.status, "title": HTTPStatus(self.status).phrase, "detail": self.detail}
+        return document if self.field is None else document | {"field": self.field}
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Let an app answer every error, its own and the framework's, as problem details."""
+
+    def respond(problem: Problem) -> JSONResponse:
+        return JSONResponse(problem.document(), problem.status, problem.headers, MEDIA_TYPE)
+
+    @app.exception_handler(Problem)
+    async def on_problem(_: Request, problem: Problem) -> JSONResponse:
+        return respond(problem)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(_: Request, error: HTTPException) -> JSONResponse:
+        return respond(Problem(error.status_code, error.detail, headers=error.headers))
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place, *path = [str(part) for part in first["loc"]]
+        field = "/" + "/".join(path) if place == "body" else "/".join(path)
+        return respond(Problem(422, f"{first['msg']} (in the {place})", field=field))

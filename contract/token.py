@@ -1,0 +1,40 @@
+"""Bearer tokens: what a service keeps of them is only their hash."""
+
+import hashlib
+
+import msgspec
+
+
+class Connector(msgspec.Struct, frozen=True, kw_only=True):
+    """A chat system that may hand IMs to a front end."""
+
+    name: str
+    hash: str
+    pool: str
+    domains: frozenset[str]
+    """The SIP domains it speaks for, lower case."""
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may use the admin API, and as what."""
+
+    name: str
+    hash: str
+    roles: frozenset[str]
+    """Of ``administrator``, ``compliance``, ``operator``, ``frontend``."""
+
+
+def hash_token(token: str) -> str:
+    """Return what is kept of a token: ``sha256:`` and hex.
+
+    Tokens are 256 random bits, so a plain hash cannot be searched (no need for a slow one).
+    """
+    return "sha256:" + hashlib.sha256(token.encode()).hexdigest()
+
+
+def bearer_of(authorization: str | None) -> str | None:
+    """Return the token of an Authorization header (RFC 6750), None if it carries none."""
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None

@@ -1,0 +1,109 @@
+"""The rules of who is archived, against the table they come from."""
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.address import domain_of
+from contract.policy import RULES, Decision, Flags, GlobalSetting, Policy, Pool, decide
+
+OURS = ["sip:a@ours.com", "sip:b@ours.com", "sip:c@also.ours.com"]
+THEIRS = ["sip:x@partner.com", "sip:y@public.im"]
+
+people = st.sampled_from(OURS + THEIRS)
+policies = st.builds(
+    Policy,
+    version=st.integers(1, 9),
+    internal=st.sampled_from(GlobalSetting),
+    federated=st.sampled_from(GlobalSetting),
+    domains=st.just(frozenset({"ours.com", "also.ours.com"})),
+    pools=st.fixed_dictionaries(
+        {
+            "pool1": st.builds(
+                Pool, name=st.just("pool1"), archive=st.booleans(), archive_all_group=st.booleans()
+            )
+        }
+    ),
+    users=st.dictionaries(people, st.integers(0, 3)),
+)
+
+
+@given(policies, people, st.lists(people, min_size=1, max_size=4))
+def test_decisions_are_those_of_the_table(policy: Policy, sender: str, recipients: list[str]) -> None:
+    decision = decide(policy, pool="pool1", sender=sender, recipients=recipients)
+
+    everyone = [sender, *recipients]
+    federated = any(person in THEIRS for person in everyone)
+    setting = policy.federated if federated else policy.internal
+    flag = Flags.FEDERATED if federated else Flags.INTERNAL
+    flagged = any(policy.users.get(person, 0) & flag for person in everyone if person in OURS)
+    by_rule = setting is GlobalSetting.EVERYONE or (setting is GlobalSetting.PER_USER and flagged)
+    by_group = policy.pools["pool1"].archive_all_group and len(recipients) > 1
+    assert decision.archive == (policy.pools["pool1"].archive and (by_group or by_rule))
+    assert decision.scope == ("federated" if federated else "internal")
+    assert decision.version == policy.version
+    assert decision.rule in RULES
+
+
+@given(policies, people, people)
+def test_a_foreign_persons_flags_never_count(policy: Policy, sender: str, recipient: str) -> None:
+    policy.users = {person: flags for person, flags in policy.users.items() if person in THEIRS}
+    decision = decide(policy, pool="pool1", sender=sender, recipients=[recipient])
+    assert not decision.rule.endswith("-user") or decision.rule.endswith("no-user")
+
+
+@given(policies, st.permutations([OURS[0], OURS[1], THEIRS[0]]))
+def test_who_of_the_participants_speaks_makes_no_difference(policy: Policy, group: list[str]) -> None:
+    first = decide(policy, pool="pool1", sender=group[0], recipients=group[1:])
+    assert first == decide(policy, pool="pool1", sender=group[2], recipients=group[:2])
+
+
+@pytest.mark.parametrize("content_type", ["audio/opus", "VIDEO/mp4", "video/h264; x=y"])
+def test_audio_and_video_are_never_archived(content_type: str) -> None:
+    for policy in (None, _policy(GlobalSetting.EVERYONE)):
+        decision = decide(
+            policy, pool="pool1", sender=OURS[0], recipients=OURS[1:], content_type=content_type
+        )
+        assert not decision.archive
+        assert decision.rule == "media-never"
+
+
+def test_without_a_policy_everything_is_archived() -> None:
+    decision = decide(
+        None, pool="pool1", sender=OURS[0], recipients=[OURS[1]], domains=frozenset({"ours.com"})
+    )
+    assert decision == Decision(True, "no-policy", "internal", 0)
+
+
+def test_a_pool_nobody_configured_has_the_defaults() -> None:
+    policy = _policy(GlobalSetting.EVERYONE)
+    assert decide(policy, pool="new", sender=OURS[0], recipients=[OURS[1]]).archive
+    assert policy.pool("new") == Pool(name="new")
+
+
+def test_every_rule_has_a_name_that_decides() -> None:
+    met = set()
+    group = [*OURS, *THEIRS]
+    for internal, federated, flags, pool in product(GlobalSetting, GlobalSetting, (0, 3), _pools()):
+        policy = Policy(
+            version=1, internal=internal, federated=federated, domains=frozenset(map(domain_of, OURS)),
+            pools={"pool1": pool}, users={OURS[0]: flags},
+        )  # fmt: skip
+        for recipients in ([OURS[1]], [THEIRS[0]], group):
+            met.add(decide(policy, pool="pool1", sender=OURS[0], recipients=recipients).rule)
+    assert met == set(RULES) - {"no-policy", "media-never"}
+
+
+def _policy(setting: GlobalSetting) -> Policy:
+    return Policy(
+        version=1, internal=setting, federated=setting, domains=frozenset({"ours.com"}), pools={}, users={}
+    )
+
+
+def _pools() -> list[Pool]:
+    return [
+        Pool(name="pool1", archive=archive, archive_all_group=group)
+        for archive, group in product((False, True), repeat=2)
+    ]
