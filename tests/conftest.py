@@ -1,0 +1,183 @@
+"""Private brokers and databases for the tests: nothing that was there before is touched."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import pika
+import psycopg
+import pytest
+from pika.spec import BasicProperties
+
+import admin_api.migrations
+import archiving.migrations
+from deploy.credentials import make_credentials
+from deploy.local.broker import Broker, definitions_for
+from deploy.local.database import Database
+
+
+def password_in(url_file: Path) -> str:
+    """Return the password in the address that a file holds."""
+    return urlsplit(url_file.read_text().strip()).password or ""
+
+
+@dataclass
+class Delivery:
+    """A message taken from a queue."""
+
+    body: bytes
+    properties: BasicProperties
+
+
+@dataclass
+class Vhost:
+    """A vhost of a test's own, with the whole topology and the users of production."""
+
+    broker: Broker
+    name: str
+    passwords: dict[str, str]
+
+    @property
+    def path(self) -> str:
+        """The name as it stands in a path of the management API."""
+        return quote(self.name, safe="")
+
+    def url(self, user: str) -> str:
+        """Return the AMQP address for a user: frontend, archiving, admin-api, replay or operator."""
+        return self.broker.url(user, self.passwords[user], self.name)
+
+    def depth(self, queue: str) -> int:
+        """Return how many messages of a queue are ready."""
+        with self.connect() as connection:
+            return int(connection.channel().queue_declare(queue, passive=True).method.message_count)
+
+    def take(self, queue: str) -> list[Delivery]:
+        """Take all messages that are ready."""
+        taken: list[Delivery] = []
+        with self.connect() as connection:
+            channel = connection.channel()
+            while True:
+                method, properties, body = channel.basic_get(queue, auto_ack=True)
+                if method is None:
+                    return taken
+                taken.append(Delivery(body, properties))
+
+    def connect(self, user: str = "operator") -> pika.BlockingConnection:
+        """Return a connection of a user."""
+        return pika.BlockingConnection(pika.URLParameters(self.url(user)))
+
+
+@dataclass
+class ArchiveDatabase:
+    """A database of a test's own, with both schemas."""
+
+    server: Database
+    name: str
+    passwords: dict[str, str]
+
+    def url(self, role: str) -> str:
+        """Return the address for a role: lcs_owner, lcs_archiving, lcs_admin or postgres."""
+        return self.server.url(role, self.passwords.get(role), self.name)
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """Return what a query finds, asked as the superuser."""
+        with psycopg.connect(self.url("postgres")) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+
+def _declare(broker: Broker, vhost: str, credentials: Path) -> Vhost:
+    users = json.loads((credentials / "rabbitmq" / "definitions.json").read_text())["users"]
+    broker.import_definitions(definitions_for(vhost, users))
+    passwords = {
+        user: password_in(credentials / user / "lcs_amqp_url")
+        for user in ("frontend", "archiving", "admin-api", "replay")
+    }
+    passwords["operator"] = (credentials / "people" / "rabbitmq-operator").read_text().strip()
+    return Vhost(broker, vhost, passwords)
+
+
+@pytest.fixture(scope="session")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all secrets."""
+    folder = tmp_path_factory.mktemp("credentials")
+    make_credentials(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A private RabbitMQ node that the tests of a run share; they must not stop it."""
+    node = Broker(tmp_path_factory.mktemp("broker"))
+    node.start()
+    yield node
+    node.kill()
+
+
+@pytest.fixture
+def own_broker(tmp_path_factory: pytest.TempPathFactory, credentials: Path) -> Iterator[Vhost]:
+    """A vhost on a RabbitMQ node of the test's own: it may stop, kill and start ``.broker``."""
+    node = Broker(tmp_path_factory.mktemp("own-broker"))
+    node.start()
+    yield _declare(node, "lcs", credentials)
+    node.kill()
+
+
+@pytest.fixture
+def vhost(broker: Broker, credentials: Path, request: pytest.FixtureRequest) -> Iterator[Vhost]:
+    """A fresh vhost on the shared node."""
+    name = f"{request.node.name[:100]}-{id(request)}"
+    declared = _declare(broker, name, credentials)
+    yield declared
+    broker.manage("DELETE", f"/api/vhosts/{declared.path}")
+
+
+@pytest.fixture(scope="session")
+def database_server(tmp_path_factory: pytest.TempPathFactory, credentials: Path) -> Iterator[Database]:
+    """A private PostgreSQL server with a migrated database ``template``; tests must not stop it."""
+    server = Database(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    _migrate(server, credentials)
+    yield server
+    server.kill()
+
+
+def _migrate(server: Database, credentials: Path) -> None:
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute((credentials / "postgres" / "roles.sql").read_bytes())
+    server.create_database("template", owner="lcs_owner")
+    owner = server.url("lcs_owner", role_passwords(credentials)["lcs_owner"], "template")
+    archiving.migrations.migrate(owner)
+    admin_api.migrations.migrate(owner)
+
+
+def role_passwords(credentials: Path) -> dict[str, str]:
+    """Return the passwords of the database's roles."""
+    return {
+        "lcs_owner": password_in(credentials / "migrations" / "lcs_database_url"),
+        "lcs_archiving": password_in(credentials / "archiving" / "lcs_database_url"),
+        "lcs_admin": password_in(credentials / "admin-api" / "lcs_database_url"),
+    }
+
+
+@pytest.fixture
+def database(
+    database_server: Database, credentials: Path, request: pytest.FixtureRequest
+) -> Iterator[ArchiveDatabase]:
+    """A fresh migrated database on the shared server."""
+    name = f"test_{id(request)}_{abs(hash(request.node.nodeid))}"[:63]
+    database_server.create_database(name, owner="lcs_owner", template="template")
+    yield ArchiveDatabase(database_server, name, role_passwords(credentials))
+    with psycopg.connect(database_server.url(), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def own_database(tmp_path_factory: pytest.TempPathFactory, credentials: Path) -> Iterator[ArchiveDatabase]:
+    """A migrated database on a server of the test's own: it may stop, kill and start ``.server``."""
+    server = Database(tmp_path_factory.mktemp("own-postgres"))
+    server.start()
+    _migrate(server, credentials)
+    yield ArchiveDatabase(server, "template", role_passwords(credentials))
+    server.kill()
