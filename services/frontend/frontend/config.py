@@ -1,0 +1,51 @@
+"""What a front end is told at start."""
+
+import socket
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, HttpUrl
+
+from contract.settings import ServiceSettings
+
+_DECADE: Final = 10 * 365 * 86_400
+
+
+class FrontEndSettings(ServiceSettings):
+    """Settings of a front end."""
+
+    amqp_url: str = Field(pattern="^amqps?://[^/]")
+    """``amqp://frontend:…@host/lcs``"""
+    connectors_file: Path
+    """JSON list of the chat systems that may hand us IMs: ``contract.token.Connector``."""
+    admin_api_url: HttpUrl | None = None
+    """Where the policy comes from; without it the last snapshot in ``state_dir`` counts."""
+    admin_api_token: str = ""
+    state_dir: Path = Path("state")
+    """Keeps the last policy snapshot."""
+    pool: str = Field(default="pool1", min_length=1, max_length=64)
+    front_end: str = Field(default_factory=socket.gethostname, min_length=1, max_length=64)
+    """This front end's name."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65_535)
+    deadline_seconds: float = Field(default=2, gt=0, le=60)
+    """An IM that must be archived and isn't confirmed by then is answered 503."""
+    max_body_bytes: int = Field(default=65_536, ge=1)
+    """Bytes of an IM's content."""
+    max_im_bytes: int = Field(default=262_144, ge=1024)
+    """Bytes of one IM as JSON: a request's body, or a line of a stream."""
+    max_recipients: int = Field(default=500, ge=1)
+    clock_ahead_seconds: float = Field(default=300, ge=0, le=_DECADE)
+    """How far an IM's time may lie in the future."""
+    clock_behind_seconds: float = Field(default=7 * 86_400, ge=0, le=_DECADE)
+    """How far an IM's time may lie in the past."""
+    max_pending: int = Field(default=20_000, ge=1)
+    """IMs that wait for the broker, at most; one more is answered 503 at once."""
+    max_pending_bytes: int = Field(default=64 << 20, ge=1)
+    publish_ims: int = Field(default=500, ge=1)
+    """IMs in an AMQP message, at most."""
+    publish_bytes: int = Field(default=262_144, ge=1024)
+    """Bytes of IMs' content in an AMQP message, about."""
+    remembered_ids: int = Field(default=100_000, ge=0)
+    """Ids brought by callers that are remembered, to answer a retry without archiving it again."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -1,0 +1,132 @@
+"""What ``POST /v1/messages`` accepts and answers, with examples, as OpenAPI says it."""
+
+from typing import Any, Final
+
+_EXAMPLE: Final = {
+    "sender": "yannis@contoso.com",
+    "recipients": ["administrator@contoso.com"],
+    "body": "Test Archiving Messages",
+}
+_ID: Final = "019aae41-7bf0-73eb-933d-9d1df16e2c30"
+_ACCEPTED: Final = {
+    "status": 201,
+    "id": _ID,
+    "archived": True,
+    "rule": "internal-everyone",
+    "scope": "internal",
+    "policy_version": 4,
+}
+
+_IM: Final[dict[str, Any]] = {
+    "title": "IM",
+    "type": "object",
+    "required": ["sender", "recipients", "body"],
+    "additionalProperties": False,
+    "properties": {
+        "sender": {"type": "string", "description": "SIP address, sip: optional"},
+        "recipients": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "body": {"type": "string", "description": "the text, or the content in base64; never altered"},
+        "encoding": {"enum": ["text", "base64"], "default": "text"},
+        "content_type": {"type": "string", "default": "text/plain", "description": "MIME type of the body"},
+        "conversation": {
+            "type": "string",
+            "maxLength": 255,
+            "description": "your key of the conversation; by default one made of the participants",
+        },
+        "id": {
+            "type": "string",
+            "format": "uuid",
+            "description": "a UUIDv7 of yours makes retries safe: the same IM is archived once",
+        },
+        "sent_at": {
+            "type": "string",
+            "format": "date-time",
+            "description": "when it was sent, by default now; with an id it must be the time inside the id",
+        },
+    },
+    "example": _EXAMPLE,
+}
+_ANSWER: Final[dict[str, Any]] = {
+    "title": "Answer",
+    "type": "object",
+    "required": ["status", "id", "archived", "rule", "scope", "policy_version"],
+    "properties": {
+        "status": {"enum": [200, 201]},
+        "id": {"type": "string", "format": "uuid"},
+        "archived": {"type": "boolean"},
+        "rule": {"type": "string", "description": "the rule of policy that decided"},
+        "scope": {"enum": ["internal", "federated"]},
+        "policy_version": {"type": "integer"},
+        "line": {"type": "integer", "description": "only in a stream: the line of the request, from 1"},
+    },
+}
+_PROBLEM: Final[dict[str, Any]] = {
+    "title": "Problem",
+    "description": "RFC 9457",
+    "type": "object",
+    "required": ["status", "title", "detail"],
+    "properties": {
+        "status": {"type": "integer"},
+        "title": {"type": "string"},
+        "detail": {"type": "string", "description": "what is wrong and what to do"},
+        "field": {"type": "string", "description": "JSON Pointer to the field (RFC 6901)"},
+    },
+}
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/problem+json": {"schema": _PROBLEM}}}
+
+
+def _answer(description: str, example: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": _ANSWER, "example": example}},
+    }
+
+
+MESSAGES: Final[dict[str, Any]] = {
+    "summary": "May this IM be delivered?",
+    "tags": ["messages"],
+    "response_model": None,
+    "status_code": 201,
+    "openapi_extra": {
+        "security": [{"connector": []}],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _IM, "example": _EXAMPLE},
+                "application/x-ndjson": {
+                    "schema": {"type": "string", "description": "one IM a line"},
+                    "example": '{"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": "one"}\n'
+                    '{"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": "two"}\n',
+                },
+            },
+        },
+    },
+    "responses": {
+        201: _answer("Archived: confirmed by the broker, on disk. Deliver it.", _ACCEPTED),
+        200: {
+            "description": "Not archived by rule: deliver it. Or, for a stream, its answers line by line:"
+            " each has the status that the IM alone would have had.",
+            "content": {
+                "application/json": {
+                    "schema": _ANSWER,
+                    "example": _ACCEPTED | {"status": 200, "archived": False, "rule": "internal-no-user"},
+                },
+                "application/x-ndjson": {"schema": {"oneOf": [_ANSWER, _PROBLEM]}},
+            },
+        },
+        400: _problem("Not JSON."),
+        401: _problem("No token, or one nobody has."),
+        403: _problem("The connector doesn't speak for this pool or these domains."),
+        409: _problem("The id was used for another content."),
+        413: _problem("Too large."),
+        415: _problem("Neither JSON nor NDJSON."),
+        422: _problem("A field is wrong: which, and what to do."),
+        503: _problem(
+            "It must be archived and can't be made safe now: do not deliver it, send it again later."
+        ),
+    },
+}
+"""Keyword arguments for the route."""

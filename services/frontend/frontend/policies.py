@@ -1,0 +1,212 @@
+"""The policy as this front end holds it: from the admin API, kept on disk, changed within a second."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Final, Literal
+from urllib.parse import quote
+from uuid import UUID
+
+import aio_pika
+import httpx
+import msgspec
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+
+from contract.policy import Policy, PolicyHeader, PolicyUser
+from contract.topology import POLICY_EXCHANGE
+from frontend.config import FrontEndSettings
+from frontend.metrics import POLICY_VERSION
+
+log = logging.getLogger("frontend")
+
+_CHECK_IN_SECONDS: Final = 5.0
+_SAVE_SECONDS: Final = 2.0
+_RETRY_SECONDS: Final = 1.0
+
+_header_decoder = msgspec.json.Decoder(PolicyHeader)
+_user_decoder = msgspec.json.Decoder(PolicyUser)
+_encoder = msgspec.json.Encoder()
+
+
+class CheckIn(msgspec.Struct):
+    """How this front end is, as it tells the admin API."""
+
+    pool: str
+    agent: UUID
+    version: int
+    state: str
+    since: datetime
+
+
+class _CheckInAnswer(msgspec.Struct):
+    version: int
+
+
+class Policies:
+    """Holds the current policy; a reader sees a whole version or the one before."""
+
+    def __init__(self, settings: FrontEndSettings) -> None:
+        """Begin with the last snapshot on disk, if there is one. Raises OSError for a bad state folder."""
+        self._settings = settings
+        self._snapshot = settings.state_dir / "policy.ndjson"
+        self._look = asyncio.Event()
+        self._unsaved = asyncio.Event()
+        self.current: Policy | None = None
+        self.source: Literal["admin-api", "snapshot", "none"] = "none"
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        if self._snapshot.exists():
+            self._load()
+        if self.current is None:
+            log.warning("no policy yet: every IM is archived")
+
+    @property
+    def version(self) -> int:
+        """Version of the current policy, 0 without one."""
+        return self.current.version if self.current is not None else 0
+
+    def _load(self) -> None:
+        header, _, users = self._snapshot.read_bytes().partition(b"\n")
+        try:
+            self._apply(_header_decoder.decode(header), _user_decoder.decode_lines(users))
+            self.source = "snapshot"
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("the last policy on disk can't be read", extra={"error": str(error)})
+
+    async def run(self, check_in: Callable[[], CheckIn]) -> None:
+        """Keep the policy current until cancelled; ``check_in`` tells how this front end is."""
+        if self._settings.admin_api_url is None:
+            log.warning("no LCS_ADMIN_API_URL: the policy stays as it is")
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_current(str(self._settings.admin_api_url), check_in))
+            group.create_task(self._hear_notices())
+            group.create_task(self._save())
+
+    async def _keep_current(self, url: str, check_in: Callable[[], CheckIn]) -> None:
+        """Check in now and then, and whenever a notice came; fetch what the check-in says is new."""
+        headers = {"Authorization": f"Bearer {self._settings.admin_api_token}"}
+        trouble = ""
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
+            while True:
+                wait = _CHECK_IN_SECONDS
+                self._look.clear()
+                try:
+                    if await self._check_in(client, check_in()) != self.version:
+                        await self._fetch(client)
+                        await self._check_in(client, check_in())  # tells at once what runs here now
+                    self.source, trouble = "admin-api", ""
+                except (httpx.HTTPError, msgspec.DecodeError, UnicodeDecodeError) as error:
+                    if repr(error) != trouble:  # else it is known: a long outage needs no line for every try
+                        trouble = repr(error)
+                        log.warning("no policy from the admin API", extra={"error": trouble[:200]})
+                    wait = _RETRY_SECONDS
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._look.wait(), wait)
+
+    async def _check_in(self, client: httpx.AsyncClient, check_in: CheckIn) -> int:
+        response = await client.post(
+            f"/v1/front-ends/{quote(self._settings.front_end, safe='')}/check-in",
+            content=_encoder.encode(check_in),
+            headers={"Content-Type": "application/json"},
+        )
+        return msgspec.json.decode(response.raise_for_status().content, type=_CheckInAnswer).version
+
+    async def _fetch(self, client: httpx.AsyncClient) -> None:
+        """Fetch what changed. Hundreds of thousands of users are decoded as they come, not all at once."""
+        url = "/v1/policy/snapshot"
+        header: PolicyHeader | None = None
+        users: list[PolicyUser] = []
+        async with client.stream("GET", url, params={"since": self.version}) as response:
+            response.raise_for_status()
+            rest = b""
+            async for chunk in response.aiter_bytes():
+                lines, newline, rest = (rest + chunk).rpartition(b"\n")
+                if newline and header is None:
+                    line, _, lines = lines.partition(b"\n")
+                    header = _header_decoder.decode(line)
+                users += _user_decoder.decode_lines(lines)
+        if header is None or rest:
+            raise msgspec.DecodeError("a snapshot ended early")
+        self._apply(header, users)
+        self.source = "admin-api"
+        self._unsaved.set()
+
+    def _apply(self, header: PolicyHeader, changes: Iterable[PolicyUser]) -> None:
+        """Make a snapshot the current policy, all at once."""
+        users = dict(self.current.users) if self.current is not None and header.since else {}
+        for user in changes:
+            if user.flags:
+                users[user.address] = user.flags
+            else:
+                users.pop(user.address, None)
+        self.current = Policy(
+            version=header.version,
+            internal=header.internal,
+            federated=header.federated,
+            domains=frozenset(header.domains),
+            pools={pool.name: pool for pool in header.pools},
+            users=users,
+        )
+        POLICY_VERSION.set(header.version)
+        log.info("policy applied", extra={"version": header.version, "flagged_users": len(users)})
+
+    async def _hear_notices(self) -> None:
+        """Look at once when the admin API says that there is something new; a notice lost does no harm."""
+        while True:
+            with contextlib.suppress(*CONNECTION_EXCEPTIONS, TimeoutError):
+                await self._hear_notices_once()
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _hear_notices_once(self) -> None:
+        connection = await aio_pika.connect(
+            self._settings.amqp_url,
+            timeout=5,
+            heartbeat=10,
+            client_properties={"connection_name": f"policy of front end {self._settings.front_end}"},
+        )
+        async with connection:
+            channel = await connection.channel()
+            queue = await channel.declare_queue(exclusive=True, auto_delete=True)
+            await queue.bind(POLICY_EXCHANGE)
+            self._look.set()  # what was said meanwhile was not heard
+            async with queue.iterator(no_ack=True) as notices:
+                async for _ in notices:
+                    self._look.set()
+
+    async def _save(self) -> None:
+        """Keep the current policy on disk; not for every change, and out of the event loop's way."""
+        try:
+            while True:
+                await self._unsaved.wait()
+                self._unsaved.clear()
+                await asyncio.to_thread(self._write)
+                await asyncio.sleep(_SAVE_SECONDS)
+        finally:
+            if self._unsaved.is_set():
+                self._write()
+
+    def _write(self) -> None:
+        """Replace the snapshot on disk, whole or not at all."""
+        policy = self.current
+        assert policy is not None
+        header = PolicyHeader(
+            version=policy.version,
+            since=0,
+            internal=policy.internal,
+            federated=policy.federated,
+            domains=sorted(policy.domains),
+            pools=list(policy.pools.values()),
+        )
+        users = [PolicyUser(address, flags) for address, flags in policy.users.items()]
+        fresh = self._snapshot.with_suffix(".new")
+        try:
+            with fresh.open("wb") as file:
+                file.write(_encoder.encode_lines([header, *users]))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._snapshot)
+        except OSError as error:
+            log.warning("the policy could not be kept on disk", extra={"error": str(error)})

@@ -1,0 +1,201 @@
+"""The small port to the broker: publish one AMQP message, and know what became of it."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+import aio_pika
+import msgspec
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError
+
+from contract.message import CONTENT_TYPE
+from contract.topology import INGEST_EXCHANGE, QUEUE
+
+log = logging.getLogger("frontend")
+
+_MIN_PAUSE: Final = 0.05
+_MAX_PAUSE: Final = 1.0
+_CONNECT_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 1.0
+_HEARTBEAT_SECONDS: Final = 10
+
+
+class RefusedError(Exception):
+    """The message is definitely not on the queue."""
+
+
+class UnknownError(Exception):
+    """Nobody knows whether the message got to the queue; it may turn up there later."""
+
+
+class _Link(msgspec.Struct, eq=False):
+    """A connection with a channel for publishing."""
+
+    connection: AbstractConnection
+    exchange: AbstractExchange
+    closed: asyncio.Event
+    failed: asyncio.Event
+    """A publish on it had no answer in time."""
+
+
+class Publisher:
+    """One connection to the broker, built anew whenever it breaks.
+
+    A plain connection under a supervisor of our own: aio-pika's robust one does not publish again what was
+    under way, and hides that it was (aio-pika issues 231, 379, 563, 636).
+    """
+
+    def __init__(self, amqp_url: str, name: str) -> None:
+        """``name`` is shown in the broker's list of connections. Nothing connects yet."""
+        self._amqp_url = amqp_url
+        self._name = name
+        self._link: _Link | None = None
+        self.connected = asyncio.Event()
+        """Set while the broker takes what is published."""
+        self.since = datetime.now(UTC)
+        """When ``connected`` last changed."""
+
+    async def run(self) -> None:
+        """Keep a connection until cancelled."""
+        pause = _MIN_PAUSE
+        trouble = ""
+        while True:
+            try:
+                await self._connect()
+                pause, trouble = _MIN_PAUSE, ""
+                await self._watch()
+                log.warning("connection to the broker lost")
+            except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
+                if repr(error) != trouble:  # else it is known: a long outage needs no line for every try
+                    trouble = repr(error)
+                    log.warning("broker out of reach", extra={"error": trouble[:200]})
+            finally:
+                await self._disconnect()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _MAX_PAUSE)
+
+    async def _connect(self) -> None:
+        connection = await aio_pika.connect(
+            self._amqp_url,
+            timeout=_CONNECT_SECONDS,
+            heartbeat=_HEARTBEAT_SECONDS,
+            client_properties={"connection_name": self._name},
+        )
+        closed = asyncio.Event()
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                channel: AbstractChannel = connection.channel(publisher_confirms=True, on_return_raises=True)
+                await channel.initialize()
+                exchange = await channel.get_exchange(INGEST_EXCHANGE, ensure=False)
+        except BaseException:
+            await _close(connection)
+            raise
+        connection.close_callbacks.add(lambda *_: closed.set())
+        channel.close_callbacks.add(lambda *_: closed.set())
+        self._link = _Link(connection, exchange, closed, asyncio.Event())
+
+    async def _watch(self) -> None:
+        """Return when the connection is of no use any more."""
+        link = self._link
+        assert link is not None
+        while True:
+            self._set_connected(True)
+            await _first_of(link.closed.wait(), link.failed.wait())
+            if link.closed.is_set() or not await _is_blocked(link.connection):
+                return
+            # An alarm: the broker reads nothing from whoever publishes, and stores it all once it is over. To
+            # connect again would leave it one more connection to read each time.
+            log.warning("the broker takes nothing: it is short of memory or disk")
+            await _first_of(link.closed.wait(), _unblocked(link.connection))
+            if link.closed.is_set():
+                return
+            link.failed.clear()
+
+    def _set_connected(self, connected: bool) -> None:
+        if connected == self.connected.is_set():
+            return
+        self.since = datetime.now(UTC)
+        if connected:
+            log.info("connected to the broker")
+            self.connected.set()
+        else:
+            self.connected.clear()
+
+    async def _disconnect(self) -> None:
+        self._set_connected(False)
+        link, self._link = self._link, None
+        if link is not None:
+            await _close(link.connection)
+
+    async def publish(
+        self, body: bytes, headers: Mapping[str, str | int], type_: str, message_id: str, *, seconds: float
+    ) -> None:
+        """Put a message on ``lcslog``; return when the broker has confirmed it, within ``seconds``.
+
+        Raises RefusedError or UnknownError.
+        """
+        link = self._link
+        if link is None or not self.connected.is_set():
+            raise RefusedError("no connection to the broker")
+        message = aio_pika.Message(
+            body,
+            headers=dict(headers),
+            content_type=CONTENT_TYPE,
+            type=type_,
+            message_id=message_id,
+            timestamp=int(time.time()),
+            app_id="frontend",
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        )
+        try:
+            await link.exchange.publish(message, QUEUE, mandatory=True, timeout=seconds)
+        except DeliveryError as error:
+            raise RefusedError(f"the broker refused it: {error!r}") from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._doubt(link)  # aiormq cancels what waits on a connection that breaks
+            raise UnknownError("the connection broke") from None
+        except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
+            self._doubt(link)
+            raise UnknownError(repr(error)) from None
+
+    def _doubt(self, link: _Link) -> None:
+        link.failed.set()
+        if link is self._link:
+            self._set_connected(False)
+
+
+async def _is_blocked(connection: AbstractConnection) -> bool:
+    """Whether the broker has said that it takes nothing now (RabbitMQ's extension ``connection.blocked``)."""
+    try:
+        await asyncio.wait_for(_unblocked(connection), 0.1)
+    except TimeoutError:
+        return True
+    return False
+
+
+async def _unblocked(connection: AbstractConnection) -> None:
+    if connection.transport is not None:
+        await connection.transport.ready()
+
+
+async def _first_of(*awaitables: Awaitable[object]) -> None:
+    """Return when one of them is done."""
+    tasks = [asyncio.ensure_future(each) for each in awaitables]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _close(connection: AbstractConnection) -> None:
+    with contextlib.suppress(Exception):  # whatever it says, we are done with it
+        await asyncio.wait_for(connection.close(), _CLOSE_SECONDS)

@@ -1,0 +1,283 @@
+"""What a caller sends, checked field by field: every error says what to do."""
+
+import base64
+import binascii
+import hashlib
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from contract.address import AddressError, domain_of, parse_address
+from contract.message import Encoding, Time, make_id, milliseconds_of, time_of
+from contract.problem import Problem
+from contract.token import Connector
+from frontend.config import FrontEndSettings
+
+_MAX_CONVERSATION: Final = 255
+_MAX_CONTENT_TYPE: Final = 255
+_CONTENT_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+ *(;[\t -~]*)?", re.ASCII)
+_PLACE: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_NAMED: Final = re.compile(r"(missing required|unknown) field `(?P<name>.*)`$", re.DOTALL)
+
+
+class Submission(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One IM as a caller sends it."""
+
+    sender: str
+    recipients: list[str]
+    body: str
+    id: UUID | None = None
+    sent_at: Time | None = None
+    conversation: str | None = None
+    content_type: str = "text/plain"
+    encoding: Encoding = "text"
+
+
+class IMProblem(Problem):
+    """A problem of an IM that has an id: the caller may send it again under this id."""
+
+    def __init__(
+        self,
+        im_id: UUID,
+        status: int,
+        detail: str,
+        *,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """See ``contract.problem.Problem``."""
+        super().__init__(status, detail, field=field, headers=headers)
+        self.id = im_id
+
+    def document(self) -> dict[str, Any]:
+        """Return the problem as RFC 9457 wants it, with the id."""
+        return super().document() | {"id": str(self.id)}
+
+
+class CheckedIM(msgspec.Struct, gc=False):
+    """An IM that may be archived: addresses canonical, id minted."""
+
+    id: UUID
+    sent_at: datetime
+    sender: str
+    recipients: tuple[str, ...]
+    conversation: str
+    content_type: str
+    encoding: Encoding
+    body: str
+    brought: bool
+    """Whether the caller brought the id: then it may send the IM again."""
+    size: int
+    """Bytes of JSON it came in."""
+
+    def digest(self) -> bytes:
+        """Return what tells this IM from another with the same id."""
+        content = (
+            self.sender,
+            self.recipients,
+            self.conversation,
+            self.content_type,
+            self.encoding,
+            self.body,
+        )
+        return hashlib.blake2b(msgspec.json.encode(content), digest_size=16).digest()
+
+
+_decoder = msgspec.json.Decoder(Submission)
+
+
+def read_submission(raw: bytes, settings: FrontEndSettings) -> CheckedIM:
+    """Return the IM of a JSON document. Raises Problem, which names the field."""
+    if len(raw) > settings.max_im_bytes:
+        raise Problem(
+            413, f"the IM has {len(raw)} bytes of JSON, at most {settings.max_im_bytes} are allowed"
+        )
+    try:
+        submission = _decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, _explain(raw, error)) from None
+    _check_body(submission, settings)
+    recipients = _check_recipients(submission.recipients, settings)
+    sender = _address(submission.sender, "/sender")
+    im_id, sent_at = _check_time(submission, settings)
+    if submission.conversation is not None:
+        _check_conversation(submission.conversation)
+    if submission.content_type != "text/plain":
+        _check_content_type(submission.content_type)
+    return CheckedIM(
+        id=im_id,
+        sent_at=sent_at,
+        sender=sender,
+        recipients=recipients,
+        conversation=submission.conversation or _conversation_of(sender, recipients),
+        content_type=submission.content_type,
+        encoding=submission.encoding,
+        body=submission.body,
+        brought=submission.id is not None,
+        size=len(raw),
+    )
+
+
+def check_connector(connector: Connector, im: CheckedIM, ours: frozenset[str]) -> None:
+    """Raise IMProblem (403) if the connector doesn't speak for the IM's people; ``ours``: local domains."""
+    domain = domain_of(im.sender)
+    if domain in connector.domains:
+        return
+    name = connector.name
+    if domain in ours:
+        raise IMProblem(im.id, 403, f"connector {name!r} doesn't speak for {domain}", field="/sender")
+    domains = dict.fromkeys(map(domain_of, im.recipients))
+    if connector.domains.isdisjoint(domains):
+        those = ", ".join([domain, *domains][:5])
+        raise IMProblem(
+            im.id, 403, f"connector {name!r} speaks for nobody here: not for {those}", field="/sender"
+        )
+
+
+def _invalid(error: msgspec.ValidationError) -> Problem:
+    text = str(error)
+    path = ""
+    if (place := _PLACE.search(text)) is not None:
+        text = text[: place.start()]
+        path = re.sub(r"\.|\[", "/", place["path"]).replace("]", "")
+    if (named := _NAMED.search(text)) is not None:
+        path += "/" + named["name"].replace("~", "~0").replace("/", "~1")  # RFC 6901, 3
+    return Problem(422, text, field=path or None)
+
+
+def _explain(raw: bytes, error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "the JSON is not UTF-8: send a body in another character set as base64"
+    if re.search(rb"\\u[dD][89a-fA-F]", raw):
+        return f"invalid JSON ({error}); it may be half of a surrogate pair: send such a body as base64"
+    return f"invalid JSON: {error}"
+
+
+def _check_body(submission: Submission, settings: FrontEndSettings) -> None:
+    body = submission.body
+    if submission.encoding == "base64":
+        try:
+            size = len(base64.b64decode(body, validate=True))
+        except (binascii.Error, ValueError) as error:
+            raise Problem(422, f"the body is not base64 (RFC 4648, 4): {error}", field="/body") from None
+    else:
+        size = len(body) if body.isascii() else len(body.encode())
+        if "\0" in body:
+            raise Problem(
+                422,
+                'the text has a NUL (U+0000): send it as base64, with "encoding": "base64"',
+                field="/body",
+            )
+    if size > settings.max_body_bytes:
+        raise Problem(
+            413, f"the body has {size} bytes, at most {settings.max_body_bytes} are allowed", field="/body"
+        )
+
+
+def _check_recipients(recipients: list[str], settings: FrontEndSettings) -> tuple[str, ...]:
+    if not recipients:
+        raise Problem(422, "an IM has at least one recipient", field="/recipients")
+    if len(recipients) > settings.max_recipients:
+        raise Problem(
+            422,
+            f"{len(recipients)} recipients, at most {settings.max_recipients} are allowed: send several IMs",
+            field="/recipients",
+        )
+    if len(recipients) == 1:
+        return (_address(recipients[0], "/recipients/0"),)
+    return tuple(
+        dict.fromkeys(_address(text, f"/recipients/{place}") for place, text in enumerate(recipients))
+    )
+
+
+def _address(text: str, field: str) -> str:
+    try:
+        return parse_address(text)
+    except AddressError as error:
+        raise Problem(422, str(error), field=field) from None
+
+
+def _check_conversation(key: str) -> None:
+    if not 1 <= len(key) <= _MAX_CONVERSATION:
+        raise Problem(
+            422,
+            f"the conversation's key has {len(key)} characters: leave it out, or give one of 1 to"
+            f" {_MAX_CONVERSATION}",
+            field="/conversation",
+        )
+    if "\0" in key:
+        raise Problem(422, "the conversation's key has a NUL (U+0000): leave it out", field="/conversation")
+
+
+def _check_content_type(content_type: str) -> None:
+    if len(content_type) > _MAX_CONTENT_TYPE or _CONTENT_TYPE.fullmatch(content_type) is None:
+        raise Problem(
+            422,
+            f"not a MIME type: write type/subtype, of at most {_MAX_CONTENT_TYPE} characters",
+            field="/content_type",
+        )
+
+
+def _check_time(submission: Submission, settings: FrontEndSettings) -> tuple[UUID, datetime]:
+    """Return id and time, which are one: see docs/decisions/0001."""
+    if submission.id is None and submission.sent_at is None:
+        im_id = make_id()
+        return im_id, time_of(im_id)
+    if submission.id is None:
+        assert submission.sent_at is not None
+        field = "/sent_at"
+        milliseconds = _milliseconds(submission.sent_at)
+        _check_clock(milliseconds, field, settings)
+        im_id = make_id(milliseconds)
+        return im_id, time_of(im_id)
+    try:
+        sent_at = time_of(submission.id)
+    except ValueError as error:
+        raise Problem(422, str(error), field="/id") from None
+    if submission.sent_at is not None and _milliseconds(submission.sent_at) != milliseconds_of(submission.id):
+        raise Problem(
+            422,
+            f"sent_at is not the time inside id, {sent_at.isoformat(timespec='milliseconds')}: leave one out",
+            field="/sent_at",
+        )
+    _check_clock(milliseconds_of(submission.id), "/id", settings)
+    return submission.id, sent_at
+
+
+def _milliseconds(moment: datetime) -> int:
+    elapsed = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (elapsed.days * 86_400 + elapsed.seconds) * 1000 + elapsed.microseconds // 1000
+
+
+def _check_clock(milliseconds: int, field: str, settings: FrontEndSettings) -> None:
+    ahead = milliseconds / 1000 - time.time()
+    if ahead > settings.clock_ahead_seconds:
+        raise Problem(
+            422,
+            f"the IM's time is {ahead:.0f} s ahead of this front end's clock, at most"
+            f" {settings.clock_ahead_seconds:.0f} are allowed: set the sender's clock",
+            field=field,
+        )
+    if -ahead > settings.clock_behind_seconds:
+        raise Problem(
+            422,
+            f"the IM's time is {-ahead:.0f} s behind this front end's clock, at most"
+            f" {settings.clock_behind_seconds:.0f} are allowed: set the sender's clock",
+            field=field,
+        )
+
+
+def _conversation_of(sender: str, recipients: tuple[str, ...]) -> str:
+    """Return the key of the conversation of these people, for callers that have none."""
+    if len(recipients) == 1:
+        first, second = (sender, recipients[0]) if sender <= recipients[0] else (recipients[0], sender)
+        return f"p2p:{first}|{second}"
+    people = "|".join(sorted({sender, *recipients}))
+    return f"group:{hashlib.sha256(people.encode()).hexdigest()[:32]}"

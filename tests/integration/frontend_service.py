@@ -1,0 +1,75 @@
+"""What the tests of the front end share: a front end's process, a client of it, and what it published."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from contract.message import IM_TYPE, decode_ims
+from contract.token import hash_token
+from deploy.local.process import Process, find_free_port
+from tests.conftest import Delivery
+
+IM = {"sender": "yannis@contoso.com", "recipients": ["administrator@contoso.com"], "body": "hello"}
+TOKEN = {"Authorization": "Bearer secret"}
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+class FrontEnd:
+    """A front end's process and a client of it."""
+
+    def __init__(self, folder: Path, amqp_url: str, **settings: str) -> None:
+        connectors = [
+            {"name": "c", "hash": hash_token("secret"), "pool": "pool1", "domains": ["contoso.com"]},
+            {"name": "other", "hash": hash_token("other"), "pool": "pool2", "domains": ["contoso.com"]},
+        ]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "connectors.json").write_text(json.dumps(connectors))
+        self.port = find_free_port()
+        self.folder = folder
+        environment = {
+            "LCS_AMQP_URL": amqp_url,
+            "LCS_CONNECTORS_FILE": str(folder / "connectors.json"),
+            "LCS_STATE_DIR": str(folder / "state"),
+            "LCS_PORT": str(self.port),
+            "LCS_FRONT_END": "fe1",
+            **settings,
+        }
+        self.process = Process("frontend", [sys.executable, "-m", "frontend"], folder, environment)
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}", headers=TOKEN, timeout=30, trust_env=False
+        )
+        self.process.wait_until(lambda: self._get("/healthz") == httpx.codes.OK)
+
+    def _get(self, path: str) -> int:
+        try:
+            return self.http.get(path).status_code
+        except httpx.TransportError:
+            return 0
+
+    def wait_until_ready(self) -> None:
+        """Return when the broker is connected."""
+        self.process.wait_until(lambda: self._get("/readyz") == httpx.codes.OK)
+
+    def post(self, document: object, **headers: str) -> httpx.Response:
+        """Send one IM."""
+        return self.http.post("/v1/messages", json=document, headers=headers)
+
+    def stream(self, lines: list[bytes]) -> list[dict[str, Any]]:
+        """Send a stream, return its answers."""
+        response = self.http.post("/v1/messages", content=b"\n".join(lines), headers=NDJSON)
+        assert response.status_code == httpx.codes.OK
+        return [json.loads(line) for line in response.content.splitlines()]
+
+
+def ims_of(deliveries: list[Delivery]) -> list[Any]:
+    """Return the IMs of what was taken from the queue."""
+    return [im for d in deliveries if d.properties.type == IM_TYPE for im in decode_ims(d.body)]
+
+
+def resident_bytes(front_end: FrontEnd) -> int:
+    """Return the most memory that the process ever had."""
+    status = Path(f"/proc/{front_end.process.popen.pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))

@@ -1,0 +1,234 @@
+"""The archiving agent over a port that answers as the test says: its numbers never have a false hole."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from contract.message import IM, IM_TYPE, decode_ims, make_id
+from contract.policy import GlobalSetting, Policy
+from contract.problem import Problem
+from contract.token import Connector
+from frontend.agent import Agent, Receipt
+from frontend.config import FrontEndSettings
+from frontend.publisher import RefusedError, UnknownError
+from frontend.submission import read_submission
+
+SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
+CONNECTOR = Connector(name="c", hash="", pool="pool1", domains=frozenset({"contoso.com"}))
+
+
+class Port:
+    """In the publisher's place: each publish meets the next of ``fates``; when none is left, a confirm."""
+
+    def __init__(self, *fates: type[Exception] | None) -> None:
+        self.connected = asyncio.Event()
+        self.connected.set()
+        self.fates = list(fates)
+        self.confirmed: list[IM] = []
+        self.messages = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def publish(self, body: bytes, _headers: object, type_: str, _id: str, *, seconds: float) -> None:
+        await asyncio.wait_for(self.gate.wait(), seconds)
+        fate = self.fates.pop(0) if self.fates else None
+        if fate is not None:
+            raise fate("as the test says")
+        if type_ == IM_TYPE:
+            self.messages += 1
+            self.confirmed += decode_ims(body)
+
+
+class Policies:
+    """In the policies' place."""
+
+    def __init__(self, setting: GlobalSetting = GlobalSetting.EVERYONE) -> None:
+        self.current = Policy(
+            version=7,
+            internal=setting,
+            federated=setting,
+            domains=frozenset({"contoso.com"}),
+            pools={},
+            users={},
+        )
+
+
+def run(
+    scenario: Callable[[Agent, Port], Awaitable[None]],
+    *fates: type[Exception] | None,
+    setting: GlobalSetting = GlobalSetting.EVERYONE,
+    **settings: Any,
+) -> None:
+    async def main() -> None:
+        port = Port(*fates)
+        fixed = {"amqp_url": "amqp://nowhere", "connectors_file": Path("none"), "deadline_seconds": 0.5}
+        agent = Agent(FrontEndSettings(**(fixed | settings)), Policies(setting), port)  # type: ignore[arg-type] # stands in
+        task = asyncio.create_task(agent.run())
+        try:
+            await asyncio.wait_for(scenario(agent, port), 10)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def submit(agent: Agent, body: str = "hello", im_id: UUID | None = None) -> Receipt:
+    document = {"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": body}
+    if im_id is not None:
+        document["id"] = str(im_id)
+    im = read_submission(json.dumps(document).encode(), SETTINGS)
+    return agent.submit(im, CONNECTOR)
+
+
+async def outcome(receipt: Receipt) -> str:
+    assert receipt.safe is not None
+    return await receipt.safe
+
+
+def test_what_gathers_while_a_publish_is_under_way_goes_together() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.gate.clear()
+        receipts = [submit(agent)]
+        await asyncio.sleep(0)  # the first is taken alone …
+        await asyncio.sleep(0)
+        receipts += [submit(agent) for _ in range(100)]
+        port.gate.set()
+        assert [await outcome(receipt) for receipt in receipts] == [""] * 101
+        assert port.messages <= 3
+        assert [im.seq for im in port.confirmed] == list(range(1, 102))
+        assert agent.confirmed == 101
+
+    run(scenario)
+
+
+def test_an_im_that_policy_does_not_archive_is_not_published() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        receipt = submit(agent)
+        assert receipt.safe is None
+        assert not receipt.decision.archive
+        assert receipt.decision.rule == "internal-none"
+        await agent.drain()
+        assert port.confirmed == []
+
+    run(scenario, setting=GlobalSetting.NONE)
+
+
+def test_numbers_of_a_refused_message_are_used_again() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        first = agent.id
+        assert [await outcome(submit(agent)) for _ in range(3)] == ["", "", ""]
+        assert [im.seq for im in port.confirmed] == [1, 2, 3]
+        assert agent.id == first
+
+    run(scenario, None, RefusedError, RefusedError)
+
+
+def test_after_a_publish_of_unknown_outcome_a_new_agent_begins_at_1() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        first = agent.id
+        assert await outcome(submit(agent)) == ""
+        assert "lost" in await outcome(submit(agent))
+        assert await outcome(submit(agent)) == ""
+        assert [(im.agent == first, im.seq) for im in port.confirmed] == [(True, 1), (False, 1)]
+
+    run(scenario, None, UnknownError)
+
+
+def test_an_im_that_waits_past_its_deadline_is_given_up_and_never_published() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        assert "could not be reached" in await outcome(submit(agent, "late"))
+        port.connected.set()
+        assert await outcome(submit(agent, "in time")) == ""
+        assert [(im.body, im.seq) for im in port.confirmed] == [("in time", 1)]
+
+    run(scenario, deadline_seconds=0.2)
+
+
+def test_more_than_may_wait_is_refused_at_once_and_told_its_id() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        receipts = [submit(agent) for _ in range(10)]
+        im_id = make_id()
+        with pytest.raises(Problem) as raised:
+            submit(agent, im_id=im_id)
+        assert raised.value.status == 503
+        assert raised.value.headers == {"Retry-After": "1"}
+        assert raised.value.document()["id"] == str(im_id)
+        assert (agent.accepted, agent.confirmed) == (10, 0)
+        port.connected.set()
+        await asyncio.wait_for(agent.room.wait(), 5)
+        assert await outcome(submit(agent, im_id=im_id)) == ""
+        assert [await outcome(receipt) for receipt in receipts] == [""] * 10
+        assert (agent.accepted, agent.confirmed) == (11, 11)
+
+    run(scenario, max_pending=10, deadline_seconds=5)
+
+
+def test_bytes_that_wait_are_bounded_too() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        submit(agent, "x" * 900)
+        assert agent.room.is_set()
+        submit(agent, "x" * 900)
+        assert not agent.room.is_set()
+        port.connected.set()
+        await asyncio.wait_for(agent.room.wait(), 5)
+
+    run(scenario, max_pending_bytes=1_500, deadline_seconds=5)
+
+
+def test_what_was_refused_keeps_its_order_and_its_deadline() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.gate.clear()
+        receipts = [submit(agent, str(number)) for number in range(5)]
+        port.gate.set()
+        assert [await outcome(receipt) for receipt in receipts] == [""] * 5
+        assert [im.body for im in port.confirmed] == ["0", "1", "2", "3", "4"]
+        port.fates = [RefusedError] * 1000
+        assert "in time" in await outcome(submit(agent, "late"))
+        port.fates = []
+        assert await outcome(submit(agent, "next")) == ""
+        assert [(im.body, im.seq) for im in port.confirmed[5:]] == [("next", 6)]
+
+    run(scenario, RefusedError, deadline_seconds=0.3, publish_ims=2)
+
+
+def test_an_id_that_comes_again_is_published_once() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        im_id = make_id()
+        receipts = [submit(agent, "same", im_id) for _ in range(3)]
+        assert [await outcome(receipt) for receipt in receipts] == ["", "", ""]
+        assert await outcome(submit(agent, "same", im_id)) == ""
+        assert len(port.confirmed) == 1
+        with pytest.raises(Problem, match="another content") as raised:
+            submit(agent, "other", im_id)
+        assert (raised.value.status, raised.value.field) == (409, "/id")
+
+    run(scenario)
+
+
+def test_an_id_that_was_given_up_may_come_again() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        im_id = make_id()
+        assert "lost" in await outcome(submit(agent, "same", im_id))
+        assert await outcome(submit(agent, "same", im_id)) == ""
+        assert [im.id for im in port.confirmed] == [im_id]
+
+    run(scenario, UnknownError)
+
+
+def test_remembered_ids_are_bounded() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        ids = [make_id() for _ in range(3)]
+        for im_id in ids:
+            assert await outcome(submit(agent, "same", im_id)) == ""
+        assert await outcome(submit(agent, "other", ids[0])) == ""  # forgotten: the archive itself refuses it
+
+    run(scenario, remembered_ids=2)
