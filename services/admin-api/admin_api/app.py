@@ -1,0 +1,111 @@
+"""The application: its routes, and what they share."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
+
+from admin_api import (
+    audit,
+    bulk,
+    completeness,
+    decisions,
+    front_ends,
+    health,
+    messages,
+    policies,
+    snapshots,
+    users,
+)
+from admin_api.config import AdminSettings
+from admin_api.database import UNAVAILABLE, Database, unavailable
+from admin_api.metrics import CountRequests
+from admin_api.notices import Notices
+from contract.problem import MEDIA_TYPE, add_problem_handlers
+from contract.token import Principal
+
+_DESCRIPTION = """
+Who is archived, what was archived, and whether all of it was.
+
+Errors are problem details (RFC 9457). A change of policy takes a new version, which is the `ETag` of what was
+changed; send that back as `If-Match` to change only what you have read. Lists are paged: `next` of an answer
+is the `after` of the next request.
+"""
+_TAGS = [
+    {"name": "policy", "description": "Global settings, pools, local domains, and decisions explained"},
+    {"name": "users", "description": "Flags of users, one by one or hundreds of thousands at once"},
+    {"name": "archive", "description": "Reading archived IMs; every read is audited"},
+    {"name": "audit", "description": "Who changed policy, who read the archive"},
+    {"name": "completeness", "description": "Whether every accepted IM is in the archive"},
+    {"name": "front ends", "description": "Which there are; how they get policy"},
+    {"name": "health"},
+]
+
+
+class ProblemDocument(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    status: int
+    title: str
+    detail: str
+    field: str | None = None
+
+
+_PROBLEMS: dict[int | str, dict[str, object]] = {
+    status: {"description": text, "content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}}
+    for status, text in (
+        (401, "No token, or one that is not known"),
+        (403, "The token's roles do not allow this"),
+        (422, "The request is wrong: `field` says where"),
+        (503, "The database is out of reach: try again later"),
+    )
+}
+
+
+def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> FastAPI:
+    """Return the application. ``principals``: by their tokens' hashes."""
+
+    @contextlib.asynccontextmanager
+    async def run_parts(app: FastAPI) -> AsyncIterator[None]:
+        sending = asyncio.create_task(app.state.notices.run())
+        yield
+        sending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sending
+        app.state.database.close()
+
+    app = FastAPI(
+        title="LCS Archive: admin API",
+        version="1",
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        lifespan=run_parts,
+    )
+    app.state.settings = settings
+    app.state.principals = principals
+    app.state.database = Database(settings.database_url)
+    app.state.notices = Notices(settings.amqp_url)
+    app.add_middleware(CountRequests)
+    add_problem_handlers(app)
+    for error in UNAVAILABLE:
+        app.add_exception_handler(error, _answer_unavailable)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
+    # bulk before users, whose paths take any address.
+    for part in (decisions, snapshots, bulk, users, policies, messages, audit, completeness, front_ends):
+        app.include_router(part.router, responses=_PROBLEMS)
+    app.include_router(health.router)
+    return app
+
+
+async def _answer_unavailable(_: Request, error: Exception) -> Response:
+    problem = unavailable(error)
+    return JSONResponse(problem.document(), problem.status, problem.headers, MEDIA_TYPE)
+
+
+async def _answer_nobody(_: Request, __: Exception) -> Response:
+    """Whoever went away while sending gets no answer; it is no error of ours."""
+    return Response(status_code=400)

@@ -1,0 +1,245 @@
+"""Flags of hundreds of thousands of users in one change, from NDJSON or CSV: all of it or nothing."""
+
+import csv
+import hashlib
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterator
+from functools import partial
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Final
+
+import msgspec
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel
+
+from admin_api.changes import Change, Changes
+from admin_api.policies import ChangesOf
+from contract.address import parse_address
+from contract.problem import Problem
+
+router = APIRouter(prefix="/v1/policy/users", tags=["users"])
+
+_MAX_ERRORS: Final = 100
+_MAX_LINE: Final = 10_000
+_IN_MEMORY: Final = 1 << 20
+_COLUMNS: Final = ("address", "archive_internal", "archive_federated")
+
+# What a line leaves out stays as it is; a user that is as wanted already keeps its version. Two statements,
+# not one with ON CONFLICT: nobody else writes users meanwhile, and so it takes two thirds of the time.
+_UPDATE: Final = """
+UPDATE policy.users AS u
+SET archive_internal = coalesce(b.archive_internal, u.archive_internal),
+    archive_federated = coalesce(b.archive_federated, u.archive_federated),
+    deleted = false, version = %s
+FROM bulk AS b
+WHERE b.address = u.address
+  AND (u.deleted OR b.archive_internal <> u.archive_internal OR b.archive_federated <> u.archive_federated)
+"""
+_INSERT: Final = """
+INSERT INTO policy.users (address, archive_internal, archive_federated, version)
+SELECT DISTINCT ON (b.address)
+       b.address, coalesce(b.archive_internal, false), coalesce(b.archive_federated, false), %s
+FROM bulk AS b
+WHERE NOT EXISTS (SELECT FROM policy.users AS u WHERE u.address = b.address)
+ORDER BY b.address
+"""
+_CONTRADICTIONS: Final = """
+SELECT (array_agg(line ORDER BY line))[1:5] AS lines FROM bulk GROUP BY address
+HAVING count(DISTINCT (archive_internal, archive_federated)) > 1 ORDER BY lines LIMIT %s
+"""
+
+
+class UserLine(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of a bulk change. A flag that is left out stays as it is."""
+
+    address: str
+    archive_internal: bool | None = None
+    archive_federated: bool | None = None
+
+
+class BulkAnswer(BaseModel):
+    """What a bulk change did: ``changed`` counts users."""
+
+    version: int
+    lines: int
+    changed: int
+
+
+class LinesProblem(Problem):
+    """Lines that cannot be applied: nothing was."""
+
+    def __init__(self, errors: list[tuple[int, str]]) -> None:
+        """``errors``: the first line numbers and what is wrong with each."""
+        count = f"{len(errors)} lines are" if len(errors) > 1 else "A line is"
+        more = " (and maybe more)" if len(errors) >= _MAX_ERRORS else ""
+        super().__init__(422, f"Nothing was changed: {count} wrong{more}; see errors.")
+        self._errors = errors
+
+    def document(self) -> dict[str, Any]:
+        """Return the problem with its ``errors`` by line."""
+        return super().document() | {
+            "errors": [{"line": line, "detail": text} for line, text in self._errors]
+        }
+
+
+@router.patch(
+    "",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/x-ndjson": {
+                    "schema": {"type": "string"},
+                    "example": '{"address":"sip:yannis@contoso.com","archive_internal":true}\n',
+                },
+                "text/csv": {
+                    "schema": {"type": "string"},
+                    "example": "address,archive_internal,archive_federated\nyannis@contoso.com,true,false\n",
+                },
+            },
+        }
+    },
+)
+async def patch_users(request: Request, changes: ChangesOf) -> BulkAnswer:
+    """Set the flags of many users in one change, one user a line: all of them or, if a line is wrong, none.
+
+    A flag that a line leaves out (an empty cell) stays as it is. `If-Match` is about the whole policy.
+    """
+    read = _reader_of(request)
+    digest = hashlib.sha256()
+    with SpooledTemporaryFile(_IN_MEMORY) as body:
+        limit: int = request.app.state.settings.bulk_bytes
+        async for chunk in request.stream():
+            if body.tell() + len(chunk) > limit:
+                raise Problem(413, f"A bulk change has {limit} bytes at most: send it in parts.")
+            digest.update(chunk)
+            await run_in_threadpool(body.write, chunk)
+        body.seek(0)
+        return await run_in_threadpool(_apply, body, read, digest.hexdigest(), changes)
+
+
+Reader = Callable[[IO[bytes]], Iterator[tuple[int, Callable[[], UserLine]]]]
+"""Yields the number of each line and what parses it (which may raise ValueError)."""
+
+
+def _reader_of(request: Request) -> Reader:
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    reader = {"application/x-ndjson": _read_ndjson, "text/csv": _read_csv}.get(media_type)
+    if reader is None:
+        accepted = "application/x-ndjson, text/csv"
+        raise Problem(
+            415,
+            f"Send {accepted}.",
+            field="Content-Type",
+            headers={"Accept-Patch": accepted},  # RFC 5789, 3.1
+        )
+    return reader
+
+
+def _read_ndjson(body: IO[bytes]) -> Iterator[tuple[int, Callable[[], UserLine]]]:
+    decode = msgspec.json.Decoder(UserLine).decode
+    for number, line in _lines_of(body):
+        if not line.isspace():
+            yield number, partial(decode, line)
+
+
+def _read_csv(body: IO[bytes]) -> Iterator[tuple[int, Callable[[], UserLine]]]:
+    body.seek(len(BOM_UTF8) if body.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
+    rows = csv.reader((line.decode() for _, line in _lines_of(body)), strict=True)
+    try:
+        header = [cell.strip() for cell in next(rows, [])]
+        if "address" not in header or len(set(header)) < len(header) or not set(header) <= set(_COLUMNS):
+            raise LinesProblem([(1, f"the header must name the columns {', '.join(_COLUMNS)}")])
+        for row in rows:
+            if row:
+                yield rows.line_num, partial(_parse_row, header, row)
+    except UnicodeDecodeError as error:
+        raise LinesProblem([(rows.line_num + 1, str(error))]) from None
+    except csv.Error as error:
+        raise LinesProblem([(rows.line_num, str(error))]) from None
+
+
+def _lines_of(body: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    for number, line in enumerate(iter(lambda: body.readline(_MAX_LINE), b""), 1):
+        if len(line) == _MAX_LINE:
+            raise LinesProblem([(number, f"longer than {_MAX_LINE} bytes")])
+        yield number, line
+
+
+def _parse_row(header: list[str], row: list[str]) -> UserLine:
+    if len(row) != len(header):
+        raise ValueError(f"has {len(row)} cells, the header {len(header)}")
+    cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+    return UserLine(cells.pop("address"), **{name: _parse_flag(name, cell) for name, cell in cells.items()})
+
+
+def _parse_flag(name: str, cell: str) -> bool | None:
+    flags = {"true": True, "1": True, "false": False, "0": False, "": None}
+    if cell.lower() not in flags:
+        raise ValueError(f"{name} is {cell[:20]!r}: write true or false")
+    return flags[cell.lower()]
+
+
+def _apply(body: IO[bytes], read: Reader, digest: str, changes: Changes) -> BulkAnswer:
+    with SpooledTemporaryFile(_IN_MEMORY) as rows:
+        lines = _write_rows(read(body), rows)
+        rows.seek(0)
+        with changes.begin() as change:
+            change.check(change.version)
+            changed = _store(rows, change)
+            if changed:
+                detail = {"lines": lines, "changed": changed, "sha256": digest}
+                change.record("patch", "users", "users", detail=detail)
+            return BulkAnswer(version=change.version, lines=lines, changed=changed)
+
+
+def _write_rows(lines: Iterator[tuple[int, Callable[[], UserLine]]], rows: IO[bytes]) -> int:
+    """Write parsed lines as COPY wants them; return their number. Raises LinesProblem."""
+    errors: list[tuple[int, str]] = []
+    count = 0
+    for number, parse in lines:
+        try:
+            line = parse()
+            address = parse_address(line.address)
+        except (ValueError, msgspec.DecodeError) as error:
+            errors.append((number, str(error)))
+            if len(errors) == _MAX_ERRORS:
+                break
+            continue
+        count += 1
+        # An address holds neither white space nor a backslash, so COPY's text format needs no escapes.
+        internal, federated = _FLAGS[line.archive_internal], _FLAGS[line.archive_federated]
+        rows.write(f"{number}\t{address}\t{internal}\t{federated}\n".encode())
+    if errors:
+        raise LinesProblem(errors)
+    return count
+
+
+_FLAGS: Final = {True: "t", False: "f", None: r"\N"}
+
+
+def _store(rows: IO[bytes], change: Change) -> int:
+    """Apply rows as the next version; return how many users were changed. Raises LinesProblem."""
+    connection = change.session.connection().connection.driver_connection
+    assert connection is not None
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '120s'")
+        cursor.execute(
+            'CREATE TEMPORARY TABLE bulk (line integer, address text COLLATE "C",'
+            " archive_internal boolean, archive_federated boolean) ON COMMIT DROP"
+        )
+        with cursor.copy("COPY bulk FROM STDIN") as copy:
+            while chunk := rows.read(_IN_MEMORY):
+                copy.write(chunk)
+        cursor.execute("ANALYZE bulk")
+        contradictions = cursor.execute(_CONTRADICTIONS, [_MAX_ERRORS]).fetchall()
+        if contradictions:
+            raise LinesProblem(
+                [
+                    (lines[0], f"lines {', '.join(map(str, lines))} of one address differ")
+                    for (lines,) in contradictions
+                ]
+            )
+        version = change.version + 1
+        return sum(int(cursor.execute(statement, [version]).rowcount) for statement in (_UPDATE, _INSERT))

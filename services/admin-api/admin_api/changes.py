@@ -1,0 +1,118 @@
+"""Changes of policy: each one transaction with its audit record and its new version."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends
+from sqlmodel import Session, col, select, update
+
+from admin_api import audit, metrics
+from admin_api.database import DatabaseOf
+from admin_api.notices import NoticesOf
+from admin_api.preconditions import Preconditions, read_preconditions
+from admin_api.principals import Actor, Allow
+from admin_api.tables import PolicyRow, VersionRow
+from contract.problem import Problem
+
+Row = TypeVar("Row", bound=PolicyRow)
+
+
+class Change:
+    """A change under way. It holds the lock on the version, so no other change comes between."""
+
+    def __init__(self, session: Session, actor: Actor, preconditions: Preconditions) -> None:
+        """Wait for the lock. The session's transaction must be new."""
+        self.session = session
+        self._actor = actor
+        self._preconditions = preconditions
+        self.version = session.exec(select(VersionRow.version).with_for_update()).one()
+
+    def put(self, new: Row) -> tuple[Row, bool]:
+        """Make a resource be as ``new`` says; return it, and whether it was created.
+
+        If it is so already, there is no new version and no audit record. Raises Problem (412).
+        """
+        old = self._find(type(new), new.key)
+        if old is not None and old.settings() == new.settings():
+            return old, False
+        before = None if old is None else old.settings()
+        self.record("put", new.KIND, new.key, before=before, after=new.settings())
+        new.version = self.version
+        return self.session.merge(new), old is None
+
+    def delete(self, table: type[PolicyRow], key: str) -> None:
+        """Delete a resource. Raises Problem (404, 412)."""
+        old = self._find(table, key)
+        if old is None:
+            raise not_found(table, key)
+        self.record("delete", table.KIND, key, before=old.settings())
+        old.delete(self.session, self.version)
+
+    def _find(self, table: type[Row], key: str) -> Row | None:
+        row = self.session.get(table, key)
+        found = row if row is not None and row.exists else None
+        self.check(None if found is None else found.version)
+        return found
+
+    def check(self, version: int | None) -> None:
+        """Check the caller's preconditions against a version. Raises Problem (412)."""
+        self._preconditions.check(version)
+
+    def record(
+        self,
+        verb: str,
+        kind: str,
+        target: str,
+        *,
+        before: dict[str, Any] | None = None,
+        after: dict[str, Any] | None = None,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        """Take the next version, ``self.version`` from now on, and write who did what."""
+        taking = update(VersionRow).values(version=col(VersionRow.version) + 1)
+        self.version = self.session.exec(taking.returning(col(VersionRow.version))).scalar_one()
+        action = f"{audit.POLICY_ACTIONS}{kind}.{verb}"
+        audit.record(
+            self.session,
+            self._actor,
+            action,
+            target,
+            before=before,
+            after=after,
+            version=self.version,
+            detail=detail,
+        )
+
+
+class Changes:
+    """A dependency that lets an administrator change policy."""
+
+    def __init__(
+        self,
+        actor: Annotated[Actor, Depends(Allow("administrator"))],
+        preconditions: Annotated[Preconditions, Depends(read_preconditions)],
+        database: DatabaseOf,
+        notices: NoticesOf,
+    ) -> None:
+        """FastAPI provides all that."""
+        self._actor = actor
+        self._preconditions = preconditions
+        self._database = database
+        self._notices = notices
+
+    @contextmanager
+    def begin(self) -> Iterator[Change]:
+        """A change: committed at the end, and only then are front ends told, if there is a new version."""
+        with self._database.transaction() as session:
+            change = Change(session, self._actor, self._preconditions)
+            before = change.version
+            yield change
+        metrics.POLICY_VERSION.set(change.version)
+        if change.version != before:
+            self._notices.announce(change.version)
+
+
+def not_found(table: type[PolicyRow], key: str) -> Problem:
+    """Return what is answered where there is no such resource."""
+    return Problem(404, f"There is no {table.KIND} {key}.", field=table.KEY)

@@ -1,0 +1,33 @@
+"""What the admin API is told at start."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from contract.settings import ServiceSettings
+
+
+class MigrationSettings(ServiceSettings):
+    """Settings of ``python -m admin_api migrate``."""
+
+    database_url: str
+    """Of the schema's owner: ``postgresql://lcs_owner:…@host/lcslog``."""
+
+
+class AdminSettings(ServiceSettings):
+    """Settings of the service."""
+
+    database_url: str
+    """``postgresql://lcs_admin:…@host/lcslog``"""
+    amqp_url: str
+    """``amqp://admin-api:…@host/lcs``; only notices go there, everything else works without it."""
+    principals_file: Path
+    """Who may use the API: a JSON list of ``contract.token.Principal``."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8081, ge=0, le=65_535)
+    search_seconds: float = Field(default=10, gt=0, le=25)
+    """How long a search of the archive may take before it is given up."""
+    bulk_bytes: int = Field(default=256 << 20, ge=1)
+    """Bytes of a bulk change of users, at most; it waits on disk, in the system's temporary folder."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

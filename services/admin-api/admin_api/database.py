@@ -1,0 +1,100 @@
+"""Sessions with the database ``lcslog``, and what is answered when it is not there."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+from fastapi import Depends, Request
+from psycopg import errors
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlmodel import Session
+
+from contract.problem import Problem
+
+log = logging.getLogger("admin-api")
+
+UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError)
+"""What is raised when the database is away, or too busy to answer in time."""
+
+_OPTIONS = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "timezone=UTC",
+        "statement_timeout=30s",
+        "lock_timeout=10s",
+        # A front end that stops reading its snapshot must not keep a session for good.
+        "idle_in_transaction_session_timeout=60s",
+        "jit=off",  # it costs more than such short queries take
+    )
+)
+
+
+class Database:
+    """The pool of sessions. Connects when first used, and anew after the database was away."""
+
+    def __init__(self, url: str) -> None:
+        """``url``: ``postgresql://…`` of the role ``lcs_admin``."""
+        self._engine = create_engine(
+            make_url(url).set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            pool_size=10,
+            max_overflow=10,
+            pool_timeout=5,
+            connect_args={
+                "connect_timeout": 5,
+                "options": _OPTIONS,
+                # Never a generic plan: only with the values at hand are a search's partitions pruned.
+                "prepare_threshold": None,
+            },
+        )
+        self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session of one transaction: committed at the end, rolled back if anything is raised."""
+        with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A session that sees everything as it was at its first query."""
+        with Session(self._snapshots, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def is_ready(self) -> bool:
+        """Whether the database answers."""
+        try:
+            with self.transaction() as session:
+                session.connection().execute(text("SELECT 1"))
+        except UNAVAILABLE:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End all sessions that are not in use."""
+        self._engine.dispose()
+
+
+def _database_of(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+DatabaseOf = Annotated[Database, Depends(_database_of)]
+
+
+def unavailable(error: Exception) -> Problem:
+    """Return what a request is answered that the database could not serve (one of ``UNAVAILABLE``)."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    # The class only: an error's text may quote what the statement was about.
+    log.warning("the database could not serve a request", extra={"error": type(cause).__name__})
+    if isinstance(cause, errors.LockNotAvailable):
+        detail = "Another change of policy is under way. Nothing was changed; try again."
+    elif isinstance(cause, errors.QueryCanceled):
+        detail = "The database took too long. Nothing was changed; try again later."
+    else:
+        detail = "The database is out of reach. Try again later."
+    return Problem(503, detail, headers={"Retry-After": "5"})

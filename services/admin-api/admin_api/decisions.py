@@ -1,0 +1,71 @@
+"""What policy means for one IM, explained."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+from sqlmodel import col
+
+from admin_api.database import DatabaseOf
+from admin_api.fields import Address, Name, Text
+from admin_api.policies import load_policy, read_policy
+from admin_api.tables import UserRow
+from contract.address import domain_of
+from contract.message import Scope
+from contract.policy import RULES, Flags, decide
+
+router = APIRouter(prefix="/v1/policy", tags=["policy"])
+
+
+class Participant(BaseModel):
+    """One of those who take part in an IM; flags count only for local users."""
+
+    address: str
+    local: bool
+    archive_internal: bool
+    archive_federated: bool
+
+
+class DecisionAnswer(BaseModel):
+    """Whether an IM is archived, and why."""
+
+    archive: bool
+    rule: str
+    explanation: str
+    scope: Scope
+    version: int
+    participants: list[Participant]
+
+
+@router.get("/decision", dependencies=[read_policy])
+def get_decision(
+    database: DatabaseOf,
+    sender: Annotated[Address, Query(examples=["sip:yannis@contoso.com"])],
+    recipient: Annotated[
+        list[Address],
+        Query(min_length=1, max_length=1000, examples=[["sip:administrator@contoso.com"]]),
+    ],
+    pool: Annotated[Name, Query(description="One without settings has the defaults")] = "default",
+    content_type: Annotated[Text, Query(description="Of the IM's body")] = "text/plain",
+) -> DecisionAnswer:
+    """Decide as a front end would whether an IM is archived, and name the rule."""
+    participants = list(dict.fromkeys([sender, *recipient]))
+    with database.snapshot() as session:
+        policy = load_policy(session, col(UserRow.address).in_(participants))
+    decision = decide(policy, pool=pool, sender=sender, recipients=recipient, content_type=content_type)
+    return DecisionAnswer(
+        archive=decision.archive,
+        rule=decision.rule,
+        explanation=RULES[decision.rule],
+        scope=decision.scope,
+        version=decision.version,
+        participants=[
+            Participant(
+                address=address,
+                local=domain_of(address) in policy.domains,
+                archive_internal=bool(policy.users.get(address, 0) & Flags.INTERNAL),
+                archive_federated=bool(policy.users.get(address, 0) & Flags.FEDERATED),
+            )
+            for address in participants
+        ],
+    )

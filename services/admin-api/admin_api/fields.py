@@ -1,0 +1,45 @@
+"""What parameters and bodies are made of: checked once, here, with messages that say what is wrong."""
+
+from typing import Annotated
+
+from fastapi import Path, Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+from contract.address import AddressError, domain_of, parse_address
+
+
+class Document(BaseModel):
+    """A JSON object of a request: what it does not know it refuses."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _domain(text: str) -> str:
+    domain = text.strip().lower()
+    try:
+        if domain_of(parse_address(f"someone@{domain}")) == domain:
+            return domain
+    except AddressError:
+        pass
+    raise ValueError(f"{text[:80]!r} is not a SIP domain: write it as contoso.com (an IDN as xn--…)")
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:  # the one character PostgreSQL's text cannot hold
+        raise ValueError("must not contain U+0000")
+    return text
+
+
+Address = Annotated[str, StringConstraints(max_length=2000), AfterValidator(parse_address)]
+"""A SIP URI, with or without ``sip:``; becomes canonical."""
+Domain = Annotated[str, StringConstraints(max_length=253), AfterValidator(_domain)]
+Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+"""Of a pool or a front end."""
+Text = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_storable)]
+"""Any text to look for."""
+
+AddressInPath = Annotated[Address, Path(examples=["sip:yannis@contoso.com"])]
+DomainInPath = Annotated[Domain, Path(examples=["contoso.com"])]
+NameInPath = Annotated[Name, Path(examples=["pool1"])]
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most")]
+MAX_BIGINT = (1 << 63) - 1

@@ -1,0 +1,48 @@
+"""What the service counts. Routes are named by their template, so no address gets into a label."""
+
+import time
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REQUESTS: Final = Counter("lcs_admin_requests", "Requests answered", ("method", "route", "status"))
+REQUEST_SECONDS: Final = Histogram(
+    "lcs_admin_request_seconds",
+    "Duration of a request, to the last byte of its answer",
+    ("method", "route"),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+POLICY_VERSION: Final = Gauge("lcs_admin_policy_version", "Version of policy, as last seen here")
+NOTICES: Final = Counter("lcs_admin_notices", "Notices of a new version that the broker took")
+BROKER_CONNECTED: Final = Gauge("lcs_admin_broker_connected", "1 while notices can be sent")
+
+
+class CountRequests:
+    """ASGI middleware: counts each request and its time by the route that served it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """``app``: what serves."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve and count."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            method = scope["method"] if route != "none" else "any"  # callers choose what stands there
+            REQUESTS.labels(method, route, status).inc()
+            REQUEST_SECONDS.labels(method, route).observe(time.perf_counter() - started)

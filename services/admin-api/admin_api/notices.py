@@ -1,0 +1,92 @@
+"""Notices: front ends are told at once that policy has a new version. They hold without them, only later."""
+
+import asyncio
+import logging
+from typing import Annotated
+
+import aio_pika
+from aio_pika.abc import AbstractConnection, AbstractExchange
+from aio_pika.connection import make_url
+from fastapi import Depends, Request
+
+from admin_api import metrics
+from contract.topology import POLICY_EXCHANGE
+
+log = logging.getLogger("admin-api")
+
+_TIMEOUT = 5.0
+_LONGEST_PAUSE = 10.0
+
+
+class Notices:
+    """Publishes the newest version to the fanout ``lcs.policy``; of several at once only the last.
+
+    What could not be sent while the broker was away is sent when it is back.
+    """
+
+    def __init__(self, amqp_url: str) -> None:
+        """``amqp_url``: of the user ``admin-api``. Nothing happens before ``run``."""
+        self._url = amqp_url
+        self._newest = self._sent = 0
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.connected = False
+
+    def announce(self, version: int) -> None:
+        """Have a version told to the front ends, soon. May be called from any thread."""
+        self._newest = max(self._newest, version)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def run(self) -> None:
+        """Keep a connection and send what is announced, until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        pause = 0.1
+        while True:
+            try:
+                async with aio_pika.Connection(make_url(self._url)) as connection:
+                    await connection.connect(timeout=_TIMEOUT)
+                    await self._serve(connection)
+            except Exception as error:  # whatever ends a connection, the next one mends
+                reason = type(error).__name__
+            else:
+                reason = "closed by the broker"
+                pause = 0.1
+            finally:
+                self._note(connected=False)
+            log.warning("no notices: the broker is out of reach", extra={"reason": reason, "retry_s": pause})
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _serve(self, connection: AbstractConnection) -> None:
+        connection.close_callbacks.add(lambda *_: self._wake.set())
+        channel = await connection.channel(on_return_raises=False)
+        # Not declared and not looked up: this user may do neither.
+        exchange = await channel.get_exchange(POLICY_EXCHANGE, ensure=False)
+        self._note(connected=True)
+        log.info("notices go to the broker")
+        while not connection.is_closed:
+            await self._send(exchange)
+            await self._wake.wait()
+            self._wake.clear()
+
+    async def _send(self, exchange: AbstractExchange) -> None:
+        while self._sent < self._newest:
+            version = self._newest
+            # Not mandatory: with no front end listening there is nobody to tell.
+            message = aio_pika.Message(b"%d" % version, content_type="text/plain")
+            await exchange.publish(message, routing_key="", mandatory=False, timeout=_TIMEOUT)
+            self._sent = version
+            metrics.NOTICES.inc()
+
+    def _note(self, *, connected: bool) -> None:
+        self.connected = connected
+        metrics.BROKER_CONNECTED.set(connected)
+
+
+def _notices_of(request: Request) -> Notices:
+    notices: Notices = request.app.state.notices
+    return notices
+
+
+NoticesOf = Annotated[Notices, Depends(_notices_of)]

@@ -1,0 +1,198 @@
+"""Policy but for the users: the whole, global settings, pools and local domains."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response, Security
+from pydantic import BaseModel, Field, StrictBool
+from sqlalchemy import ColumnElement, false
+from sqlmodel import Session, col, select
+
+from admin_api.changes import Changes, not_found
+from admin_api.database import Database, DatabaseOf
+from admin_api.fields import Document, DomainInPath, NameInPath
+from admin_api.preconditions import etag_of
+from admin_api.principals import Allow
+from admin_api.tables import DomainRow, GlobalRow, PolicyRow, PoolRow, UserRow, VersionRow, flags_of
+from contract.message import Scope
+from contract.policy import GlobalSetting, Policy, Pool
+
+read_policy = Security(Allow("administrator", "operator"))
+ChangesOf = Annotated[Changes, Depends()]
+router = APIRouter(prefix="/v1/policy", tags=["policy"])
+
+
+class GlobalDocument(Document):
+    """What is archived in a scope."""
+
+    archive: GlobalSetting = Field(examples=["per_user"])
+
+
+class GlobalAnswer(GlobalDocument):
+    """What is archived in a scope, since ``version``."""
+
+    scope: Scope
+    version: int
+
+
+class PoolDocument(Document):
+    """The settings of a pool."""
+
+    archive: StrictBool = Field(description="The switch: false means nothing from this pool is archived")
+    critical: StrictBool = Field(description="An IM that must be archived and cannot be is not delivered")
+    archive_all_group: StrictBool = Field(description="Archive every group IM whatever the other rules say")
+
+
+class PoolAnswer(PoolDocument):
+    """A pool's settings, since ``version``."""
+
+    name: str
+    version: int
+
+
+class PoolList(BaseModel):
+    """All pools that have settings; others have the defaults."""
+
+    pools: list[PoolAnswer]
+
+
+class DomainAnswer(BaseModel):
+    """One of our own SIP domains, since ``version``."""
+
+    domain: str
+    version: int
+
+
+class DomainList(BaseModel):
+    """All our own SIP domains."""
+
+    domains: list[DomainAnswer]
+
+
+class PolicyAnswer(BaseModel):
+    """The whole policy but for the users."""
+
+    version: int
+    internal: GlobalSetting
+    federated: GlobalSetting
+    domains: list[str]
+    pools: list[PoolAnswer]
+
+
+def load_policy(session: Session, users: ColumnElement[bool]) -> Policy:
+    """Return the policy with those users only that a condition names. The session is a snapshot."""
+    settings = {row.scope: GlobalSetting(row.archive) for row in session.exec(select(GlobalRow))}
+    pools = session.exec(select(PoolRow).order_by(col(PoolRow.name)))
+    return Policy(
+        version=session.exec(select(VersionRow.version)).one(),
+        internal=settings["internal"],
+        federated=settings["federated"],
+        domains=frozenset(session.exec(select(DomainRow.domain))),
+        pools={row.name: Pool(name=row.name, **row.settings()) for row in pools},
+        users={
+            row.address: flags_of(row.archive_internal, row.archive_federated)
+            for row in session.exec(select(UserRow).where(users))
+        },
+    )
+
+
+def find(database: Database, table: type[PolicyRow], key: str, response: Response) -> PolicyRow:
+    """Return a resource, its ETag set in the response. Raises Problem (404)."""
+    with database.transaction() as session:
+        row = session.get(table, key)
+    if row is None or not row.exists:
+        raise not_found(table, key)
+    response.headers["ETag"] = etag_of(row.version)
+    return row
+
+
+def put(changes: Changes, new: PolicyRow, response: Response) -> PolicyRow:
+    """Make a resource be as ``new`` says; the response is 201 if it was created. Raises Problem (412)."""
+    with changes.begin() as change:
+        row, created = change.put(new)
+    response.headers["ETag"] = etag_of(row.version)
+    response.status_code = 201 if created else 200
+    return row
+
+
+def delete(changes: Changes, table: type[PolicyRow], key: str) -> None:
+    """Delete a resource. Raises Problem (404, 412)."""
+    with changes.begin() as change:
+        change.delete(table, key)
+
+
+@router.get("", dependencies=[read_policy], response_model=PolicyAnswer)
+def get_policy(database: DatabaseOf, response: Response) -> object:
+    """Return everything but the users."""
+    with database.snapshot() as session:
+        policy = load_policy(session, false())
+        pools = session.exec(select(PoolRow).order_by(col(PoolRow.name))).all()
+    response.headers["ETag"] = etag_of(policy.version)
+    return {
+        "version": policy.version,
+        "internal": policy.internal,
+        "federated": policy.federated,
+        "domains": sorted(policy.domains),
+        "pools": pools,
+    }
+
+
+@router.get("/global/{scope}", dependencies=[read_policy], response_model=GlobalAnswer)
+def get_global(scope: Scope, database: DatabaseOf, response: Response) -> PolicyRow:
+    """Return what is archived in a scope."""
+    return find(database, GlobalRow, scope, response)
+
+
+@router.put("/global/{scope}", response_model=GlobalAnswer)
+def put_global(scope: Scope, document: GlobalDocument, changes: ChangesOf, response: Response) -> PolicyRow:
+    """Set what is archived in a scope: `none`, `everyone`, or `per_user` (whose flag is set)."""
+    return put(changes, GlobalRow(scope=scope, archive=document.archive), response)
+
+
+@router.get("/pools", dependencies=[read_policy], response_model=PoolList)
+def list_pools(database: DatabaseOf) -> object:
+    """List the pools that have settings."""
+    with database.transaction() as session:
+        return {"pools": session.exec(select(PoolRow).order_by(col(PoolRow.name))).all()}
+
+
+@router.get("/pools/{name:path}", dependencies=[read_policy], response_model=PoolAnswer)
+def get_pool(name: NameInPath, database: DatabaseOf, response: Response) -> PolicyRow:
+    """Return a pool's settings."""
+    return find(database, PoolRow, name, response)
+
+
+@router.put("/pools/{name:path}", response_model=PoolAnswer, responses={201: {"description": "Created"}})
+def put_pool(name: NameInPath, document: PoolDocument, changes: ChangesOf, response: Response) -> PolicyRow:
+    """Set a pool's settings, all of them."""
+    return put(changes, PoolRow(name=name, **document.model_dump()), response)
+
+
+@router.delete("/pools/{name:path}", status_code=204)
+def delete_pool(name: NameInPath, changes: ChangesOf) -> None:
+    """Give a pool back its defaults: archived by the global settings, not critical."""
+    delete(changes, PoolRow, name)
+
+
+@router.get("/domains", dependencies=[read_policy], response_model=DomainList)
+def list_domains(database: DatabaseOf) -> object:
+    """List our own SIP domains."""
+    with database.transaction() as session:
+        return {"domains": session.exec(select(DomainRow).order_by(col(DomainRow.domain))).all()}
+
+
+@router.get("/domains/{domain}", dependencies=[read_policy], response_model=DomainAnswer)
+def get_domain(domain: DomainInPath, database: DatabaseOf, response: Response) -> PolicyRow:
+    """Return whether a domain is ours: 404 if not."""
+    return find(database, DomainRow, domain, response)
+
+
+@router.put("/domains/{domain}", response_model=DomainAnswer, responses={201: {"description": "Created"}})
+def put_domain(domain: DomainInPath, changes: ChangesOf, response: Response) -> PolicyRow:
+    """Say that a domain is ours: its users are local, and IMs among our domains only are internal."""
+    return put(changes, DomainRow(domain=domain), response)
+
+
+@router.delete("/domains/{domain}", status_code=204)
+def delete_domain(domain: DomainInPath, changes: ChangesOf) -> None:
+    """Say that a domain is no longer ours."""
+    delete(changes, DomainRow, domain)

@@ -1,0 +1,64 @@
+"""Optimistic concurrency: ETag, If-Match and If-None-Match (RFC 9110, 13.1).
+
+The ETag of a resource is the version of policy that changed it last: ``"17"``.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Header
+
+from contract.problem import Problem
+
+_TAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
+
+
+def etag_of(version: int) -> str:
+    """Return the ETag of a resource that was last changed in a version of policy."""
+    return f'"{version}"'
+
+
+@dataclass(frozen=True)
+class Preconditions:
+    """What a caller wants to be true of a resource before it is changed."""
+
+    if_match: str | None = None
+    if_none_match: str | None = None
+
+    def check(self, version: int | None) -> None:
+        """Check a resource as it is: its version, None if there is none. Raises Problem (412)."""
+        if self.if_match is not None and not _matches(self.if_match, version, strong=True):
+            raise Problem(
+                412,
+                "There is no such resource (any more)."
+                if version is None
+                else f"It was changed meanwhile: its ETag is {etag_of(version)}. Read it again.",
+                field="If-Match",
+                headers=None if version is None else {"ETag": etag_of(version)},
+            )
+        if self.if_none_match is not None and _matches(self.if_none_match, version, strong=False):
+            raise Problem(412, "It exists already.", field="If-None-Match")
+
+
+def _matches(condition: str, version: int | None, *, strong: bool) -> bool:
+    if version is None:
+        return False
+    if condition.strip() == "*":
+        return True
+    tags = [tag.strip() for tag in condition.split(",")]
+    # A weak tag (W/…) never matches strongly (RFC 9110, 8.8.3.2).
+    return etag_of(version) in (tags if strong else [tag.removeprefix("W/") for tag in tags])
+
+
+def read_preconditions(
+    if_match: Annotated[
+        str | None, Header(description='Change only if the ETag is this, as `"17"`; else 412')
+    ] = None,
+    if_none_match: Annotated[str | None, Header(description="`*`: only create; 412 if it exists")] = None,
+) -> Preconditions:
+    """Read a request's preconditions. Raises Problem (422) if they are no ETags."""
+    for name, value in (("If-Match", if_match), ("If-None-Match", if_none_match)):
+        if value is not None and value.strip() != "*" and not _TAGS.fullmatch(value):
+            raise Problem(422, 'Write an ETag in double quotes, as "17", or *.', field=name)
+    return Preconditions(if_match, if_none_match)

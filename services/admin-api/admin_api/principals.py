@@ -1,0 +1,78 @@
+"""Who may do what: bearer tokens and the roles that go with them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from fastapi import Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from contract.problem import Problem
+from contract.token import Principal, hash_token
+
+Role = Literal["administrator", "compliance", "operator", "frontend"]
+ROLES: Final = {
+    "administrator": "reads and changes policy, and reads who changed it",
+    "compliance": "reads archived IMs, and reads the audit trail",
+    "operator": "reads completeness, front ends and policy",
+    "frontend": "a front end: fetches policy and checks in",
+}
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who makes a request, and the role that allows it."""
+
+    name: str
+    role: Role
+
+
+def load_principals(path: Path) -> dict[str, Principal]:
+    """Return the principals of a file by their tokens' hashes.
+
+    Raises OSError, or ValueError (msgspec's errors are such) if the file isn't a list of principals.
+    """
+    principals = msgspec.json.decode(path.read_bytes(), type=list[Principal])
+    for principal in principals:
+        unknown = principal.roles - ROLES.keys()
+        if unknown:
+            raise ValueError(f"{principal.name} has unknown roles: {', '.join(sorted(unknown))}")
+    return {principal.hash: principal for principal in principals}
+
+
+def _unknown(detail: str, challenge: str) -> Problem:
+    return Problem(401, detail, headers={"WWW-Authenticate": challenge})
+
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    description="A token (RFC 6750). Roles: "
+    + "; ".join(f"**{role}** {what}" for role, what in ROLES.items()),
+)
+
+
+class Allow:
+    """A dependency that lets principals with any of some roles pass, and says who it is.
+
+    Raises Problem: 401 without a known token, 403 without such a role.
+    """
+
+    def __init__(self, *roles: Role) -> None:
+        """Of several roles that a principal has, the first named here is the one that counts."""
+        self._roles = roles
+
+    def __call__(
+        self, request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+    ) -> Actor:
+        """Return who makes the request."""
+        if credentials is None:
+            raise _unknown("Send a token: Authorization: Bearer …", "Bearer")
+        principals: dict[str, Principal] = request.app.state.principals
+        principal = principals.get(hash_token(credentials.credentials))
+        if principal is None:
+            raise _unknown("This token is not known here.", 'Bearer error="invalid_token"')
+        for role in self._roles:
+            if role in principal.roles:
+                return Actor(principal.name, role)
+        raise Problem(403, f"This needs the role {' or '.join(self._roles)}; {principal.name} has not.")

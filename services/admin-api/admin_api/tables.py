@@ -1,0 +1,218 @@
+"""The tables of the schema ``policy`` and the views of the schema ``archive``, as they are migrated."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, DateTime, Integer, Text
+from sqlalchemy.dialects.postgresql import ARRAY, INT8MULTIRANGE, JSONB, Range
+from sqlmodel import Field, Session, SQLModel
+
+from contract.policy import Flags
+
+_POLICY = {"schema": "policy"}
+_ARCHIVE = {"schema": "archive"}
+_TIME = DateTime(timezone=True)
+
+
+class VersionRow(SQLModel, table=True):
+    """The one row with the version of the whole policy."""
+
+    __tablename__ = "version"
+    __table_args__ = _POLICY
+    singleton: bool = Field(default=True, primary_key=True)
+    version: int = Field(sa_type=BigInteger)
+
+
+class PolicyRow(SQLModel):
+    """A resource of policy that has settings and the version that changed it last."""
+
+    KIND: ClassVar[str]
+    """How the audit trail calls it."""
+    KEY: ClassVar[str]
+    """The name of the field that identifies it."""
+    version: int = Field(default=0, sa_type=BigInteger)
+
+    @property
+    def key(self) -> str:
+        """What identifies this resource among those of its kind."""
+        return str(getattr(self, self.KEY))
+
+    @property
+    def exists(self) -> bool:
+        """False if the row only says that the resource was deleted."""
+        return True
+
+    def settings(self) -> dict[str, Any]:
+        """Return what can be changed."""
+        return self.model_dump(mode="json", exclude={self.KEY, "version", "deleted"})
+
+    def delete(self, session: Session, version: int) -> None:
+        """Remove this resource in a version of policy."""
+        session.delete(self)
+
+
+class GlobalRow(PolicyRow, table=True):
+    """What is archived in a scope."""
+
+    __tablename__ = "global_settings"
+    __table_args__ = _POLICY
+    KIND = "global"
+    KEY = "scope"
+    scope: str = Field(primary_key=True)
+    archive: str
+
+
+class DomainRow(PolicyRow, table=True):
+    """One of our own SIP domains."""
+
+    __tablename__ = "domains"
+    __table_args__ = _POLICY
+    KIND = "domain"
+    KEY = "domain"
+    domain: str = Field(primary_key=True)
+
+
+class PoolRow(PolicyRow, table=True):
+    """The settings of a pool: see ``contract.policy.Pool``."""
+
+    __tablename__ = "pools"
+    __table_args__ = _POLICY
+    KIND = "pool"
+    KEY = "name"
+    name: str = Field(primary_key=True)
+    archive: bool
+    critical: bool
+    archive_all_group: bool
+
+
+class UserRow(PolicyRow, table=True):
+    """A user's flags; once deleted the row stays, so that front ends learn of it."""
+
+    __tablename__ = "users"
+    __table_args__ = _POLICY
+    KIND = "user"
+    KEY = "address"
+    address: str = Field(primary_key=True)
+    archive_internal: bool
+    archive_federated: bool
+    deleted: bool = False
+
+    @property
+    def exists(self) -> bool:
+        """False once the user was deleted."""
+        return not self.deleted
+
+    def delete(self, session: Session, version: int) -> None:
+        """Clear the flags; the row stays with the version that cleared them."""
+        self.archive_internal = self.archive_federated = False
+        self.deleted = True
+        self.version = version
+
+
+def flags_of(archive_internal: bool, archive_federated: bool) -> int:
+    """Return a user's flags as front ends hold them: ``contract.policy.Flags``."""
+    return Flags.INTERNAL * archive_internal | Flags.FEDERATED * archive_federated
+
+
+class AuditRow(SQLModel, table=True):
+    """Who did what; the database sets ``id`` and ``at``."""
+
+    __tablename__ = "audit"
+    __table_args__ = _POLICY
+    id: int = Field(primary_key=True, sa_type=BigInteger)
+    at: datetime = Field(sa_column=Column(_TIME))
+    actor: str
+    role: str
+    action: str
+    target: str
+    before: dict[str, Any] | None = Field(sa_column=Column(JSONB(none_as_null=True)))
+    after: dict[str, Any] | None = Field(sa_column=Column(JSONB(none_as_null=True)))
+    version: int | None = Field(sa_type=BigInteger)
+    detail: dict[str, Any] | None = Field(sa_column=Column(JSONB(none_as_null=True)))
+
+
+class FrontEndRow(SQLModel, table=True):
+    """What a front end said last; the database sets ``last_seen``."""
+
+    __tablename__ = "front_ends"
+    __table_args__ = _POLICY
+    name: str = Field(primary_key=True)
+    pool: str
+    agent: UUID
+    version: int = Field(sa_type=BigInteger)
+    state: str
+    since: datetime | None = Field(sa_column=Column(_TIME))
+    last_seen: datetime = Field(sa_column=Column(_TIME))
+
+
+class ArchivedUser(SQLModel, table=True):
+    """A person in the archive."""
+
+    __tablename__ = "archived_users"
+    __table_args__ = _ARCHIVE
+    id: int = Field(primary_key=True)
+    address: str
+
+
+class ArchivedConversation(SQLModel, table=True):
+    """A conversation in the archive."""
+
+    __tablename__ = "archived_conversations"
+    __table_args__ = _ARCHIVE
+    id: int = Field(primary_key=True, sa_type=BigInteger)
+    conversation: str
+
+
+class ArchivedParticipant(SQLModel, table=True):
+    """Who ever took part in which conversation."""
+
+    __tablename__ = "archived_participants"
+    __table_args__ = _ARCHIVE
+    user_id: int = Field(primary_key=True)
+    conversation_id: int = Field(primary_key=True, sa_type=BigInteger)
+
+
+class ArchivedMessage(SQLModel, table=True):
+    """An archived IM; ``sent_at`` is the time inside ``id`` and the key of the partitions."""
+
+    __tablename__ = "archived_messages"
+    __table_args__ = _ARCHIVE
+    id: UUID = Field(primary_key=True)
+    sent_at: datetime = Field(sa_column=Column(_TIME))
+    stored_at: datetime = Field(sa_column=Column(_TIME))
+    conversation_id: int = Field(sa_type=BigInteger)
+    sender_id: int
+    recipient_ids: list[int] = Field(sa_column=Column(ARRAY(Integer)))
+    sender: str
+    recipients: list[str] = Field(sa_column=Column(ARRAY(Text)))
+    conversation: str
+    scope: str
+    content_type: str
+    body: str | None
+    content: bytes | None
+    pool: str
+    agent: UUID
+    seq: int = Field(sa_type=BigInteger)
+    policy_version: int = Field(sa_type=BigInteger)
+    rule: str
+
+
+class AgentCompleteness(SQLModel, table=True):
+    """How many of an archiving agent's IMs are in the archive, and which numbers are missing."""
+
+    __tablename__ = "completeness"
+    __table_args__ = _ARCHIVE
+    agent: UUID = Field(primary_key=True)
+    pool: str
+    front_end: str | None
+    first_seen: datetime = Field(sa_column=Column(_TIME))
+    last_seen: datetime = Field(sa_column=Column(_TIME))
+    ended_at: datetime | None = Field(sa_column=Column(_TIME))
+    accepted: int = Field(sa_type=BigInteger)
+    archived: int = Field(sa_type=BigInteger)
+    parked: int = Field(sa_type=BigInteger)
+    missing: int = Field(sa_type=BigInteger)
+    missing_numbers: list[Range[int]] = Field(sa_column=Column(INT8MULTIRANGE))
+
+    model_config = {"arbitrary_types_allowed": True}

@@ -1,0 +1,73 @@
+"""Policy of users: their flags, one by one and a page at a time."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, StrictBool
+from sqlmodel import col, select
+
+from admin_api.database import DatabaseOf
+from admin_api.fields import AddressInPath, Document, Limit, Text
+from admin_api.policies import ChangesOf, delete, find, put, read_policy
+from admin_api.tables import PolicyRow, UserRow
+
+router = APIRouter(prefix="/v1/policy/users", tags=["users"])
+
+
+class UserDocument(Document):
+    """A user's flags. They count only where the global setting of the scope is ``per_user``."""
+
+    archive_internal: StrictBool
+    archive_federated: StrictBool
+
+
+class UserAnswer(UserDocument):
+    """A user's flags, since ``version``."""
+
+    address: str
+    version: int
+
+
+class UserPage(BaseModel):
+    """Some users, by address; ``next`` is the ``after`` of the page that follows, null on the last."""
+
+    users: list[UserAnswer]
+    next: str | None
+
+
+@router.get("", dependencies=[read_policy], response_model=UserPage)
+def list_users(
+    database: DatabaseOf,
+    search: Annotated[Text | None, Query(description="Contained in the address")] = None,
+    after: Annotated[Text | None, Query(description="The `next` of the page before")] = None,
+    limit: Limit = 100,
+) -> object:
+    """List users by address."""
+    query = select(UserRow).where(~col(UserRow.deleted))
+    if after is not None:
+        query = query.where(col(UserRow.address) > after)
+    if search is not None:
+        query = query.where(col(UserRow.address).contains(search.lower(), autoescape=True))
+    with database.transaction() as session:
+        rows = session.exec(query.order_by(col(UserRow.address)).limit(limit + 1)).all()
+    return {"users": rows[:limit], "next": rows[limit - 1].address if len(rows) > limit else None}
+
+
+@router.get("/{address:path}", dependencies=[read_policy], response_model=UserAnswer)
+def get_user(address: AddressInPath, database: DatabaseOf, response: Response) -> PolicyRow:
+    """Return a user's flags; 404 if they were never set."""
+    return find(database, UserRow, address, response)
+
+
+@router.put("/{address:path}", response_model=UserAnswer, responses={201: {"description": "Created"}})
+def put_user(
+    address: AddressInPath, document: UserDocument, changes: ChangesOf, response: Response
+) -> PolicyRow:
+    """Set a user's flags."""
+    return put(changes, UserRow(address=address, **document.model_dump()), response)
+
+
+@router.delete("/{address:path}", status_code=204)
+def delete_user(address: AddressInPath, changes: ChangesOf) -> None:
+    """Clear a user's flags and forget the user."""
+    delete(changes, UserRow, address)

@@ -1,0 +1,109 @@
+"""Who may do what, for every route there is; and that the API describes itself."""
+
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from admin_api.app import create_app
+from admin_api.config import AdminSettings
+from tests.integration.admin.conftest import NO_BROKER, ROLES, AdminApi
+
+ADMINISTRATOR, COMPLIANCE, OPERATOR, FRONTEND = ROLES
+READ_POLICY = {ADMINISTRATOR, OPERATOR}
+ALLOWED: Final = {
+    ("GET", "/v1/policy"): READ_POLICY,
+    ("GET", "/v1/policy/global/{scope}"): READ_POLICY,
+    ("PUT", "/v1/policy/global/{scope}"): {ADMINISTRATOR},
+    ("GET", "/v1/policy/pools"): READ_POLICY,
+    ("GET", "/v1/policy/pools/{name}"): READ_POLICY,
+    ("PUT", "/v1/policy/pools/{name}"): {ADMINISTRATOR},
+    ("DELETE", "/v1/policy/pools/{name}"): {ADMINISTRATOR},
+    ("GET", "/v1/policy/domains"): READ_POLICY,
+    ("GET", "/v1/policy/domains/{domain}"): READ_POLICY,
+    ("PUT", "/v1/policy/domains/{domain}"): {ADMINISTRATOR},
+    ("DELETE", "/v1/policy/domains/{domain}"): {ADMINISTRATOR},
+    ("GET", "/v1/policy/users"): READ_POLICY,
+    ("PATCH", "/v1/policy/users"): {ADMINISTRATOR},
+    ("GET", "/v1/policy/users/{address}"): READ_POLICY,
+    ("PUT", "/v1/policy/users/{address}"): {ADMINISTRATOR},
+    ("DELETE", "/v1/policy/users/{address}"): {ADMINISTRATOR},
+    ("GET", "/v1/policy/decision"): READ_POLICY,
+    ("GET", "/v1/policy/snapshot"): {FRONTEND},
+    ("POST", "/v1/front-ends/{name}/check-in"): {FRONTEND},
+    ("GET", "/v1/front-ends"): {OPERATOR, ADMINISTRATOR},
+    ("GET", "/v1/messages"): {COMPLIANCE},
+    ("GET", "/v1/messages/{id}"): {COMPLIANCE},
+    ("GET", "/v1/audit"): {COMPLIANCE, ADMINISTRATOR},
+    ("GET", "/v1/completeness"): {OPERATOR, COMPLIANCE},
+}
+OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
+PLACES = {
+    "scope": "internal",
+    "name": "pool1",
+    "domain": "contoso.com",
+    "address": "yannis@contoso.com",
+    "id": "0199c0de-0000-7000-8000-000000000000",
+}
+
+
+@pytest.fixture(scope="module")
+def openapi() -> dict[str, Any]:
+    settings = AdminSettings(database_url="postgresql://", amqp_url=NO_BROKER, principals_file="/dev/null")
+    return create_app(settings, {}).openapi()
+
+
+def test_the_openapi_document_describes_every_operation(openapi: dict[str, Any]) -> None:
+    operations = {
+        (method.upper(), path): operation
+        for path, methods in openapi["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert operations.keys() == ALLOWED.keys() | OPEN
+    for route, operation in operations.items():
+        assert operation["tags"], route
+        assert operation["description"], route
+        if route in ALLOWED:
+            assert operation["security"], route
+            problem = operation["responses"]["422"]["content"]
+            assert list(problem) == ["application/problem+json"], route
+
+
+def test_each_role_may_do_its_part_and_no_more(api: AdminApi) -> None:
+    for (method, path), allowed in ALLOWED.items():
+        url = path.format(**PLACES)
+        for role in ROLES:
+            client: httpx.Client = getattr(api, role)
+            answer = client.request(method, url)
+            if role in allowed:
+                assert answer.status_code not in (401, 403, 405, 500), (role, method, url)
+            else:
+                assert answer.status_code == 403, (role, method, url)
+                assert answer.json()["title"] == "Forbidden"
+
+
+def test_without_a_known_token_nothing_is_served(idle_api: AdminApi) -> None:
+    for method, path in ALLOWED:
+        for authorization in (None, "Bearer", "Bearer unknown", "Basic YWRtaW5pc3RyYXRvcg=="):
+            headers = {} if authorization is None else {"Authorization": authorization}
+            answer = idle_api.anybody.request(method, path.format(**PLACES), headers=headers)
+            assert answer.status_code == 401, (method, path, authorization)
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+            assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_health_and_metrics_need_no_token_and_name_no_addresses(api: AdminApi) -> None:
+    assert api.anybody.get("/healthz").status_code == 200
+    ready = api.anybody.get("/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"database": "ready", "broker": "away"})
+    api.administrator.get("/v1/policy/users/yannis@contoso.com")
+    api.anybody.get("/nowhere/yannis@contoso.com")
+    metrics = api.anybody.get("/metrics").text
+    assert 'route="/v1/policy/users/{address:path}",status="404"' in metrics
+    assert 'route="none",status="404"' in metrics
+    assert "yannis" not in metrics
+
+
+def test_an_unknown_path_is_a_problem(idle_api: AdminApi) -> None:
+    answer = idle_api.anybody.get("/v1/nowhere")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")

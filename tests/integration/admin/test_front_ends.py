@@ -1,0 +1,65 @@
+"""Front ends: they check in, learn the version, and the operator sees which runs which."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.integration.admin.conftest import AdminApi
+
+CHECK_IN: dict[str, Any] = {
+    "pool": "pool1",
+    "agent": str(uuid4()),
+    "version": 1,
+    "state": "normal",
+    "since": "2026-01-31T08:00:00Z",
+}
+
+
+def check_in(api: AdminApi, name: str, **fields: Any) -> int:
+    answer = api.frontend.post(f"/v1/front-ends/{name}/check-in", json=CHECK_IN | fields).raise_for_status()
+    return int(answer.json()["version"])
+
+
+def test_a_front_end_learns_the_version_and_is_shown(api: AdminApi) -> None:
+    assert check_in(api, "fe1") == 1
+    api.administrator.put("/v1/policy/domains/contoso.com")
+    assert check_in(api, "fe2", version=2, state="blocking", since=None) == 2
+    listed = api.operator.get("/v1/front-ends").json()
+    assert listed["version"] == 2
+    first, second = listed["front_ends"]
+    assert abs(datetime.fromisoformat(first.pop("last_seen")) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert first == {"name": "fe1", **CHECK_IN, "live": True, "current": False}
+    assert (second["state"], second["since"], second["current"]) == ("blocking", None, True)
+    assert check_in(api, "fe1", version=2, agent=str(uuid4())) == 2
+    assert all(entry["current"] for entry in api.operator.get("/v1/front-ends").json()["front_ends"])
+
+
+def test_one_that_is_silent_is_not_live_and_later_forgotten(api: AdminApi) -> None:
+    for name in ("silent", "gone"):
+        check_in(api, name)
+    api.execute("UPDATE policy.front_ends SET last_seen = now() - interval '16 s' WHERE name = 'silent'")
+    api.execute("UPDATE policy.front_ends SET last_seen = now() - interval '8 days' WHERE name = 'gone'")
+    check_in(api, "fe1")
+    listed = api.operator.get("/v1/front-ends").json()["front_ends"]
+    assert [(entry["name"], entry["live"]) for entry in listed] == [("fe1", True), ("silent", False)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"pool": "a\0b"}, "/pool"),
+        ({"pool": "\ud800"}, "/pool"),
+        ({"agent": "fe1"}, "/agent"),
+        ({"version": -1}, "/version"),
+        ({"version": 1 << 63}, "/version"),
+        ({"since": "2026-01-31T08:00:00"}, "/since"),
+        ({"mood": "good"}, "/mood"),
+    ],
+)
+def test_what_is_wrong_with_a_check_in_is_named(
+    idle_api: AdminApi, fields: dict[str, Any], field: str
+) -> None:
+    answer = idle_api.frontend.post("/v1/front-ends/fe1/check-in", json=CHECK_IN | fields)
+    assert (answer.status_code, answer.json()["field"]) == (422, field)

@@ -1,0 +1,298 @@
+"""Reading the archive: what is found, page by page, and that every read is audited."""
+
+import base64
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from admin_api.database import Database
+from admin_api.messages import Search, query_of
+from contract.message import make_id
+from tests.conftest import ArchiveDatabase
+from tests.integration.admin.conftest import AdminApi, connect, make_im, make_ims, running_api
+
+ANNA, BOB, CLEO = (f"sip:{name}@contoso.com" for name in ("anna", "bob", "cleo"))
+START_MS = 1_700_000_000_000
+
+
+def search(api: AdminApi, **parameters: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = api.compliance.get("/v1/messages", params=parameters).raise_for_status().json()
+    return answer
+
+
+def bodies(api: AdminApi, **parameters: Any) -> list[str]:
+    return [message["body"] for message in search(api, **parameters)["messages"]]
+
+
+def read_all(api: AdminApi, **parameters: Any) -> list[str]:
+    """Return the ids on all pages."""
+    page = search(api, **parameters)
+    ids = [message["id"] for message in page["messages"]]
+    while page["next"] is not None:
+        page = search(api, **parameters | {"after": page["next"]})
+        assert page["messages"]
+        ids += [message["id"] for message in page["messages"]]
+    return ids
+
+
+def iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def test_an_im_is_read_as_it_was_sent(api: AdminApi) -> None:
+    im = make_im("Καλημέρα \U0001f44b\n<b>\t'\"\\", recipients=(BOB, ANNA, CLEO), scope="federated")
+    api.store([im])
+    read = api.compliance.get(f"/v1/messages/{im.id}").raise_for_status().json()
+    assert abs(datetime.fromisoformat(read.pop("stored_at")) - datetime.now(UTC)) < timedelta(minutes=5)
+    assert read == {
+        "id": str(im.id),
+        "sent_at": iso(im.sent_at),
+        "sender": im.sender,
+        "recipients": [BOB, ANNA, CLEO],
+        "conversation": "c1",
+        "scope": "federated",
+        "content_type": "text/plain",
+        "encoding": "text",
+        "body": im.body,
+        "content": None,
+        "pool": "pool1",
+        "agent": str(im.agent),
+        "seq": 1,
+        "policy_version": 3,
+        "rule": "internal-everyone",
+    }
+    assert search(api)["messages"][0]["body"] == im.body
+
+
+def test_what_was_not_sent_as_text_is_given_in_base64(api: AdminApi) -> None:
+    content = base64.b64encode(bytes(range(256))).decode()
+    im = make_im(content, encoding="base64", content_type="application/x-ms-ink")
+    api.store([im])
+    read = api.compliance.get(f"/v1/messages/{im.id}").json()
+    assert (read["encoding"], read["body"], read["content"]) == ("base64", None, content)
+
+
+def test_an_unknown_im_is_404_and_an_id_that_is_none_422(api: AdminApi) -> None:
+    assert api.compliance.get(f"/v1/messages/{make_id()}").status_code == 404
+    for im_id in (uuid4(), "17", "%00"):
+        answer = api.compliance.get(f"/v1/messages/{im_id}")
+        assert (answer.status_code, answer.json()["field"]) == (422, "id")
+
+
+def test_a_user_s_ims_are_those_sent_and_received(api: AdminApi) -> None:
+    agent = uuid4()
+    routes = [(ANNA, (BOB,)), (BOB, (ANNA,)), (BOB, (CLEO,)), (CLEO, (BOB, ANNA))]
+    api.store(
+        [
+            make_im(f"{n}", at_ms=START_MS + n, agent=agent, seq=n + 1, sender=sender, recipients=to,
+                    conversation=f"c{n % 2}")
+            for n, (sender, to) in enumerate(routes)
+        ]
+    )  # fmt: skip
+    assert bodies(api, user=ANNA) == ["3", "1", "0"]
+    assert bodies(api, user="Anna@CONTOSO.com", order="asc") == ["0", "1", "3"]
+    assert bodies(api, user=CLEO) == ["3", "2"]
+    assert bodies(api, conversation="c0") == ["2", "0"]
+    assert bodies(api, user=ANNA, conversation="c0") == ["0"]
+    assert bodies(api, user="nobody@contoso.com") == []
+    assert bodies(api, conversation="c2") == []
+
+
+def test_from_is_included_and_to_is_not(api: AdminApi) -> None:
+    ims = make_ims(5)
+    api.store(ims)
+    first, last = iso(ims[1].sent_at), iso(ims[3].sent_at)
+    assert bodies(api, **{"from": first, "to": last}) == ["number 2", "number 1"]
+    just_after = iso(ims[1].sent_at + timedelta(microseconds=1))
+    assert bodies(api, **{"from": just_after, "to": last}) == ["number 2"]
+    just_after_last = iso(ims[3].sent_at + timedelta(microseconds=1))
+    assert bodies(api, **{"from": just_after, "to": just_after_last}) == ["number 3", "number 2"]
+    zone = ims[3].sent_at.astimezone(datetime.strptime("+0530", "%z").tzinfo).isoformat()
+    assert bodies(api, **{"from": zone}) == ["number 4", "number 3"]
+    assert bodies(api, **{"from": "0001-01-01T00:00:00Z", "to": "1969-12-31T23:59:59Z"}) == []
+    assert len(bodies(api, **{"to": "9999-12-31T23:59:59Z"})) == 5
+
+
+def test_an_im_with_a_wild_date_is_found(api: AdminApi) -> None:
+    api.store([make_im("old", at_ms=0), make_im("far", at_ms=200_000_000_000_000)])
+    assert bodies(api) == ["far", "old"]
+    assert bodies(api, to="1970-01-01T00:00:01Z") == ["old"]
+    assert len(read_all(api, limit=1)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("ΚΑΛΗΜ", 1),
+        ("100%", 1),
+        ("%", 1),
+        ("_", 1),
+        ("a_b", 1),
+        ("\\", 1),
+        ("/", 1),
+        ("nothing", 0),
+        ("A", 3),
+    ],
+)
+def test_text_is_contained_in_any_case_and_has_no_wildcards(api: AdminApi, text: str, found: int) -> None:
+    texts = ["καλημέρα", "is 100% sure", "a_b", "axb", "back\\slash and /", "Zzz"]
+    agent = uuid4()
+    api.store([make_im(body, agent=agent, seq=n) for n, body in enumerate(texts, 1)])
+    assert len(bodies(api, text=text)) == found
+
+
+def test_all_filters_hold_together(api: AdminApi) -> None:
+    ims = make_ims(10) + make_ims(10, sender=BOB, conversation="c2")
+    api.store(ims)
+    found = search(
+        api, user=BOB, conversation="c2", text="NUMBER", order="asc", limit=2,
+        **{"from": iso(ims[15].sent_at), "to": iso(ims[19].sent_at)},
+    )  # fmt: skip
+    assert [message["id"] for message in found["messages"]] == [str(im.id) for im in ims[15:17]]
+    assert found["next"] == str(ims[16].id)
+
+
+@pytest.mark.parametrize("order", ["desc", "asc"])
+@pytest.mark.parametrize("filters", [{}, {"user": ANNA}, {"conversation": "c1"}, {"text": "number"}])
+def test_pages_give_each_im_once_in_order(api: AdminApi, order: str, filters: dict[str, str]) -> None:
+    # Several in one millisecond, and across three months: some of them in partitions of their own.
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    starts = [now_ms - month * 30 * 86_400_000 for month in range(3)]
+    agent = uuid4()
+    ims = [
+        make_im(f"number {n}", at_ms=start + n // 3, agent=agent, seq=n + 1 + 10 * place, sender=ANNA)
+        for place, start in enumerate(starts)
+        for n in range(10)
+    ]
+    api.store(ims)
+    expected = sorted((str(im.id) for im in ims), reverse=order == "desc")
+    assert read_all(api, order=order, limit=7, **filters) == expected
+    assert read_all(api, order=order, limit=30, **filters) == expected
+
+
+def test_pages_are_stable_while_ims_arrive(api: AdminApi) -> None:
+    ims = make_ims(6)
+    api.store(ims)
+    page = search(api, limit=3)
+    api.store(make_ims(3, start_ms=START_MS + 3_600_000))
+    rest = search(api, limit=3, after=page["next"])
+    read = [message["id"] for message in page["messages"] + rest["messages"]]
+    assert read == [str(im.id) for im in reversed(ims)]
+    assert rest["next"] is None
+
+
+def test_a_page_of_large_ims_ends_before_its_limit(api: AdminApi) -> None:
+    agent = uuid4()
+    api.store([make_im("x" * 5_000_000, at_ms=START_MS + n, agent=agent, seq=n) for n in range(1, 6)])
+    page = search(api)
+    assert len(page["messages"]) == 3
+    assert len(read_all(api)) == 5
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [
+        ({"user": "anna"}, "user"),
+        ({"from": "yesterday"}, "from"),
+        ({"from": "2026"}, "from"),
+        ({"to": "2026-01-31T08:00:00"}, "to"),
+        ({"after": "17"}, "after"),
+        ({"after": str(uuid4())}, "after"),
+        ({"after": "ffffffff-ffff-7fff-bfff-ffffffffffff"}, "after"),
+        ({"limit": "1001"}, "limit"),
+        ({"limit": "0"}, "limit"),
+        ({"order": "up"}, "order"),
+        ({"text": "\0"}, "text"),
+        ({"text": ""}, "text"),
+        ({"text": "x" * 1001}, "text"),
+        ({"conversation": "\0"}, "conversation"),
+        ({"form": "2026-01-31T08:00:00Z"}, "form"),
+    ],
+)
+def test_what_is_wrong_with_a_search_is_named_and_nothing_is_read(
+    idle_api: AdminApi, parameters: dict[str, str], field: str
+) -> None:
+    answer = idle_api.compliance.get("/v1/messages", params=parameters)
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert idle_api.audit() == []
+
+
+def test_every_read_is_audited_with_what_it_gave(api: AdminApi) -> None:
+    ims = make_ims(3)
+    api.store(ims)
+    search(api, user="Yannis@contoso.com", text="NUMBER", limit=2)
+    search(api, user="nobody@contoso.com")
+    api.compliance.get(f"/v1/messages/{ims[0].id}")
+    unknown = make_id()
+    api.compliance.get(f"/v1/messages/{unknown}")
+    nothing, one, none, found = api.audit()
+    assert (found["actor"], found["role"]) == ("the compliance", "compliance")
+    assert (found["action"], found["detail"]) == (
+        "archive.search",
+        {
+            "parameters": {"user": "sip:yannis@contoso.com", "text": "NUMBER", "order": "desc", "limit": 2},
+            "count": 2,
+            "first": str(ims[2].id),
+            "last": str(ims[1].id),
+        },
+    )
+    assert (none["detail"]["count"], none["detail"]["first"]) == (0, None)
+    assert (one["action"], one["target"], one["detail"]) == ("archive.read", str(ims[0].id), {"count": 1})
+    assert (nothing["target"], nothing["detail"]) == (str(unknown), {"count": 0})
+
+
+def test_nothing_is_read_that_cannot_be_audited(api: AdminApi) -> None:
+    im = make_im("secret")
+    api.store([im])
+    api.execute("REVOKE INSERT ON policy.audit FROM lcs_admin")
+    for path in ("/v1/messages", f"/v1/messages/{im.id}"):
+        with connect(api.url, "compliance") as officer:
+            answer = officer.get(path)
+        assert answer.status_code == 500
+        assert "secret" not in answer.text
+
+
+def test_a_search_that_takes_too_long_is_given_up_with_advice(
+    database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    with running_api(database, tmp_path, search_seconds=0.001) as api:
+        agent = uuid4()
+        api.store([make_im("x" * 100_000, agent=agent, seq=n) for n in range(1, 101)])
+        answer = api.compliance.get("/v1/messages", params={"text": "needle"})
+        assert answer.status_code == 503
+        assert "narrow" in answer.json()["detail"]
+
+
+def plan_of(api: AdminApi, search: Search) -> str:
+    database = Database(api.database.url("lcs_admin"))
+    with database.transaction() as session:
+        query = query_of(session, search)
+        assert query is not None
+        compiled = query.compile(session.get_bind())
+        rows = session.connection().exec_driver_sql(f"EXPLAIN {compiled}", compiled.params).all()
+    database.close()
+    return "\n".join(str(row[0]) for row in rows)
+
+
+def test_a_search_looks_at_the_months_asked_for_only_and_uses_an_index(api: AdminApi) -> None:
+    now = datetime.now(UTC)
+    now_ms = int(now.timestamp() * 1000)
+    agent = uuid4()
+    ims = [
+        make_im(
+            "x", at_ms=now_ms + n, agent=agent, seq=n + 1,
+            sender=f"sip:u{n % 50}@contoso.com", conversation=f"c{n % 50}",
+        )
+        for n in range(5000)
+    ]  # fmt: skip
+    api.store(ims)
+    api.execute("ANALYZE archive.messages")
+    month = f"messages_{now:%Y_%m}"
+    of_a_time = plan_of(api, Search(**{"from": now, "to": now + timedelta(milliseconds=10)}))
+    assert re.findall(r"Scan .*(messages_\w+) on", of_a_time) == [f"{month}_pkey"] * 2
+    for search in (Search(user="sip:u7@contoso.com"), Search(conversation="c7")):
+        assert f"{month}_conversation_id_id_idx" in plan_of(api, search)
