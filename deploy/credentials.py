@@ -1,0 +1,123 @@
+"""All secrets of a stack, made once: passwords of broker and database, tokens of people and services.
+
+Runs in the local stack and, as a script without any package installed, as the first container of the
+Compose file. What was made before is kept; addresses are written anew, for hosts and ports may change.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+_SERVICES: Final = ("frontend", "archiving", "admin-api", "replay")
+_OPERATOR: Final = "operator"
+"""The broker's users are the services, and this one for its management page."""
+_DATABASE_ROLES: Final = {"migrations": "lcs_owner", "archiving": "lcs_archiving", "admin-api": "lcs_admin"}
+_PEOPLE: Final = ("administrator", "compliance", "operator")
+_DOMAINS: Final = "contoso.com,litware.com"
+"""What the connector ``connector`` speaks for, unless ``LCS_CONNECTOR_DOMAINS`` says otherwise."""
+_HERE: Final = Path(__file__).parent
+
+
+def make_credentials(folder: Path, *, amqp: str = "rabbitmq:5672", database: str = "postgres:5432") -> None:
+    """Write every consumer's secrets to a folder of its own below ``folder``.
+
+    ``amqp`` and ``database``: host and port of broker and database as the services reach them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # below it a consumer, whoever it runs as, may read what it is given
+    known = folder / "kept" / "secrets.json"
+    kept: dict[str, str] = json.loads(known.read_text()) if known.exists() else {}
+
+    def secret(name: str) -> str:
+        return kept.setdefault(name, secrets.token_urlsafe(32))
+
+    files: dict[str, str] = {}
+    for user in _SERVICES:
+        files[f"{user}/lcs_amqp_url"] = f"amqp://{user}:{secret(f'broker {user}')}@{amqp}/lcs"
+    files["people/rabbitmq-operator"] = secret("broker operator")
+    for consumer, role in _DATABASE_ROLES.items():
+        files[f"{consumer}/lcs_database_url"] = (
+            f"postgresql://{role}:{secret(f'database {role}')}@{database}/lcslog"
+        )
+    files["postgres/password"] = secret("database postgres")
+    roles = Template((_HERE / "postgres" / "roles.sql").read_text())
+    files["postgres/roles.sql"] = roles.substitute(
+        {role: secret(f"database {role}") for role in _DATABASE_ROLES.values()}
+    )
+    for person in (*_PEOPLE, "connector"):
+        files[f"people/{person}"] = secret(f"token {person}")
+    files["frontend/lcs_admin_api_token"] = secret("token frontend")
+    principals = [_principal(role, secret(f"token {role}")) for role in (*_PEOPLE, "frontend")]
+    files["admin-api/principals.json"] = json.dumps(principals, indent=2)
+    files["frontend/connectors.json"] = json.dumps([_connector(secret("token connector"))], indent=2)
+    files["rabbitmq/definitions.json"] = json.dumps(
+        _definitions({user: secret(f"broker {user}") for user in (*_SERVICES, _OPERATOR)}), indent=2
+    )
+
+    _write(known, json.dumps(kept))
+    known.chmod(0o400)
+    for name, text in files.items():
+        _write(folder / name, text)
+
+
+def _principal(role: str, token: str) -> dict[str, Any]:
+    return {"name": role, "hash": _hash(token), "roles": [role]}
+
+
+def _connector(token: str) -> dict[str, Any]:
+    domains = os.environ.get("LCS_CONNECTOR_DOMAINS", _DOMAINS).lower().replace(" ", "").split(",")
+    return {"name": "connector", "hash": _hash(token), "pool": "pool1", "domains": domains}
+
+
+def _hash(token: str) -> str:
+    """As ``contract.token.hash_token``, which can't be imported where no package is installed."""
+    return "sha256:" + hashlib.sha256(token.encode()).hexdigest()
+
+
+def _definitions(passwords: dict[str, str]) -> dict[str, Any]:
+    definitions: dict[str, Any] = json.loads((_HERE / "rabbitmq" / "definitions.json").read_text())
+    definitions["users"] = [
+        {
+            "name": user,
+            "password_hash": _broker_hash(password),
+            "hashing_algorithm": "rabbit_password_hashing_sha256",
+            "tags": "administrator" if user == _OPERATOR else "",
+        }
+        for user, password in passwords.items()
+    ]
+    return definitions
+
+
+def _broker_hash(password: str) -> str:
+    """RabbitMQ documentation, "Credentials and Passwords": base64 of salt + SHA-256 of salt + password."""
+    salt = secrets.token_bytes(4)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    new.chmod(0o444)
+    new.replace(path)
+
+
+def main() -> None:
+    """Make the credentials in the folder named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--amqp", default="rabbitmq:5672", help="host:port of the broker")
+    parser.add_argument("--database", default="postgres:5432", help="host:port of the database")
+    arguments = parser.parse_args()
+    make_credentials(arguments.folder, amqp=arguments.amqp, database=arguments.database)
+
+
+if __name__ == "__main__":
+    main()

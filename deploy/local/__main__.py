@@ -1,0 +1,108 @@
+"""``python -m deploy.local demo | up | down``: the stack on this machine."""
+
+import argparse
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psycopg
+from httpx import HTTPError
+
+from deploy.local.broker import Broker
+from deploy.local.chat import SAMPLE
+from deploy.local.demo import Demo, DisagreementError
+from deploy.local.process import StartError, kill_leftovers
+from deploy.local.stack import Stack
+
+ROOT = Path(__file__).parent.parent.parent
+STATE = ROOT / ".state"
+
+
+def _demo(state: Path, chat: Path) -> None:
+    if not chat.is_file():
+        sys.exit(f"CHAT: there is no file {chat}")
+    folder = state / "demo"
+    kill_leftovers(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    started = time.monotonic()
+    stack = Stack(folder, say=_say)
+    try:
+        print("Starting the stack")
+        stack.start()
+        Demo(stack).run(chat)
+    finally:
+        stack.stop()
+    print(f"\nAll agree. {time.monotonic() - started:.0f} s; nothing is left running.")
+
+
+def _up(state: Path) -> None:
+    stack = Stack(state / "up", say=_say)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        stack.start()
+        people = stack.folder / "secrets" / "people"
+        print(
+            f"\nTokens are in {people}: connector for front ends; administrator, compliance, operator for the"
+        )
+        print(f"admin API ({stack.admin_url}/docs). Logs: {stack.folder / 'processes'}.")
+        print("Ctrl-C stops it all.", flush=True)
+        while not stopped.wait(1):
+            if ended := stack.watch():
+                raise StartError(f"{ended} has ended by itself: see its log in {stack.folder / 'processes'}")
+    finally:
+        print("stopping")
+        stack.stop()
+
+
+def _down(state: Path) -> None:
+    killed = kill_leftovers(state)
+    print("\n".join(f"ended {name}" for name in killed) or "nothing was left running")
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", flush=True)
+
+
+def _install_broker() -> None:
+    """Have the distribution's RabbitMQ where no broker is named and none is installed."""
+    if not Broker.is_installed():
+        subprocess.run([Path(__file__).parent / "install-rabbitmq.sh"], check=True)
+
+
+def main() -> None:
+    """Run the command; anything that goes wrong ends it with a non-zero code and says what."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
+    parser.add_argument("--state", type=Path, default=STATE, help="folder of data, logs and secrets")
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="start the stack, send IMs, show their way, check the counts")
+    demo.add_argument("--chat", type=Path, default=SAMPLE, help="a log whose first 2,000 IMs are sent")
+    commands.add_parser("up", help="run the stack in the foreground")
+    commands.add_parser("down", help="end what a kill left running")
+    commands.add_parser("install", help="install what the stack needs from the distribution")
+    arguments = parser.parse_args()
+    try:
+        match arguments.command:
+            case "demo":
+                _install_broker()
+                _demo(arguments.state, arguments.chat)
+            case "up":
+                _install_broker()
+                _up(arguments.state)
+            case "install":
+                _install_broker()
+            case _:
+                _down(arguments.state)
+    except (StartError, DisagreementError, TimeoutError, HTTPError, OSError, psycopg.Error) as error:
+        sys.exit(f"\n{type(error).__name__}: {error}")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"\n{error}")
+
+
+if __name__ == "__main__":
+    main()

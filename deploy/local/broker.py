@@ -1,0 +1,168 @@
+"""A private RabbitMQ node on free loopback ports, made from the distribution's packages."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from deploy.local.process import Process, StartError, find_free_port
+
+_SCRIPTS = Path("/usr/lib/rabbitmq/bin")  # Debian's own; /usr/sbin has wrappers that change the user
+
+_CONFIGURATION = """\
+listeners.tcp.1 = 127.0.0.1:{amqp_port}
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {management_port}
+default_user = {user}
+default_pass = {password}
+default_user_tags.administrator = true
+log.file.level = info
+disk_free_limit.absolute = 50MB
+collect_statistics_interval = 1000
+"""
+
+
+class Broker:
+    """One RabbitMQ node with its management API; its data stay in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Prepare a node in a folder; nothing starts yet. Ports and password are new each time."""
+        self.folder = folder
+        self.amqp_port = find_free_port()
+        self.management_port = find_free_port()
+        self._epmd_port = find_free_port()
+        self._distribution_port = find_free_port()
+        self._password = secrets.token_hex(16)
+        self._process: Process | None = None
+        self._epmd: Process | None = None
+
+    @staticmethod
+    def is_installed() -> bool:
+        """Whether the distribution's RabbitMQ is on this machine."""
+        return (_SCRIPTS / "rabbitmq-server").exists()
+
+    @property
+    def management_url(self) -> str:
+        """The management API, without credentials."""
+        return f"http://127.0.0.1:{self.management_port}"
+
+    def start(self) -> None:
+        """Start the node and wait until it serves. Raises StartError."""
+        if not self.is_installed():
+            raise StartError("RabbitMQ is not installed: apt-get install rabbitmq-server")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "rabbitmq.conf").write_text(
+            _CONFIGURATION.format(
+                amqp_port=self.amqp_port,
+                management_port=self.management_port,
+                user="setup",
+                password=self._password,
+            )
+        )
+        (self.folder / "enabled_plugins").write_text("[rabbitmq_management,rabbitmq_prometheus].\n")
+        # Erlang's port mapper would start by itself, but as a daemon that nobody stops.
+        mapper = shutil.which("epmd") or "epmd"
+        self._epmd = Process(
+            "epmd", [mapper, "-port", str(self._epmd_port), "-address", "127.0.0.1"], self.folder
+        )
+        self._process = Process("rabbitmq", [_SCRIPTS / "rabbitmq-server"], self.folder, self._environment())
+        self._process.wait_until(self._serves, seconds=120)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "HOME": str(self.folder),
+            "RABBITMQ_NODENAME": "lcs@localhost",
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_PID_FILE": str(self.folder / "beam.number"),
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_CRASH_DUMP": str(self.folder / "log" / "erl_crash.dump"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1}"
+                " -rabbit quorum_tick_interval 500"  # ms between counts of messages; by default 5,000
+                f' -rabbitmq_prometheus tcp_config [{{ip,"127.0.0.1"}},{{port,{find_free_port()}}}]'
+            ),
+        }
+
+    def _serves(self) -> bool:
+        try:
+            return self._request("GET", "/api/health/checks/virtual-hosts").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def _request(self, method: str, path: str, document: object | None = None) -> httpx.Response:
+        return httpx.request(
+            method, self.management_url + path, json=document, auth=("setup", self._password), timeout=30
+        )
+
+    def manage(self, method: str, path: str, document: object | None = None) -> Any:
+        """Call the management API (``/api/…``) and return its answer. Raises httpx.HTTPStatusError."""
+        response = self._request(method, path, document).raise_for_status()
+        return response.json() if response.content else None
+
+    def control(self, *arguments: str) -> None:
+        """Run ``rabbitmqctl``, for what the management API can't do. Raises subprocess.CalledProcessError."""
+        subprocess.run(
+            [_SCRIPTS / "rabbitmqctl", *arguments],
+            env=os.environ | self._environment(),
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+
+    def import_definitions(self, definitions: dict[str, Any]) -> None:
+        """Declare vhosts, users, rights, exchanges, queues and policies that are not there yet."""
+        self.manage("POST", "/api/definitions", definitions)
+
+    def url(self, user: str, password: str, vhost: str) -> str:
+        """Return the AMQP address for a user and a vhost."""
+        return f"amqp://{quote(user)}:{quote(password)}@127.0.0.1:{self.amqp_port}/{quote(vhost, safe='')}"
+
+    def stop(self) -> None:
+        """Stop the node in order; its data stay."""
+        if self._process is not None and self._process.alive:
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int((self.folder / "beam.number").read_text()), signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.popen.wait(30)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the node as a power cut would; its data stay."""
+        for process in (self._process, self._epmd):
+            if process is not None:
+                process.kill()
+        self._process = self._epmd = None
+
+    def pause(self) -> None:
+        """Freeze the node (SIGSTOP)."""
+        if self._process is not None:
+            self._process.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen node go on."""
+        if self._process is not None:
+            self._process.send(signal.SIGCONT)
+
+
+def definitions_for(vhost: str, users: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return deploy/rabbitmq/definitions.json for a vhost, with users (``name``, ``password_hash``, …)."""
+    template = Path(__file__).parent.parent / "rabbitmq" / "definitions.json"
+    definitions: dict[str, Any] = json.loads(template.read_text())
+    for kind in ("permissions", "exchanges", "queues", "bindings", "policies"):
+        for entry in definitions[kind]:
+            entry["vhost"] = vhost
+    return definitions | {"vhosts": [{"name": vhost}], "users": users}

@@ -1,0 +1,123 @@
+"""Processes that the local stack starts, and what they need: free ports, waiting with an end."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+
+class StartError(RuntimeError):
+    """A part of the stack did not start; the text says which, and shows the end of its log."""
+
+
+def find_free_port(wanted: int = 0) -> int:
+    """Return a TCP port of the loopback interface that nothing listens on: the one wanted, if it is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return find_free_port()
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(condition: Callable[[], bool], what: str, *, seconds: float = 30, every: float = 0.05) -> None:
+    """Return when the condition holds; raises TimeoutError, naming what was waited for."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(every)
+
+
+class Process:
+    """One process in a group of its own, its output in a log file, its number in a file."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """``folder`` gets ``NAME.log`` and ``NAME.group``.
+
+        ``env`` is added to our own environment, of which settings of services (``LCS_…``) are left out.
+        """
+        ours = {key: value for key, value in os.environ.items() if not key.startswith("LCS_")}
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._group_file = folder / f"{name}.group"
+        with self.log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                [str(part) for part in command],
+                env=ours | dict(env or {}),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._group_file.write_text(f"{self.popen.pid}\n")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self.popen.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the whole group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, seconds: float = 30) -> int:
+        """Ask the process to end, wait, insist; return its exit code."""
+        if self.alive:
+            self.send(signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                self.popen.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(seconds)
+        self.send(signal.SIGKILL)
+        code = self.popen.wait()
+        self._group_file.unlink(missing_ok=True)
+        return code
+
+    def kill(self) -> None:
+        """End the whole group at once (SIGKILL)."""
+        self.stop(signal.SIGKILL)
+
+    def wait_until(self, condition: Callable[[], bool], *, seconds: float = 60) -> None:
+        """Return when the condition holds; raises StartError if the process ends before, or in time."""
+        try:
+            wait_for(lambda: not self.alive or condition(), self.name, seconds=seconds)
+        except TimeoutError as error:
+            raise StartError(f"{error}; its log ends:\n{self._end_of_log()}") from None
+        if not self.alive:
+            raise StartError(
+                f"{self.name} ended with code {self.popen.returncode}; its log ends:\n{self._end_of_log()}"
+            )
+
+    def _end_of_log(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+
+
+def kill_leftovers(folder: Path) -> list[str]:
+    """Kill the process groups that files below a folder still name; return their names."""
+    killed = []
+    for group_file in sorted(folder.rglob("*.group")):
+        pid = int(group_file.read_text())
+        command = Path(f"/proc/{pid}/environ")
+        # A number may have been given to another process meanwhile: ours are the leaders of their groups.
+        with contextlib.suppress(ProcessLookupError, PermissionError, FileNotFoundError):
+            if command.exists() and os.getpgid(pid) == pid:
+                os.killpg(pid, signal.SIGKILL)
+                killed.append(group_file.stem)
+        group_file.unlink(missing_ok=True)
+    return killed

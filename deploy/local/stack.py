@@ -1,0 +1,231 @@
+"""The stack on this machine: broker, database, admin API, archiving worker, two front ends in one pool."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import pika
+import psycopg
+
+import admin_api.migrations
+import archiving.migrations
+from deploy.credentials import make_credentials
+from deploy.local.broker import Broker, definitions_for
+from deploy.local.database import Database
+from deploy.local.process import Process, find_free_port, kill_leftovers
+
+DATABASE = "lcslog"
+
+
+class Stack:
+    """Everything that ``make demo`` and ``make up`` start, as processes on loopback.
+
+    ``LCS_AMQP_URL`` and ``LCS_DATABASE_URL`` in the environment name a broker and a database to use in
+    place of private ones: the first with the right to configure its vhost, the second with the right to
+    make roles and schemas.
+    """
+
+    def __init__(
+        self, folder: Path, *, front_ends: int = 2, workers: int = 1, say: Callable[[str], None] = print
+    ) -> None:
+        """``folder`` keeps all data, logs and secrets; ``say`` is told of progress."""
+        self.folder = folder
+        self.front_end_urls: list[str] = []
+        self.admin_url = ""
+        self.broker: Broker | None = None
+        self.database: Database | None = None
+        self.processes: dict[str, Process] = {}
+        self._front_ends = front_ends
+        self._workers = workers
+        self._say = say
+        self._amqp_url = os.environ.get("LCS_AMQP_URL")
+        self._database_url = os.environ.get("LCS_DATABASE_URL")
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """The people's tokens: administrator, compliance, operator, connector."""
+        people = self.folder / "secrets" / "people"
+        return {path.name: path.read_text().strip() for path in people.iterdir()}
+
+    def start(self) -> None:
+        """Start everything and wait until it serves. Raises StartError, naming the part."""
+        self.clean()
+        secrets = self.folder / "secrets"
+        make_credentials(secrets)
+        self._start_database(secrets)
+        self._start_broker(secrets)
+        make_credentials(
+            secrets,
+            amqp=_authority(self._amqp_url) if self._amqp_url else f"127.0.0.1:{self._broker.amqp_port}",
+            database=_authority(self._database_url)
+            if self._database_url
+            else f"127.0.0.1:{self._server.port}",
+        )
+        self._migrate(secrets)
+        self._start_admin_api(secrets)
+        for number in range(1, self._workers + 1):
+            self.start_worker(f"archiving-{number}")
+        for number in range(1, self._front_ends + 1):
+            self.start_front_end(f"fe{number}")
+
+    @property
+    def _broker(self) -> Broker:
+        assert self.broker is not None
+        return self.broker
+
+    @property
+    def _server(self) -> Database:
+        assert self.database is not None
+        return self.database
+
+    def _start_database(self, secrets: Path) -> None:
+        if self._database_url is not None:
+            self._say(f"database    the one named: {_authority(self._database_url)}")
+            return
+        self.database = Database(
+            self.folder / "postgres", (secrets / "postgres" / "password").read_text().strip()
+        )
+        self.database.start()
+        self._say(f"database    PostgreSQL at 127.0.0.1:{self.database.port}")
+
+    def _start_broker(self, secrets: Path) -> None:
+        if self._amqp_url is not None:
+            _declare(self._amqp_url)
+            self._say(f"broker      the one named: {_authority(self._amqp_url)}")
+            return
+        self._say("broker      RabbitMQ is starting (some 10 s)")
+        self.broker = Broker(self.folder / "rabbitmq")
+        self.broker.start()
+        definitions = (secrets / "rabbitmq" / "definitions.json").read_text()
+        self.broker.manage("POST", "/api/definitions", httpx.Response(200, text=definitions).json())
+        self._say(f"broker      RabbitMQ at 127.0.0.1:{self.broker.amqp_port}, {self.broker.management_url}")
+
+    def _migrate(self, secrets: Path) -> None:
+        roles = (secrets / "postgres" / "roles.sql").read_bytes()
+        admin = self._database_url or self._server.url()
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(roles)
+        if self._database_url is None:
+            self._server.create_database(DATABASE, owner="lcs_owner")
+        owner = self._database_url or _read(secrets / "migrations" / "lcs_database_url")
+        archiving.migrations.migrate(owner)
+        admin_api.migrations.migrate(owner)
+        self._say("schemas     archive and policy are up to date")
+
+    def _database_address(self, service: str) -> str:
+        """Return a service's database address: its own role, in the named database if there is one."""
+        url = _read(self.folder / "secrets" / service / "lcs_database_url")
+        if self._database_url is None:
+            return url
+        return urlunsplit(urlsplit(url)._replace(path=urlsplit(self._database_url).path))
+
+    def _start_admin_api(self, secrets: Path) -> None:
+        port = find_free_port(8081)
+        self.admin_url = f"http://127.0.0.1:{port}"
+        self._start(
+            "admin-api",
+            "admin_api",
+            port,
+            {
+                "LCS_DATABASE_URL": self._database_address("admin-api"),
+                "LCS_AMQP_URL": self._amqp_address("admin-api"),
+                "LCS_PRINCIPALS_FILE": str(secrets / "admin-api" / "principals.json"),
+            },
+        )
+
+    def _amqp_address(self, service: str) -> str:
+        return self._amqp_url or _read(self.folder / "secrets" / service / "lcs_amqp_url")
+
+    def start_worker(self, name: str) -> Process:
+        """Start an archiving worker."""
+        return self._start(
+            name,
+            "archiving",
+            find_free_port(),
+            {
+                "LCS_DATABASE_URL": self._database_address("archiving"),
+                "LCS_AMQP_URL": self._amqp_address("archiving"),
+            },
+        )
+
+    def start_front_end(self, name: str) -> Process:
+        """Start a front end."""
+        port = find_free_port(8080)
+        secrets = self.folder / "secrets" / "frontend"
+        process = self._start(
+            name,
+            "frontend",
+            port,
+            {
+                "LCS_AMQP_URL": self._amqp_address("frontend"),
+                "LCS_ADMIN_API_URL": self.admin_url,
+                "LCS_ADMIN_API_TOKEN": _read(secrets / "lcs_admin_api_token"),
+                "LCS_CONNECTORS_FILE": str(secrets / "connectors.json"),
+                "LCS_FRONT_END": name,
+                "LCS_POOL": "pool1",
+                "LCS_STATE_DIR": str(self.folder / "front-ends" / name),
+            },
+        )
+        self.front_end_urls.append(f"http://127.0.0.1:{port}")
+        return process
+
+    def _start(self, name: str, module: str, port: int, settings: Mapping[str, str]) -> Process:
+        environment = {"LCS_HOST": "127.0.0.1", "LCS_PORT": str(port), **settings}
+        process = Process(name, [sys.executable, "-m", module], self.folder / "processes", environment)
+        self.processes[name] = process
+        process.wait_until(lambda: _is_ready(f"http://127.0.0.1:{port}/readyz"), seconds=60)
+        self._say(f"{name:11} http://127.0.0.1:{port}")
+        return process
+
+    def stop(self) -> None:
+        """Stop everything in the order in which nothing is lost: front ends, workers, the rest."""
+        for process in reversed(self.processes.values()):
+            process.stop(signal.SIGTERM)
+        self.processes.clear()
+        self.front_end_urls.clear()
+        if self.broker is not None:
+            self.broker.stop()
+        if self.database is not None:
+            self.database.stop()
+
+    def clean(self) -> list[str]:
+        """End what an earlier run that was killed left running; return the names."""
+        return kill_leftovers(self.folder)
+
+    def watch(self) -> str:
+        """Return the name of a process that has ended by itself, empty if all run."""
+        return next((name for name, process in self.processes.items() if not process.alive), "")
+
+
+def _read(path: Path) -> str:
+    return path.read_text().strip()
+
+
+def _authority(url: str) -> str:
+    """Return host and port of an address, without user and password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
+
+
+def _is_ready(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(url, timeout=5).status_code == httpx.codes.OK
+    return False
+
+
+def _declare(amqp_url: str) -> None:
+    """Declare exchanges, queues and bindings in the vhost of a broker that isn't ours."""
+    definitions = definitions_for("", [])
+    with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
+        channel = connection.channel()
+        for exchange in definitions["exchanges"]:
+            channel.exchange_declare(exchange["name"], exchange["type"], durable=True)
+        for queue in definitions["queues"]:
+            channel.queue_declare(queue["name"], durable=True, arguments=queue["arguments"])
+        for binding in definitions["bindings"]:
+            channel.queue_bind(binding["destination"], binding["source"], binding["routing_key"])

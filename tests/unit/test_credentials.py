@@ -1,0 +1,99 @@
+"""Secrets are made once, agree with each other and with what the services read."""
+
+import base64
+import hashlib
+import json
+import stat
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+
+from contract.token import Connector, Principal, hash_token
+from deploy.credentials import make_credentials
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_credentials(tmp_path / "secrets")
+    return tmp_path / "secrets"
+
+
+def _read(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_person_s_token_opens_the_admin_api_in_the_role_of_its_name(folder: Path) -> None:
+    principals = msgspec.json.decode(
+        (folder / "admin-api/principals.json").read_bytes(), type=list[Principal]
+    )
+    roles = {principal.hash: principal.roles for principal in principals}
+    for person in ("administrator", "compliance", "operator"):
+        assert roles[hash_token((folder / "people" / person).read_text())] == {person}
+    assert roles[hash_token((folder / "frontend/lcs_admin_api_token").read_text())] == {"frontend"}
+
+
+def test_the_connector_s_token_speaks_for_the_domains_that_were_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LCS_CONNECTOR_DOMAINS", "Fabrikam.com, tailspin.example")
+    make_credentials(tmp_path)
+    (connector,) = msgspec.json.decode(
+        (tmp_path / "frontend/connectors.json").read_bytes(), type=list[Connector]
+    )
+    assert connector.domains == {"fabrikam.com", "tailspin.example"}
+    assert connector.hash == hash_token((tmp_path / "people/connector").read_text())
+
+
+def test_the_broker_s_hashes_are_of_the_passwords_in_the_services_addresses(folder: Path) -> None:
+    users = {
+        user["name"]: user for user in json.loads((folder / "rabbitmq/definitions.json").read_text())["users"]
+    }
+    passwords = {
+        user: urlsplit((folder / user / "lcs_amqp_url").read_text()).password or ""
+        for user in ("frontend", "archiving", "admin-api", "replay")
+    } | {"operator": (folder / "people/rabbitmq-operator").read_text()}
+    assert users.keys() == passwords.keys()
+    for name, password in passwords.items():
+        hashed = base64.b64decode(users[name]["password_hash"])
+        assert hashed[4:] == hashlib.sha256(hashed[:4] + password.encode()).digest()
+    assert [name for name, user in users.items() if user["tags"]] == ["operator"]
+
+
+def test_a_second_run_keeps_every_secret_and_writes_addresses_anew(folder: Path) -> None:
+    before = _read(folder)
+    make_credentials(folder, amqp="127.0.0.1:1", database="127.0.0.1:2")
+    after = _read(folder)
+    del before["rabbitmq/definitions.json"], after["rabbitmq/definitions.json"]  # salted anew
+    renamed = {
+        name: text.replace("rabbitmq:5672", "127.0.0.1:1").replace("postgres:5432", "127.0.0.1:2")
+        for name, text in before.items()
+    }
+    assert after == renamed != before
+
+
+def test_no_secret_is_used_twice_and_no_consumer_is_given_another_s(folder: Path) -> None:
+    kept = json.loads((folder / "kept/secrets.json").read_text())
+    assert len(set(kept.values())) == len(kept)
+    given = {
+        consumer: {
+            name
+            for name, secret in kept.items()
+            for text in _read(folder / consumer).values()
+            if secret in text
+        }
+        for consumer in ("frontend", "archiving", "admin-api", "replay", "migrations", "rabbitmq")
+    }
+    assert given == {
+        "frontend": {"broker frontend", "token frontend"},
+        "archiving": {"broker archiving", "database lcs_archiving"},
+        "admin-api": {"broker admin-api", "database lcs_admin"},
+        "replay": {"broker replay"},
+        "migrations": {"database lcs_owner"},
+        "rabbitmq": set(),
+    }
+
+
+def test_only_the_owner_can_enter_the_folder(folder: Path) -> None:
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
