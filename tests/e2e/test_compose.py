@@ -1,0 +1,72 @@
+"""What only the containers promise."""
+
+import json
+
+import httpx
+import pytest
+
+from tests.e2e.systems import Containers
+
+pytestmark = pytest.mark.containers
+_OURS = ("frontend", "archiving", "admin-api", "proxy")
+
+
+def test_two_front_ends_and_one_worker_run_by_default(containers: Containers) -> None:
+    services = json.loads(containers.compose("config", "--format", "json"))["services"]
+    assert services["frontend"]["deploy"]["replicas"] == 2
+    assert "deploy" not in services["archiving"]
+
+
+@pytest.mark.parametrize("service", _OURS)
+def test_our_containers_can_do_little(containers: Containers, service: str) -> None:
+    (container, *_) = containers.containers(service)
+    assert container.exec_run(["sh", "-c", "[ $(id -u) != 0 ]"]).exit_code == 0
+    host = container.attrs["HostConfig"]
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+
+
+@pytest.mark.parametrize("service", _OURS)
+def test_no_build_tools_are_left_in_our_images(containers: Containers, service: str) -> None:
+    (container, *_) = containers.containers(service)
+    for tool in ("gcc", "cc", "make"):
+        assert container.exec_run(["sh", "-c", f"command -v {tool}"]).exit_code != 0
+    assert container.exec_run(["python", "-c", "import pip"]).exit_code != 0
+
+
+def test_ports_are_published_on_loopback_alone(containers: Containers) -> None:
+    published = {
+        container.labels["com.docker.compose.service"]: {binding["HostIp"] for binding in bindings}
+        for container in containers.containers()
+        for bindings in container.attrs["NetworkSettings"]["Ports"].values()
+        if bindings
+    }
+    assert published == {name: {"127.0.0.1"} for name in ("proxy", "admin-api", "rabbitmq")}
+
+
+def test_no_secret_can_be_read_from_a_container_s_settings(containers: Containers) -> None:
+    secrets = json.loads(containers.secret("kept/secrets.json")).values()
+    settings = json.dumps([container.attrs for container in containers.containers()])
+    assert not [secret for secret in secrets if secret in settings]
+
+
+def test_parked_ims_are_replayed_by_one_command(containers: Containers) -> None:
+    containers.compose("run", "--rm", "-T", "replay")
+
+
+def test_what_was_archived_and_who_may_read_it_outlives_the_containers(containers: Containers) -> None:
+    connector = {"Authorization": f"Bearer {containers.tokens['connector']}"}
+    officer = {"Authorization": f"Bearer {containers.tokens['compliance']}"}
+    im = {
+        "sender": "sip:yannis@contoso.com",
+        "recipients": ["sip:administrator@litware.com"],  # no domain of ours: archived by default
+        "body": "Keep this",
+    }
+    with httpx.Client(timeout=30, trust_env=False) as client:
+        sent = client.post(f"{containers.front_end_urls[0]}/v1/messages", json=im, headers=connector)
+        assert sent.status_code == 201
+        containers.compose("rm", "--force", "--stop", "--volumes")
+        containers.up()
+        found = client.get(f"{containers.admin_url}/v1/messages/{sent.json()['id']}", headers=officer)
+    assert found.json()["body"] == "Keep this"
