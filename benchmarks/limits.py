@@ -1,0 +1,126 @@
+"""The limits that the services are measured against: the same work with nothing of ours around it."""
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+from uuid import uuid4
+
+import pika
+import psycopg
+
+from archiving.archive import Archive
+from contract.message import CONTENT_TYPE, IM, IM_TYPE, encode_ims, headers_of, make_id, time_of
+from contract.topology import INGEST_EXCHANGE, QUEUE
+
+_WINDOW = 2000
+"""Messages on their way to their confirm at once, in the raw rate."""
+_COPY = (
+    b"COPY archive.messages (id, sent_at, conversation_id, sender_id, recipient_ids, federated,"
+    b" content_type_id, body, content, agent_id, seq, policy_version, rule_id) FROM STDIN (FORMAT BINARY)"
+)
+
+
+def make_ims(count: int) -> list[IM]:
+    """Return IMs of one agent, as a front end would publish them."""
+    agent = uuid4()
+    ims = []
+    for seq in range(1, count + 1):
+        im_id = make_id()
+        people = f"sip:user{seq * 7919 % 20_000}@contoso.com", f"sip:user{seq * 104_729 % 20_000}@contoso.com"
+        ims.append(
+            IM(
+                id=im_id, sent_at=time_of(im_id), sender=people[0], recipients=(people[1],),
+                conversation="p2p:" + "|".join(sorted(people)), scope="internal", content_type="text/plain",
+                encoding="text", body=f"{seq} ".ljust(400, "x"), pool="pool1", agent=agent, seq=seq,
+                policy_version=1, rule="internal-everyone",
+            )
+        )  # fmt: skip
+    return ims
+
+
+def measure_confirms(amqp_url: str, ims: Sequence[IM]) -> float:
+    """Return messages/s of pika's asynchronous adapter, one IM a message, many on their way at once."""
+    waiting = iter(ims)
+    done = 0
+    started = 0.0
+
+    def on_open(connection: Any) -> None:
+        connection.channel(on_open_callback=on_channel)
+
+    def on_channel(channel: Any) -> None:
+        nonlocal started
+        channel.confirm_delivery(lambda frame: on_confirm(channel, frame))
+        started = time.perf_counter()
+        publish(channel, _WINDOW)
+
+    def publish(channel: Any, count: int) -> None:
+        for im in islice(waiting, count):
+            properties = pika.BasicProperties(
+                type=IM_TYPE, content_type=CONTENT_TYPE, headers=headers_of([im]), delivery_mode=2
+            )
+            channel.basic_publish(INGEST_EXCHANGE, QUEUE, encode_ims([im]), properties, mandatory=True)
+
+    last_tag = 0
+
+    def on_confirm(channel: Any, frame: Any) -> None:
+        nonlocal done, last_tag
+        count = frame.method.delivery_tag - last_tag if frame.method.multiple else 1
+        last_tag = max(last_tag, frame.method.delivery_tag) if frame.method.multiple else last_tag
+        done += count
+        if frame.method.delivery_tag >= len(ims):
+            channel.connection.close()
+        else:
+            publish(channel, count)
+
+    connection = pika.SelectConnection(pika.URLParameters(amqp_url), on_open_callback=on_open)
+    connection.add_on_close_callback(lambda *_: connection.ioloop.stop())
+    connection.ioloop.start()
+    return len(ims) / (time.perf_counter() - started)
+
+
+def publish_groups(amqp_url: str, ims: Sequence[IM], *, size: int) -> float:
+    """Publish many IMs a message, each confirmed before the next; return IM/s."""
+    with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        started = time.perf_counter()
+        for first in range(0, len(ims), size):
+            group = ims[first : first + size]
+            properties = pika.BasicProperties(
+                type=IM_TYPE, content_type=CONTENT_TYPE, headers=headers_of(group), delivery_mode=2
+            )
+            channel.basic_publish(INGEST_EXCHANGE, QUEUE, encode_ims(group), properties, mandatory=True)
+        return len(ims) / (time.perf_counter() - started)
+
+
+def measure_copy(owner_url: str, archive: Archive, ims: Sequence[IM], *, size: int) -> tuple[float, float]:
+    """Return rows/s of COPY into ``messages`` itself, and of COPY + INSERT … ON CONFLICT in batches.
+
+    The rows are packed beforehand, half of them for each figure.
+    """
+    batches = [
+        (len(ims[first : first + size]), archive.pack(ims[first : first + size]))
+        for first in range(0, len(ims), size)
+    ]
+    half = len(batches) // 2
+    with psycopg.connect(owner_url) as connection:
+        started = time.perf_counter()
+        for _, rows in batches[:half]:
+            with connection.cursor().copy(_COPY) as copy:
+                copy.write(rows)
+            connection.commit()
+        raw = sum(count for count, _ in batches[:half]) / (time.perf_counter() - started)
+
+        connection.execute("SELECT archive.open_batch()")
+        connection.commit()
+        started = time.perf_counter()
+        for _, rows in batches[half:]:
+            with connection.cursor().copy(b"COPY pg_temp.batch FROM STDIN (FORMAT BINARY)") as copy:
+                copy.write(rows)
+            connection.execute(
+                "INSERT INTO archive.messages SELECT b.*, now() FROM pg_temp.batch AS b"
+                " ON CONFLICT DO NOTHING"
+            )
+            connection.commit()
+        return raw, sum(count for count, _ in batches[half:]) / (time.perf_counter() - started)
