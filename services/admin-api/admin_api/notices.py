@@ -1,12 +1,12 @@
 """Notices: front ends are told at once that policy has a new version. They hold without them, only later."""
 
 import asyncio
+import contextlib
 import logging
 from typing import Annotated
 
 import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractExchange
-from aio_pika.connection import make_url
 from fastapi import Depends, Request
 
 from admin_api import metrics
@@ -44,10 +44,13 @@ class Notices:
         pause = 0.1
         while True:
             try:
-                async with aio_pika.Connection(make_url(self._url)) as connection:
-                    await connection.connect(timeout=_TIMEOUT)
+                connection = await aio_pika.connect(self._url, timeout=_TIMEOUT)
+                try:
                     await self._serve(connection)
+                finally:
+                    await _close(connection)
             except Exception as error:  # whatever ends a connection, the next one mends
+                _raise_if_cancelled()
                 reason = type(error).__name__
             else:
                 reason = "closed by the broker"
@@ -59,13 +62,22 @@ class Notices:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _serve(self, connection: AbstractConnection) -> None:
-        connection.close_callbacks.add(lambda *_: self._wake.set())
-        channel = await connection.channel(on_return_raises=False)
+        closed = asyncio.Event()
+
+        def end(*_: object) -> None:
+            closed.set()
+            self._wake.set()
+
+        connection.close_callbacks.add(end)
+        async with asyncio.timeout(_TIMEOUT):
+            channel = connection.channel(on_return_raises=False)
+            await channel.initialize()
+        channel.close_callbacks.add(end)
         # Not declared and not looked up: this user may do neither.
         exchange = await channel.get_exchange(POLICY_EXCHANGE, ensure=False)
         self._note(connected=True)
         log.info("notices go to the broker")
-        while not connection.is_closed:
+        while not closed.is_set():
             await self._send(exchange)
             await self._wake.wait()
             self._wake.clear()
@@ -82,6 +94,17 @@ class Notices:
     def _note(self, *, connected: bool) -> None:
         self.connected = connected
         metrics.BROKER_CONNECTED.set(connected)
+
+
+def _raise_if_cancelled() -> None:
+    """Be cancelled after all: aiormq makes of a cancelled connect a failed one."""
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+async def _close(connection: AbstractConnection) -> None:
+    with contextlib.suppress(Exception):  # whatever it says, we are done with it
+        await asyncio.wait_for(connection.close(), 1)
 
 
 def _notices_of(request: Request) -> Notices:

@@ -19,6 +19,7 @@ from contract.policy import Policy, PolicyHeader, PolicyUser
 from contract.topology import POLICY_EXCHANGE
 from frontend.config import FrontEndSettings
 from frontend.metrics import POLICY_VERSION
+from frontend.publisher import raise_if_cancelled
 
 log = logging.getLogger("frontend")
 
@@ -158,6 +159,7 @@ class Policies:
         while True:
             with contextlib.suppress(*CONNECTION_EXCEPTIONS, TimeoutError):
                 await self._hear_notices_once()
+            raise_if_cancelled()
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _hear_notices_once(self) -> None:

@@ -71,6 +71,7 @@ class Publisher:
                 await self._watch()
                 log.warning("connection to the broker lost")
             except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
+                raise_if_cancelled()
                 if repr(error) != trouble:  # else it is known: a long outage needs no line for every try
                     trouble = repr(error)
                     log.warning("broker out of reach", extra={"error": trouble[:200]})
@@ -170,6 +171,12 @@ class Publisher:
         link.failed.set()
         if link is self._link:
             self._set_connected(False)
+
+
+def raise_if_cancelled() -> None:
+    """Be cancelled after all: aiormq makes of a cancelled connect a failed one."""
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _is_blocked(connection: AbstractConnection) -> bool:

@@ -96,11 +96,13 @@ def running_api(
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with contextlib.ExitStack() as clients:
-            people = {role: clients.enter_context(connect(url, role)) for role in ROLES}
-            yield AdminApi(url, database, **people, anybody=clients.enter_context(connect(url)))
-        server.should_exit = True
-        thread.join(30)
+        try:
+            with contextlib.ExitStack() as clients:
+                people = {role: clients.enter_context(connect(url, role)) for role in ROLES}
+                yield AdminApi(url, database, **people, anybody=clients.enter_context(connect(url)))
+        finally:
+            server.should_exit = True
+            thread.join(30)
 
 
 @pytest.fixture(scope="module")

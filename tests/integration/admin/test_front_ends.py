@@ -63,5 +63,6 @@ def test_what_is_wrong_with_a_check_in_is_named(
     idle_api: AdminApi, fields: dict[str, Any], field: str
 ) -> None:
     content = json.dumps(CHECK_IN | fields)  # httpx itself would not send half of a surrogate pair
-    answer = idle_api.frontend.post("/v1/front-ends/fe1/check-in", content=content)
+    headers = {"Content-Type": "application/json"}
+    answer = idle_api.frontend.post("/v1/front-ends/fe1/check-in", content=content, headers=headers)
     assert (answer.status_code, answer.json()["field"]) == (422, field)
