@@ -98,8 +98,12 @@ class Broker:
         }
 
     def _serves(self) -> bool:
+        checks = ("virtual-hosts", f"port-listener/{self.amqp_port}")
         try:
-            return self._request("GET", "/api/health/checks/virtual-hosts").status_code == httpx.codes.OK
+            return all(
+                self._request("GET", f"/api/health/checks/{check}").status_code == httpx.codes.OK
+                for check in checks
+            )
         except httpx.TransportError:
             return False
 
