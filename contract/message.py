@@ -3,7 +3,8 @@
 An AMQP message carries one or more IMs of one archiving agent, one JSON document a line
 (``application/x-ndjson``), numbered without a gap. Its headers say how many (``count``), whose
 (``agent``, ``pool``) and from which number (``first_seq``), so that even a body nobody can read is
-accounted for.
+accounted for. Further headers serve the trace of an IM: when it was ``published``, when the agent's message
+before it was ``confirmed``, and OpenTelemetry's context.
 """
 
 import base64
@@ -12,8 +13,9 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 import msgspec
 
@@ -27,10 +29,14 @@ COUNT_HEADER: Final = "count"
 AGENT_HEADER: Final = "agent"
 POOL_HEADER: Final = "pool"
 FIRST_SEQ_HEADER: Final = "first_seq"
-REASON_HEADER: Final = "reason"
-"""On a parked message: why it could not be stored."""
-PARKED_AT_HEADER: Final = "parked_at"
-"""On a parked message: when, ISO 8601."""
+PUBLISHED_HEADER: Final = "published"
+"""When this message was published: microseconds since 1970, by the front end's clock."""
+CONFIRMED_HEADER: Final = "confirmed"
+"""When the confirm of the agent's message of IMs before this one came; left out if there was none."""
+TRACEPARENT_HEADER: Final = "traceparent"
+"""OpenTelemetry's context (W3C Trace Context) of the first IM of this message that is traced."""
+TRACEPARENTS_HEADER: Final = "traceparents"
+"""The contexts of all that are: number of the IM, as text, to its traceparent."""
 
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 Encoding = Literal["text", "base64"]
@@ -77,6 +83,8 @@ class AgentStatement(msgspec.Struct, frozen=True, kw_only=True):
     ended: bool = False
     """True when the agent accepts no more: a clean stop, or a publish of unknown outcome."""
     at: Time
+    confirmed_at: Time | None = None
+    """When the last of these confirms came; None if nobody knows any more."""
 
 
 _encoder = msgspec.json.Encoder()
@@ -141,6 +149,7 @@ class _Random:
         return self._bytes[place : self._place]
 
 
+_new, _set, _UNKNOWN = object.__new__, object.__setattr__, SafeUUID.unknown
 _random = _Random()
 os.register_at_fork(after_in_child=_random.forget)
 
@@ -150,7 +159,10 @@ def make_id(at_ms: int | None = None) -> UUID:
     if at_ms is None:
         at_ms = time.time_ns() // 1_000_000
     random = int.from_bytes(_random.take(10))
-    return UUID(int=at_ms << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & (1 << 62) - 1)
+    made = _new(UUID)  # UUID() would check again, for twice the time, what is known here
+    _set(made, "int", at_ms << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & (1 << 62) - 1)
+    _set(made, "is_safe", _UNKNOWN)
+    return made
 
 
 def milliseconds_of(im_id: UUID) -> int:
@@ -166,9 +178,15 @@ def time_of(im_id: UUID) -> datetime:
     if im_id.version != 7:
         raise ValueError("id is not a UUIDv7 (RFC 9562)")
     try:
-        return _EPOCH + timedelta(milliseconds=milliseconds_of(im_id))
+        return time_at(milliseconds_of(im_id))
     except OverflowError:
         raise ValueError("the time inside id is beyond the year 9999") from None
+
+
+@lru_cache(maxsize=1024)
+def time_at(milliseconds: int) -> datetime:
+    """Return a time given in milliseconds since 1970. Raises OverflowError beyond the year 9999."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def content_of(im: IM) -> bytes:

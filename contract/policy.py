@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from enum import IntFlag, StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -38,6 +38,33 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     """Archive every group IM whatever the other rules say, as the original did."""
 
 
+class Wording(NamedTuple):
+    """A text, and the language that it is in."""
+
+    language: str
+    text: str
+
+
+class Disclaimer(msgspec.Struct, frozen=True, kw_only=True):
+    """The notice to federated partners that a conversation is archived."""
+
+    enabled: bool = False
+    language: str = "en"
+    """For partners that ``partners`` does not name."""
+    wordings: Mapping[str, str] = {}
+    """Language (BCP 47) to text."""
+    partners: Mapping[str, str] = {}
+    """A partner's domain to the language that is spoken there."""
+
+    def wording_for(self, domain: str) -> Wording:
+        """Return what people of a domain are told. Raises KeyError if there is no such wording."""
+        language = self.partners.get(domain, self.language)
+        return Wording(language, self.wordings[language])
+
+
+NO_DISCLAIMER: Final = Disclaimer()
+
+
 class Policy(msgspec.Struct, kw_only=True):
     """A whole policy as a front end holds it."""
 
@@ -49,6 +76,9 @@ class Policy(msgspec.Struct, kw_only=True):
     pools: Mapping[str, Pool]
     users: Mapping[str, int]
     """Canonical address to Flags, of users with any flag set."""
+    disclaimer: Disclaimer = NO_DISCLAIMER
+    cdr: bool = True
+    """Whether there are call detail records, content archived or not."""
 
     def pool(self, name: str) -> Pool:
         """Return a pool's settings; a pool nobody configured has the defaults."""
@@ -65,6 +95,8 @@ class PolicyHeader(msgspec.Struct, frozen=True, kw_only=True):
     federated: GlobalSetting
     domains: list[str]
     pools: list[Pool]
+    disclaimer: Disclaimer = NO_DISCLAIMER
+    cdr: bool = True
 
 
 class PolicyUser(msgspec.Struct, frozen=True, array_like=True):

@@ -1,0 +1,57 @@
+"""Call detail records: who talked with whom, when, how long, how many messages; never what was said.
+
+Front ends sum up what passes them, and publish it once a second: an AMQP message is JSON, an activity a line.
+What belongs to one session is put together where all of it arrives: in the database.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from contract.message import Scope, Time
+
+CDR_TYPE: Final = "lcs.cdr.v1"
+"""AMQP ``type`` of a message of activities; its ``message_id`` is a UUID of its own: twice is once."""
+
+
+class Activity(msgspec.Struct, kw_only=True):
+    """What one sender did in one conversation, within about a second."""
+
+    conversation: str
+    """As in ``contract.message.IM``."""
+    sender: str
+    recipients: tuple[str, ...]
+    scope: Scope
+    pool: str
+    client: str
+    """What the sender talks with: a SIP client's User-Agent, else the connector's name."""
+    first: Time
+    last: Time
+    archived: int = 0
+    """IMs that were archived and may be delivered."""
+    passed: dict[str, int] = {}
+    """IMs that may be delivered and policy does not archive: how many by which rule."""
+    invited: bool = False
+    """Whether this began a session (SIP INVITE)."""
+    ended: str = ""
+    """How this ended a session: ``bye``, or the status with which an INVITE was refused."""
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Activity)
+
+
+def encode_activities(activities: Sequence[Activity]) -> bytes:
+    """Return an AMQP body: one JSON document a line."""
+    return _encoder.encode_lines(activities)
+
+
+def decode_activities(body: bytes) -> list[Activity]:
+    """Return the activities of an AMQP body. Raises msgspec.DecodeError or UnicodeDecodeError."""
+    return _decoder.decode_lines(body)
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON schema by AMQP type; a golden copy is in contract/schemas/."""
+    return {CDR_TYPE: msgspec.json.schema(Activity)}
