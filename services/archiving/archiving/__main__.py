@@ -1,29 +1,56 @@
-"""``python -m archiving``: the worker; ``… migrate``: the schema; ``… replay``: parked IMs come again."""
+"""``python -m archiving``: the worker; ``… cdr``: that of call detail records; ``… migrate``: the schema;
+``… replay``: try what is parked again.
+"""
 
+import gc
 import logging
 import signal
 import sys
+import time
+from typing import Final
 
-from archiving.config import MigrationSettings, ReplaySettings, WorkerSettings
+import psycopg
+
+from archiving.archive import Archive
+from archiving.cdr import CDRWorker
+from archiving.config import CDRSettings, ConsumerSettings, MigrationSettings, StoreSettings, WorkerSettings
 from archiving.metrics import serve_health
 from archiving.migrations import migrate
-from archiving.parking import replay
+from archiving.replay import replay_all
+from archiving.trial import COMMAND as TRIAL
+from archiving.trial import run_trial
 from archiving.worker import Worker
 from contract.logs import start_logging
 from contract.settings import load_settings
 
 log = logging.getLogger("archiving")
 
+_LOOK_SECONDS: Final = 0.2
+
 
 def _work() -> None:
     settings = load_settings(WorkerSettings)
     start_logging(settings.log_level)
     worker = Worker(settings)
+    # What is there now stays; of what comes, thousands of IMs at a time are no garbage but work.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    _run(worker, settings)
+
+
+def _run(worker: Worker | CDRWorker, settings: ConsumerSettings) -> None:
+    """Run a worker until it is told to stop, and say how it is."""
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     signal.signal(signal.SIGINT, lambda *_: worker.stop())
     server = serve_health(settings.host, settings.port, worker.readiness)
     log.info("started", extra={"health": f"http://{settings.host}:{server.server_port}"})
     worker.run()
+
+
+def _record() -> None:
+    settings = load_settings(CDRSettings)
+    start_logging(settings.log_level)
+    _run(CDRWorker(settings), settings)
 
 
 def _migrate() -> None:
@@ -34,17 +61,39 @@ def _migrate() -> None:
 
 
 def _replay() -> None:
-    settings = load_settings(ReplaySettings)
+    """Exit code 1 if something that was parked still cannot be stored."""
+    settings = load_settings(StoreSettings)
     start_logging(settings.log_level)
-    log.info("replayed", extra={"messages": replay(settings.amqp_url)})
+    try:
+        archive = Archive(settings.database_url)
+        archive.request_replay("python -m archiving replay", "all that is parked")
+        while (still := archive.count_parked())[1]:
+            if replay_all(archive) == (0, 0):  # a worker is at it
+                time.sleep(_LOOK_SECONDS)
+    except psycopg.Error as error:
+        sys.exit(f"the database is out of reach: {error}")
+    log.info("replayed all that was parked", extra={"parked_still": still[0]})
+    sys.exit(1 if still[0] else 0)
+
+
+def _trial() -> None:
+    settings = load_settings(StoreSettings)
+    start_logging(settings.log_level)
+    sys.exit(run_trial(settings.database_url))
 
 
 def main() -> None:
     """Run the command named on the command line, by default the worker."""
-    commands = {(): _work, ("migrate",): _migrate, ("replay",): _replay}
+    commands = {
+        (): _work,
+        ("cdr",): _record,
+        ("migrate",): _migrate,
+        ("replay",): _replay,
+        (TRIAL,): _trial,
+    }
     command = commands.get(tuple(sys.argv[1:]))
     if command is None:
-        sys.exit("usage: python -m archiving [migrate | replay]")
+        sys.exit("usage: python -m archiving [cdr | migrate | replay]")
     command()
 
 

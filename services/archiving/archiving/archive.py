@@ -1,31 +1,39 @@
-"""The database side: one transaction stores a batch of IMs through ``log_messages()``."""
+"""The database side: one transaction stores a batch of IMs, and notes their numbers as archived."""
 
 import struct
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import psycopg
 
-from contract.message import IM, AgentStatement, content_of
+from archiving.consumer import Delivery
+from archiving.names import COLUMNS, Names, join_rows
+from archiving.parking import Parked, park, properties_of, storable
+from contract.message import IM, AgentStatement
 
-_MAX_CACHED: Final = 500_000
-"""Entries of a cache at most; then it starts anew."""
+POISON: Final = (
+    ValueError,
+    struct.error,
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,  # too large for an index, say
+)
+"""Errors that lie in an IM itself: they would come again for ever. All others pass, so nothing is parked."""
 
-# PostgreSQL's binary COPY format (documentation of COPY, "Binary Format"): a header, per row the number
-# of fields and each field's length and bytes, a trailer. Packing it by hand costs 1 µs a row instead of 6.
-_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
-_TRAILER: Final = struct.pack(">h", -1)
-_FIELDS: Final = 13
-_KEY: Final = struct.Struct(">hi16siq")  # number of fields, id, sent_at
-_LENGTH: Final = struct.Struct(">i")
-_NULL: Final = _LENGTH.pack(-1)
-_ORIGIN: Final = struct.Struct(">iiiqiqih")  # agent_id, seq, policy_version, rule_id
-_COPY: Final = "COPY pg_temp.batch FROM STDIN (FORMAT BINARY)"
-
-_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECONDS_TO_2000: Final = 946_684_800_000  # PostgreSQL counts time from 2000
+_APPEND: Final = f"COPY archive.messages ({COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_LOG_BATCH: Final = "archive.log_batch(%s, %s, %s, %s::float8, %s::float8, %s::json)"
+_LOG_NUMBERS: Final = (
+    "SELECT archive.log_numbers(%s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[]),"
+    f" {_LOG_BATCH}"
+)
+_COMPARE: Final = "COPY pg_temp.batch FROM STDIN (FORMAT BINARY)"
+_LOG_MESSAGES: Final = (
+    "SELECT * FROM archive.log_messages("
+    "%s, %s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[])"
+)
+Account = tuple[list[int], list[str], list[str]]
+"""Agents' numbers and, beside each, the ranges archived and parked as multirange literals."""
 
 
 class ConflictError(Exception):
@@ -38,7 +46,7 @@ class ConflictError(Exception):
 
 
 class Numbers(NamedTuple):
-    """Some of an agent's numbers, from ``first`` to ``last``, that could not be stored."""
+    """Some of an agent's numbers, from ``first`` to ``last``."""
 
     agent: UUID
     pool: str
@@ -46,27 +54,52 @@ class Numbers(NamedTuple):
     last: int
 
 
+class BatchEntry(NamedTuple):
+    """What the archive notes of a batch for the trace; times in seconds since 1970."""
+
+    worker: str
+    number: int
+    ims: int
+    last_committed: float | None
+    """When the worker's batch before this one was; None if nobody knows."""
+    last_acknowledged: float | None
+    came: str
+    """JSON of its publishes."""
+
+
 class Archive:
-    """One session with the database ``lcslog``; ids of names are kept for as long as it lasts."""
+    """What one worker has with the database ``lcslog``: a session that stores, and one that numbers names."""
 
     def __init__(self, url: str) -> None:
         """``url``: the worker's role; connects at once. Raises psycopg.OperationalError."""
-        self._connection = psycopg.connect(url, autocommit=True, connect_timeout=5)
-        self._connection.execute("SELECT archive.open_batch()")
-        self._ids: dict[str, dict[str, int]] = {
-            kind: {} for kind in ("users", "conversations", "content_types", "rules")
-        }
-        self._agents: dict[int, int] = {}  # by UUID.int, whose hash is cheap
-        self._participants: set[tuple[int, int]] = set()
-        self._routes: dict[tuple[str, str, tuple[str, ...], str], bytes] = {}
+        self._naming = _connect(url)
+        self.names = Names(self._naming)
+        try:
+            self._connection = _connect(url)
+            self._connection.execute("SELECT archive.open_batch()")
+        except psycopg.Error:
+            self._naming.close()
+            raise
 
     def close(self) -> None:
-        """End the session."""
+        """End the sessions."""
         self._connection.close()
+        self._naming.close()
 
     def ensure_partitions(self) -> None:
         """Make the partitions of the months to come."""
         self._connection.execute("SELECT archive.ensure_partitions()")
+
+    def append(self, rows: bytes, account: Account, entry: BatchEntry) -> None:
+        """Store IMs of which the archive knows none, in one transaction: nearly always it doesn't.
+
+        ``rows`` as ``names`` packs them; ``entry`` goes to the trace. Raises psycopg.errors.UniqueViolation
+        if it does know one, and as ``store``; then nothing is stored.
+        """
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            with cursor.copy(_APPEND) as copy:
+                copy.write(rows)
+            cursor.execute(_LOG_NUMBERS, (*account, *entry), prepare=True)
 
     def store(self, ims: Sequence[IM], parked: Sequence[Numbers] = ()) -> int:
         """Store IMs once each, in one transaction; return how many were new when it is committed.
@@ -75,172 +108,147 @@ class Archive:
         cannot be a row, psycopg.DataError and psycopg.IntegrityError for one the database refuses, and
         other psycopg errors when the database is not at our service; then nothing is stored.
         """
-        rows = self.pack(ims)
-        agents, archived, refused = self._account(ims, parked)
+        rows = join_rows(self.names.pack(ims))
+        account = self.account(runs_of(ims), parked)
         with self._connection.transaction(), self._connection.cursor() as cursor:
             if ims:
-                with cursor.copy(_COPY) as copy:
+                with cursor.copy(_COMPARE) as copy:
                     copy.write(rows)
-            cursor.execute(
-                "SELECT * FROM archive.log_messages("
-                "%s, %s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[])",
-                [len(ims), agents, archived, refused],
-                prepare=True,
-            )
+            cursor.execute(_LOG_MESSAGES, [len(ims), *account], prepare=True)
             result = cursor.fetchone()
             assert result is not None
             inserted, agent_ids, seqs = result
             if agent_ids:
                 conflicting = set(zip(agent_ids, seqs, strict=True))
-                raise ConflictError([im for im in ims if (self._agents[im.agent.int], im.seq) in conflicting])
+                number_of = self.names.number_of
+                raise ConflictError(
+                    [im for im in ims if (number_of(im.agent, im.pool), im.seq) in conflicting]
+                )
             return int(inserted)
 
-    def pack(self, ims: Sequence[IM]) -> bytes:
-        """Return IMs as rows of the table ``batch`` in COPY's binary format; raises as ``store`` does."""
-        self._learn_names(ims)
-        # Sorted by id, so that two workers with the same IMs never wait for each other in a circle.
-        return b"".join((_HEADER, *sorted(map(self._pack, ims)), _TRAILER))
+    def store_what_can_be(self, ims: list[IM]) -> tuple[int, list[tuple[IM, str]]]:
+        """Store IMs, by halves where the database refuses some.
+
+        Returns how many were new, and those refused with reasons. Raises psycopg's errors, other than those
+        that lie in an IM, when the database is not at our service.
+        """
+        if not ims:
+            return 0, []
+        try:
+            return self.store(ims), []
+        except ConflictError as conflict:
+            refused = [(im, "its id is archived already with another content") for im in conflict.ims]
+            rest = [im for im in ims if not any(im is other for other in conflict.ims)]
+            halves = [rest]
+        except POISON as error:
+            if len(ims) == 1:
+                return 0, [(ims[0], f"cannot be stored: {error}")]
+            refused = []
+            halves = [ims[: len(ims) // 2], ims[len(ims) // 2 :]]
+        inserted = 0
+        for half in halves:
+            new, further = self.store_what_can_be(half)
+            inserted, refused = inserted + new, refused + further
+        return inserted, refused
+
+    def park(self, parked: Parked) -> None:
+        """Keep what can't be stored. Raises psycopg.Error."""
+        park(self._connection, parked)
+
+    def count_parked(self) -> tuple[int, bool]:
+        """Return how many IMs are parked, and whether a replay of some was asked for."""
+        row = self._connection.execute("SELECT parked_ims, replaying FROM archive.count_parked()").fetchone()
+        assert row is not None
+        return int(row[0]), row[1] > 0
+
+    def request_replay(self, who: str, why: str) -> int:
+        """Ask for a replay of all that is parked; return how much that is."""
+        row = self._connection.execute("SELECT archive.request_replay(NULL, %s, %s)", [who, why]).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def lock_replays(self) -> bool:
+        """Return whether this session alone may replay now."""
+        row = self._connection.execute("SELECT pg_try_advisory_lock(hashtext('archive.replay'))").fetchone()
+        assert row is not None
+        return bool(row[0])
+
+    def unlock_replays(self) -> None:
+        """Let another session replay."""
+        if not self._connection.closed and not self._connection.broken:
+            self._connection.execute("SELECT pg_advisory_unlock(hashtext('archive.replay'))")
+
+    def take_replay(self) -> tuple[int, Delivery] | None:
+        """Return the next whose replay was asked for: its number among the parked, and what came."""
+        row = self._connection.execute("SELECT id, body, properties FROM archive.take_replay()").fetchone()
+        assert row is not None
+        number, body, properties = row
+        return None if number is None else (number, Delivery(0, 0, properties_of(properties), body))
+
+    def end_replay(self, number: int, failure: str | None) -> None:
+        """Note how a replay ended; ``failure``: why something of it could not be stored."""
+        reason = None if failure is None else storable(failure)
+        self._connection.execute("SELECT archive.end_replay(%s, %s)", [number, reason])
+
+    def log_batch(self, entry: BatchEntry) -> None:
+        """Note a batch for the trace. Raises psycopg.Error."""
+        self._connection.execute(f"SELECT {_LOG_BATCH}", entry)
+
+    def forget_traces(self, days: int, most: int) -> int:
+        """Forget some of the trace that is older; return how many rows."""
+        row = self._connection.execute("SELECT archive.forget_traces(%s, %s)", [days, most]).fetchone()
+        assert row is not None
+        return int(row[0])
 
     def log_agent(self, statement: AgentStatement) -> None:
         """Note how far an agent says it got."""
         self._connection.execute(
-            "SELECT archive.log_agent(archive.intern_agent(%s, %s), %s, %s, %s)",
+            "SELECT archive.log_agent(archive.intern_agent(%s, %s), %s, %s, %s, %s)",
             [
                 statement.agent,
                 statement.pool,
                 statement.front_end,
                 statement.confirmed,
+                statement.confirmed_at,
                 statement.at if statement.ended else None,
             ],
         )
 
-    def _learn_names(self, ims: Sequence[IM]) -> None:
-        """Have the database number what we meet for the first time: few IMs bring anything new."""
-        self._forget_if_many()
-        new = [im for im in ims if _route_of(im) not in self._routes]
-        if new:
-            users = self._intern("users", {name for im in new for name in (im.sender, *im.recipients)})
-            conversations = self._intern("conversations", {im.conversation for im in new})
-            pairs = {
-                (conversations[im.conversation], users[name])
-                for im in new
-                for name in (im.sender, *im.recipients)
-            } - self._participants
-            if pairs:
-                self._connection.execute(
-                    "SELECT archive.add_participants(%s, %s::int[])",
-                    [[pair[0] for pair in pairs], [pair[1] for pair in pairs]],
-                )
-                self._participants |= pairs
-            for im in new:
-                self._routes[_route_of(im)] = _pack_route(
-                    conversations[im.conversation],
-                    users[im.sender],
-                    [users[name] for name in im.recipients],
-                    im.scope == "federated",
-                )
-        self._intern("content_types", {im.content_type for im in ims})
-        self._intern("rules", {im.rule for im in ims})
-        for im in {im.agent.int: im for im in ims}.values():
-            self._intern_agent(im.agent, im.pool)
-
-    def _forget_if_many(self) -> None:
-        if max(len(self._routes), len(self._participants), *map(len, self._ids.values())) > _MAX_CACHED:
-            self._routes.clear()
-            self._participants.clear()
-            for names in self._ids.values():
-                names.clear()
-
-    def _intern(self, kind: str, names: Iterable[str]) -> dict[str, int]:
-        known = self._ids[kind]
-        new = [name for name in names if name not in known]
-        if new:
-            known.update(self._connection.execute("SELECT name, id FROM archive.intern(%s, %s)", [kind, new]))
-        return known
-
-    def _intern_agent(self, agent: UUID, pool: str) -> int:
-        number = self._agents.get(agent.int)
-        if number is None:
-            row = self._connection.execute("SELECT archive.intern_agent(%s, %s)", [agent, pool]).fetchone()
-            assert row is not None
-            number = self._agents[agent.int] = int(row[0])
-        return number
-
-    def _pack(self, im: IM) -> bytes:
-        im_id = im.id.int
-        milliseconds = im_id >> 80
-        elapsed = im.sent_at - _UNIX_EPOCH
-        if (
-            im_id >> 76 & 0xF != 7  # the version of a UUID
-            or (elapsed.days * 86_400 + elapsed.seconds) * 1000 != milliseconds - milliseconds % 1000
-            or elapsed.microseconds != milliseconds % 1000 * 1000
-        ):
-            raise ValueError("sent_at is not the time inside id")
-        content = im.body.encode() if im.encoding == "text" else content_of(im)
-        size = _LENGTH.pack(len(content))
-        return b"".join(
-            (
-                _KEY.pack(_FIELDS, 16, im_id.to_bytes(16), 8, (milliseconds - _MILLISECONDS_TO_2000) * 1000),
-                self._routes[_route_of(im)],
-                _CONTENT_TYPE.pack(2, self._ids["content_types"][im.content_type]),
-                size + content + _NULL if im.encoding == "text" else _NULL + size + content,
-                _ORIGIN.pack(
-                    4,
-                    self._agents[im.agent.int],
-                    8,
-                    im.seq,
-                    8,
-                    im.policy_version,
-                    2,
-                    self._ids["rules"][im.rule],
-                ),
-            )
-        )
-
-    def _account(
-        self, ims: Sequence[IM], parked: Sequence[Numbers]
-    ) -> tuple[list[int], list[str], list[str]]:
-        """Return agents' ids and, beside each, the ranges archived and parked as multirange literals."""
+    def account(self, archived: Iterable[Numbers], parked: Iterable[Numbers] = ()) -> Account:
+        """Return what ``append`` is to note of the agents' numbers. Raises psycopg.Error."""
         ranges: dict[int, tuple[list[str], list[str]]] = {}
-        for first, last in _runs(ims):
-            archived, _ = ranges.setdefault(self._agents[first.agent.int], ([], []))
-            archived.append(f"[{first.seq},{last.seq}]")
-        for numbers in parked:
-            _, refused = ranges.setdefault(self._intern_agent(numbers.agent, numbers.pool), ([], []))
-            refused.append(f"[{numbers.first},{numbers.last}]")
+        for place, some in enumerate((archived, parked)):
+            for numbers in some:
+                agent = self.names.number_of(numbers.agent, numbers.pool)
+                ranges.setdefault(agent, ([], []))[place].append(f"[{numbers.first},{numbers.last}]")
         return (
             list(ranges),
             ["{" + ",".join(archived) + "}" for archived, _ in ranges.values()],
-            ["{" + ",".join(refused) + "}" for _, refused in ranges.values()],
+            ["{" + ",".join(parked) + "}" for _, parked in ranges.values()],
         )
 
 
-_CONTENT_TYPE: Final = struct.Struct(">ih")
-
-
-def _route_of(im: IM) -> tuple[str, str, tuple[str, ...], str]:
-    return im.conversation, im.sender, im.recipients, im.scope
-
-
-def _pack_route(conversation: int, sender: int, recipients: list[int], federated: bool) -> bytes:
-    """Return the fields conversation_id, sender_id, recipient_ids and federated, in COPY's format."""
-    elements = b"".join(struct.pack(">ii", 4, recipient) for recipient in recipients)
-    array = struct.pack(">iiiii", 1, 0, 23, len(recipients), 1) + elements  # 23: the type int4
-    return (
-        struct.pack(">iqiii", 8, conversation, 4, sender, len(array))
-        + array
-        + struct.pack(">i?", 1, federated)
+def _connect(url: str) -> psycopg.Connection:
+    return psycopg.connect(
+        url,
+        autocommit=True,
+        connect_timeout=5,
+        # A host that vanished is noticed in half a minute, not in two hours.
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+        tcp_user_timeout=30_000,
     )
 
 
-def _runs(ims: Sequence[IM]) -> Iterable[tuple[IM, IM]]:
-    """Yield first and last of each run of IMs that one agent numbered without a gap."""
+def runs_of(ims: Sequence[IM]) -> Iterable[Numbers]:
+    """Yield the runs of IMs that one agent numbered without a gap."""
     if not ims:
         return
     first = last = ims[0]
     for im in ims[1:]:
         if im.seq != last.seq + 1 or im.agent.int != last.agent.int:
-            yield first, last
+            yield Numbers(first.agent, first.pool, first.seq, last.seq)
             first = im
         last = im
-    yield first, last
+    yield Numbers(first.agent, first.pool, first.seq, last.seq)

@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, HttpUrl
 
+from contract.broker import BrokerUrl
 from contract.settings import ServiceSettings
 
 
@@ -14,28 +15,41 @@ class MigrationSettings(ServiceSettings):
     """Of the schema's owner: ``postgresql://lcs_owner:…@host/lcslog``."""
 
 
-class ReplaySettings(ServiceSettings):
-    """Settings of ``python -m archiving replay``."""
+class StoreSettings(ServiceSettings):
+    """Settings of what stores without the broker: ``python -m archiving replay``, and a trial."""
 
-    amqp_url: str
-    """Of the user ``replay``."""
+    database_url: str
+    """``postgresql://lcs_archiving:…@host/lcslog``"""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
-class WorkerSettings(ServiceSettings):
+class ConsumerSettings(StoreSettings):
+    """Settings of what takes from the broker."""
+
+    amqp_url: BrokerUrl
+    """``amqp://archiving:…@host1,host2/lcs``"""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8082, ge=0, le=65_535)
+    """Where /healthz, /readyz and /metrics are served."""
+
+
+class CDRSettings(ConsumerSettings):
+    """Settings of ``python -m archiving cdr``."""
+
+    cdr_idle_seconds: float = Field(default=1800, ge=1, le=86_400)
+    """After so long without a message, single messages between the same people are another session."""
+
+
+class WorkerSettings(ConsumerSettings):
     """Settings of the worker."""
 
-    amqp_url: str
-    """``amqp://archiving:…@host/lcs``"""
-    database_url: str
-    """``postgresql://lcs_archiving:…@host/lcslog``"""
     batch_size: int = Field(default=2000, ge=1, le=100_000)
     """IMs in a transaction, at most (a last AMQP message may bring some more)."""
     batch_milliseconds: float = Field(default=5, ge=0, le=1000)
     """How long a batch that isn't full waits for more."""
     prefetch: int = Field(default=300, ge=1, le=65_535)
-    """AMQP messages on their way to us that are not acknowledged; each carries up to 500 IMs."""
-    host: str = "127.0.0.1"
-    port: int = Field(default=8082, ge=0, le=65_535)
-    """Where /healthz, /readyz and /metrics are served."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """AMQP messages on their way to us that are not acknowledged; each carries up to 1,000 IMs."""
+    trace_days: int = Field(default=30, ge=1)
+    """How long the archive keeps by which publish and batch each IM came."""
+    otlp_endpoint: HttpUrl | None = None
+    """An OpenTelemetry collector (OTLP over HTTP): ``http://collector:4318``; else nothing is exported."""

@@ -1,8 +1,10 @@
-"""The broker side: one thread that owns the connection, takes from ``lcslog`` and acknowledges."""
+"""The broker side: one thread that owns the connection, takes from queues and acknowledges."""
 
 import logging
 import queue
 import threading
+import time
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import pika
@@ -10,11 +12,14 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
-from contract.topology import QUEUE
+from contract.broker import BrokerAddress
+from contract.topology import PARKED_QUEUE
 
 log = logging.getLogger("archiving")
 
 _MAX_PAUSE: Final = 2.0
+_QUIET_SECONDS: Final = 5.0
+"""Without a message for so long, the queue is asked whether it has any."""
 
 
 class Delivery(NamedTuple):
@@ -25,6 +30,20 @@ class Delivery(NamedTuple):
     tag: int
     properties: BasicProperties
     body: bytes
+    parked: bool = False
+    """Whether it came by ``lcslog.parked``: the broker itself has given it up."""
+    consumed: float = 0
+    """When it came: seconds since 1970."""
+
+    @property
+    def comes_again(self) -> int:
+        """How often it was given out before and came back (quorum queues count it in a header)."""
+        count = (self.properties.headers or {}).get("x-delivery-count")
+        return count if isinstance(count, int) else 0
+
+
+class SilentError(Exception):
+    """The queue has messages, and the broker gives out none."""
 
 
 class Consumer(threading.Thread):
@@ -34,21 +53,22 @@ class Consumer(threading.Thread):
     lost takes its unacknowledged messages back to the queue: they come again, here or elsewhere.
     """
 
-    def __init__(self, amqp_url: str, prefetch: int) -> None:
+    def __init__(self, amqp_url: str, prefetch: int, queues: Sequence[str]) -> None:
         """``amqp_url``: of the user ``archiving``. Nothing starts yet."""
         super().__init__(name="consumer", daemon=True)
         self.deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self.connection_number = 0
         self.consuming = False
-        self._parameters = pika.URLParameters(amqp_url)
-        self._parameters.heartbeat = 30
-        self._parameters.blocked_connection_timeout = None  # an alarm blocks publishers; we only acknowledge
-        self._parameters.client_properties = {"connection_name": "archiving"}
+        self._nodes = BrokerAddress(amqp_url)
         self._prefetch = prefetch
+        self._queues = queues
         self._stop_taking = threading.Event()
         self._ended = threading.Event()
         self._connection: pika.BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
+        self._unacknowledged = 0
+        """The tag of the last message taken; 0 once it is acknowledged."""
+        self._quiet_since = 0.0
 
     def run(self) -> None:
         """Consume until ``end``; connect again after every failure, ever slower up to 2 s."""
@@ -57,7 +77,7 @@ class Consumer(threading.Thread):
             try:
                 self._consume()
                 pause = 0.1
-            except (AMQPError, OSError) as error:
+            except Exception as error:  # not only AMQPError: pika fails in many ways when a connection dies
                 if self.consuming:
                     pause = 0.1
                 log.warning("broker out of reach", extra={"error": repr(error)[:200], "retry_in": pause})
@@ -67,33 +87,68 @@ class Consumer(threading.Thread):
         self.consuming = False
 
     def _consume(self) -> None:
-        connection = pika.BlockingConnection(self._parameters)
+        connection = pika.BlockingConnection(_parameters_for(self._nodes.next_url()))
         try:
             channel = connection.channel()
             channel.basic_qos(prefetch_count=self._prefetch)
             channel.add_on_cancel_callback(_raise_cancelled)
             self.connection_number += 1
+            self._unacknowledged, self._quiet_since = 0, time.monotonic()
             self._connection, self._channel = connection, channel
-            tag = None
+            tags: list[str] = []
             if not self._stop_taking.is_set():
-                tag = channel.basic_consume(QUEUE, self._take)
+                tags = [
+                    channel.basic_consume(queue, self._take_parked if queue == PARKED_QUEUE else self._take)
+                    for queue in self._queues
+                ]
                 self.consuming = True
-                log.info("consuming", extra={"queue": QUEUE, "prefetch": self._prefetch})
+                log.info("consuming", extra={"queue": self._queues[0], "prefetch": self._prefetch})
             while not self._ended.is_set():
                 connection.process_data_events(time_limit=1)
-                if tag is not None and self._stop_taking.is_set():
-                    channel.basic_cancel(tag)
-                    tag, self.consuming = None, False
+                if tags and self._stop_taking.is_set():
+                    for tag in tags:
+                        channel.basic_cancel(tag)
+                    tags, self.consuming = [], False
+                if tags and not self._unacknowledged:
+                    self._listen(connection, channel)
             connection.process_data_events(time_limit=0)  # the last acknowledgements
         finally:
             self._connection = self._channel = None
             if connection.is_open:
                 connection.close()
 
+    def _listen(self, connection: pika.BlockingConnection, channel: BlockingChannel) -> None:
+        """Raise SilentError if nothing comes though something waits.
+
+        Consumers have gone silent on brokers that failed, or whose queue was made anew (aio-pika issues 231,
+        563): then nothing but a new connection helps.
+        """
+        if time.monotonic() < self._quiet_since + _QUIET_SECONDS:
+            return
+        self._quiet_since = time.monotonic()
+        for _ in range(2):  # what came a moment ago is on its way
+            waiting = sum(_count(channel, queue) for queue in self._queues)
+            if not waiting or self._unacknowledged:
+                return
+            connection.process_data_events(time_limit=1)
+        if not self._unacknowledged:
+            raise SilentError(f"{waiting} messages wait, none comes")
+
     def _take(
         self, _channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        self.deliveries.put(Delivery(self.connection_number, method.delivery_tag, properties, body))
+        self._put(method, properties, body, parked=False)
+
+    def _take_parked(
+        self, _channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+    ) -> None:
+        self._put(method, properties, body, parked=True)
+
+    def _put(self, method: Basic.Deliver, properties: BasicProperties, body: bytes, *, parked: bool) -> None:
+        self._unacknowledged = method.delivery_tag
+        self.deliveries.put(
+            Delivery(self.connection_number, method.delivery_tag, properties, body, parked, time.time())
+        )
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Acknowledge a message and all before it; void if its connection is gone (they come again)."""
@@ -102,6 +157,8 @@ class Consumer(threading.Thread):
     def _acknowledge(self, delivery: Delivery) -> None:
         if delivery.connection == self.connection_number and self._channel is not None:
             self._channel.basic_ack(delivery.tag, multiple=True)
+            if delivery.tag == self._unacknowledged:
+                self._unacknowledged, self._quiet_since = 0, time.monotonic()
 
     def stop_taking(self) -> None:
         """Let the broker send no more; what was taken can still be acknowledged."""
@@ -122,6 +179,25 @@ class Consumer(threading.Thread):
                 connection.add_callback_threadsafe(function)
             except AMQPError:
                 log.debug("connection closed meanwhile")
+
+
+def _count(channel: BlockingChannel, queue: str) -> int:
+    """Return how many messages wait in a queue."""
+    count: int = channel.queue_declare(queue, passive=True).method.message_count
+    return count
+
+
+def _parameters_for(url: str) -> pika.URLParameters:
+    """Return how to connect to a node: one that is gone is noticed within seconds."""
+    parameters = pika.URLParameters(url)
+    parameters.socket_timeout = 3
+    parameters.stack_timeout = 5
+    # pika joins what it receives by 4 KB to a frame: small frames cost it a third less than large ones.
+    parameters.frame_max = 16_384
+    parameters.heartbeat = 10
+    parameters.blocked_connection_timeout = None  # an alarm blocks publishers; the consumer only acknowledges
+    parameters.client_properties = {"connection_name": "archiving"}
+    return parameters
 
 
 def _raise_cancelled(_method: Basic.Cancel) -> None:

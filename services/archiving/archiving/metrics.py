@@ -1,16 +1,29 @@
-"""What the worker counts, and where it can be read."""
+"""What the worker counts, and where it can be read. No label holds an address or content."""
 
 import threading
-from collections.abc import Callable
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    generate_latest,
+)
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 COMMITTED: Final = Counter("lcs_archiving_committed_ims", "IMs that were new when their batch was committed")
 DUPLICATES: Final = Counter("lcs_archiving_duplicate_ims", "IMs that the archive had already")
-PARKED: Final = Counter("lcs_archiving_parked_ims", "IMs that could not be stored and wait in lcslog.parked")
+PARKED: Final = Counter("lcs_archiving_parked_ims", "IMs that could not be stored and were parked")
+PARKED_WAITING: Final = Gauge("lcs_parked_ims", "IMs that are parked now: somebody should look at them")
 BATCH_SIZE: Final = Histogram(
     "lcs_archiving_batch_size_ims", "IMs in a transaction", buckets=(1, 10, 100, 500, 1000, 2000, 5000, 10000)
 )
@@ -22,6 +35,66 @@ COMMIT_SECONDS: Final = Histogram(
 LAG_SECONDS: Final = Gauge(
     "lcs_archiving_lag_seconds", "Age, when it was committed, of the oldest IM of the last batch"
 )
+NEWEST_COMMITTED: Final = Gauge(
+    "lcs_archiving_newest_committed_timestamp_seconds", "When the newest IM that is committed was accepted"
+)
+CDR_ACTIVITIES: Final = Counter("lcs_cdr_activities", "Activities stored as call detail records")
+CDR_REJECTED: Final = Counter(
+    "lcs_cdr_rejected_messages", "AMQP messages of call detail records that could not be stored"
+)
+BROKER_CONNECTED: Final = Gauge("lcs_archiving_broker_connected", "1 while the worker consumes")
+DATABASE_CONNECTED: Final = Gauge("lcs_archiving_database_connected", "1 while it has a session there")
+
+
+class Latency(Collector):
+    """A histogram of times that are observed thousands at once: a call for each IM would cost too much."""
+
+    _BOUNDS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 60_000, 600_000, 3_600_000)
+    """Milliseconds."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(self._BOUNDS) + 1)
+        self._milliseconds = 0
+        self.newest = 0
+        """When the newest that was observed was accepted."""
+
+    def observe(self, accepted: Sequence[int], now: int) -> None:
+        """Count IMs committed ``now`` by when they were ``accepted``: milliseconds since 1970, in order."""
+        for place, bound in enumerate(self._BOUNDS):
+            self._counts[place] += len(accepted) - bisect_left(accepted, now - bound)
+        self._counts[-1] += len(accepted)
+        self._milliseconds += now * len(accepted) - sum(accepted)
+        self.newest = max(self.newest, accepted[-1])
+
+    def collect(self) -> Iterable[Metric]:
+        """See ``prometheus_client.registry.Collector``."""
+        bounds = [*(str(bound / 1000) for bound in self._BOUNDS), "+Inf"]
+        yield HistogramMetricFamily(
+            "lcs_archiving_latency_seconds",
+            "From the acceptance of an IM (the time in its id) to its commit",
+            buckets=list(zip(bounds, self._counts, strict=True)),
+            sum_value=self._milliseconds / 1000,
+        )
+
+
+_LATENCY: Final = Latency()
+REGISTRY.register(_LATENCY)
+
+
+def observe_batch(archived: int, inserted: int, started: float, accepted: Sequence[int]) -> None:
+    """Count a batch just committed.
+
+    ``started``: by the monotonic clock; ``accepted``: when each IM was, in milliseconds since 1970.
+    """
+    now = time.time_ns() // 1_000_000
+    accepted = sorted(accepted)
+    BATCH_SIZE.observe(archived)
+    COMMITTED.inc(inserted)
+    DUPLICATES.inc(archived - inserted)
+    COMMIT_SECONDS.observe(time.monotonic() - started)
+    LAG_SECONDS.set((now - accepted[0]) / 1000)
+    _LATENCY.observe(accepted, now)
+    NEWEST_COMMITTED.set(_LATENCY.newest / 1000)
 
 
 def serve_health(host: str, port: int, ready: Callable[[], dict[str, bool]]) -> ThreadingHTTPServer:

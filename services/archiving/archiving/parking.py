@@ -1,17 +1,20 @@
-"""IMs that cannot be stored wait in ``lcslog.parked``, where an operator sees them and can replay them."""
+"""What cannot be stored as IMs: kept in the archive as it came, where it is seen, replayed or discarded."""
 
+import hashlib
 import logging
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
-import pika
+import msgspec
+import psycopg
 from pika.spec import BasicProperties
 
-from contract.message import COUNT_HEADER, FIRST_SEQ_HEADER, PARKED_AT_HEADER, REASON_HEADER
-from contract.topology import INGEST_EXCHANGE, PARK_EXCHANGE, PARKED_QUEUE, QUEUE
+from contract.message import AGENT_HEADER, COUNT_HEADER, FIRST_SEQ_HEADER, POOL_HEADER
 
 log = logging.getLogger("archiving")
+
+_KEPT: Final = ("type", "content_type", "message_id", "timestamp", "app_id")
 
 
 class Parked(NamedTuple):
@@ -22,61 +25,65 @@ class Parked(NamedTuple):
     """Of the message that brought it."""
     reason: str
     seq: int | None
-    """The IM's number, if it is known."""
+    """The IM's number, if it is one IM and the number is known."""
+    im: UUID | None = None
+    """Its id, if it can be read."""
 
 
-def park(amqp_url: str, parked: Sequence[Parked]) -> None:
-    """Publish to ``lcs.park`` and return when the broker has confirmed all. Raises pika's AMQPError.
-
-    Parking is rare: a connection of its own each time is simpler than one kept alive.
-    """
-    with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        for item in parked:
-            headers = dict(item.properties.headers or {})
-            headers |= {REASON_HEADER: item.reason[:1000], PARKED_AT_HEADER: datetime.now(UTC).isoformat()}
-            if item.seq is not None:
-                headers |= {COUNT_HEADER: 1, FIRST_SEQ_HEADER: item.seq}
-            channel.basic_publish(
-                PARK_EXCHANGE, QUEUE, item.body, _persistent(item.properties, headers), mandatory=True
-            )
-            log.error("parked an IM", extra={"reason": item.reason[:300], "seq": item.seq})
-
-
-def replay(amqp_url: str) -> int:
-    """Put every IM that is parked now back on ``lcslog``; return how many AMQP messages that were.
-
-    ``amqp_url``: of the user ``replay``. Each leaves the parked queue only when the broker has confirmed
-    it on ``lcslog``. What still cannot be stored will be parked again. Raises pika's AMQPError.
-    """
-    with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        parked: int = channel.queue_declare(PARKED_QUEUE, passive=True).method.message_count
-        for done in range(parked):
-            method, properties, body = channel.basic_get(PARKED_QUEUE)
-            if method is None:
-                return done
-            headers = {
-                name: value
-                for name, value in (properties.headers or {}).items()
-                if name not in (REASON_HEADER, PARKED_AT_HEADER) and not name.startswith("x-")
-            }
-            channel.basic_publish(
-                INGEST_EXCHANGE, QUEUE, body, _persistent(properties, headers), mandatory=True
-            )
-            channel.basic_ack(method.delivery_tag)
-        return parked
-
-
-def _persistent(properties: BasicProperties, headers: dict[str, object]) -> BasicProperties:
-    return BasicProperties(
-        content_type=properties.content_type,
-        type=properties.type,
-        message_id=properties.message_id,
-        timestamp=properties.timestamp,
-        app_id=properties.app_id,
-        headers=headers,
-        delivery_mode=pika.DeliveryMode.Persistent.value,
+def park(connection: psycopg.Connection, parked: Parked) -> None:
+    """Keep it, once however often it comes. Raises psycopg.Error if the database is not at our service."""
+    headers = parked.properties.headers or {}
+    first = parked.seq if parked.seq is not None else number_in(headers, FIRST_SEQ_HEADER)
+    count = 1 if parked.seq is not None else number_in(headers, COUNT_HEADER)
+    pool = headers.get(POOL_HEADER)
+    agent = agent_in(headers)
+    connection.execute(
+        "SELECT archive.park(%s, %s, %s, %s::text::jsonb, %s, %s, %s, %s)",
+        [
+            hashlib.sha256(f"{agent} {first}\n".encode() + parked.body).digest(),
+            storable(parked.reason),
+            parked.body,
+            describe(parked.properties),
+            storable(pool) if isinstance(pool, str) else None,
+            agent,
+            first if first is not None and 0 < first < 1 << 63 else None,
+            count if count is not None and 0 < count < 1 << 31 else 1,
+        ],
     )
+    log.error(
+        "parked an IM", extra={"im": parked.im, "agent": agent, "seq": first, "reason": parked.reason[:300]}
+    )
+
+
+def number_in(headers: Mapping[str, Any], name: str) -> int | None:
+    """Return a header that is a number."""
+    value = headers.get(name)
+    return value if isinstance(value, int) else None
+
+
+def agent_in(headers: Mapping[str, Any]) -> UUID | None:
+    """Return the agent that a message's headers name."""
+    try:
+        return UUID(headers.get(AGENT_HEADER))
+    except (TypeError, ValueError, AttributeError):
+        return None
+
+
+def properties_of(document: Mapping[str, Any]) -> BasicProperties:
+    """Return the AMQP properties of what was parked, from their JSON in the archive."""
+    return BasicProperties(
+        headers=document.get("headers") or {},
+        **{name: document[name] for name in _KEPT if document.get(name) is not None},
+    )
+
+
+def describe(properties: BasicProperties) -> str:
+    """Return AMQP properties as JSON."""
+    document = {name: getattr(properties, name) for name in _KEPT} | {"headers": properties.headers or {}}
+    # U+0000 is the one character that PostgreSQL's jsonb cannot hold.
+    return msgspec.json.encode(document, enc_hook=str).decode().replace("\\u0000", "\\ufffd")
+
+
+def storable(text: str) -> str:
+    """Return a text as PostgreSQL's ``text`` can hold it, and not without bound."""
+    return text[:1000].replace("\0", "\N{REPLACEMENT CHARACTER}")

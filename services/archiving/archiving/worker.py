@@ -1,35 +1,44 @@
 """The worker: take, store, commit, and only then acknowledge, in order.
 
-Two threads: the consumer's takes from the broker while this one stores. What goes wrong is sorted by what
-the broker must do: an IM that can never be stored is parked and acknowledged; while the database is away
-everything stays unacknowledged; anything else ends the process, and the queue still has the message.
+Three threads: the consumer's takes from the broker, the preparation's reads and packs the next batch, this
+one stores. What goes wrong is sorted by what the broker must do: an IM that can never be stored is parked and
+acknowledged; while the database is away everything stays unacknowledged; anything else ends the process, and
+the queue still has the message.
 """
 
+import contextlib
 import logging
-import queue
-import struct
 import threading
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import psycopg
-from pika.exceptions import AMQPError
 
-from archiving.archive import Archive, ConflictError
-from archiving.batch import Batch, read_batch
+from archiving.archive import Archive
+from archiving.batch import Batch, park_whole
 from archiving.config import WorkerSettings
 from archiving.consumer import Consumer, Delivery
-from archiving.metrics import BATCH_SIZE, COMMIT_SECONDS, COMMITTED, DUPLICATES, LAG_SECONDS, PARKED
-from archiving.parking import Parked, park
-from contract.message import COUNT_HEADER, IM, milliseconds_of
+from archiving.metrics import BROKER_CONNECTED, DATABASE_CONNECTED, PARKED_WAITING
+from archiving.preparation import Preparation, Work
+from archiving.replay import replay_all
+from archiving.storing import park_batch, store_batch, store_prepared
+from archiving.trace import Trace
+from archiving.trial import NoVerdictError, find_killers
+from contract.topology import PARKED_QUEUE, QUEUE
+
+if TYPE_CHECKING:
+    from archiving.tracing import Tracing
 
 log = logging.getLogger("archiving")
 
-POISON: Final = (ValueError, struct.error, psycopg.DataError, psycopg.IntegrityError)
-"""Errors that lie in an IM itself: they would come again for ever."""
 _MAX_PAUSE: Final = 2.0
 _PARTITIONS_EVERY: Final = 3600.0
+_PARKED_EVERY: Final = 1.0
+_FORGET_EVERY: Final = 60.0
+_FORGET_AGAIN: Final = 1.0
+_FORGET_ROWS: Final = 5000
+"""Of the trace, at a time: IMs wait meanwhile."""
 _IDLE_SECONDS: Final = 0.2
 
 
@@ -39,14 +48,29 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         """Nothing starts yet."""
         self._settings = settings
-        self._consumer = Consumer(settings.amqp_url, settings.prefetch)
+        self._consumer = Consumer(settings.amqp_url, settings.prefetch, [QUEUE, PARKED_QUEUE])
+        self._preparation = Preparation(settings, self._consumer, lambda: self._archive)
         self._archive: Archive | None = None
         self._stopping = threading.Event()
         self._partitions_due = 0.0
+        self._parked_due = 0.0
+        self._forget_due = 0.0
+        self._trace = Trace()
+        self._tracing = self._export()
+        BROKER_CONNECTED.set_function(lambda: self.readiness()["broker"])
+        DATABASE_CONNECTED.set_function(lambda: self.readiness()["database"])
+
+    def _export(self) -> "Tracing | None":
+        if self._settings.otlp_endpoint is None:
+            return None
+        from archiving.tracing import Tracing  # noqa: PLC0415 - OpenTelemetry is loaded only where it is used
+
+        return Tracing(str(self._settings.otlp_endpoint), self._trace)
 
     def readiness(self) -> dict[str, bool]:
         """Return whether the broker and the database are at our service."""
-        return {"broker": self._consumer.consuming, "database": self._archive is not None}
+        consuming = self._consumer.consuming and self._consumer.is_alive()
+        return {"broker": consuming, "database": self._archive is not None}
 
     def stop(self) -> None:
         """Take no more, store what was taken, then return from ``run``. Safe in a signal handler."""
@@ -54,30 +78,52 @@ class Worker:
 
     def run(self) -> None:
         """Work until ``stop``."""
+        self._keep_house()
         self._consumer.start()
+        self._preparation.start()
         while not self._stopping.is_set():
-            if not self._consumer.is_alive():
-                raise RuntimeError("the consumer's thread ended by itself: see the log above")
+            for thread in (self._consumer, self._preparation):
+                if not thread.is_alive():
+                    raise RuntimeError(f"the thread {thread.name} ended by itself: see the log above")
             self._keep_house()
-            deliveries = self._take()
-            if deliveries:
-                self._store(deliveries)
+            if (work := self._preparation.next()) is not None:
+                self._store(work)
         self._consumer.stop_taking()
-        # A batch given up ends it: the acknowledgement of a later one would count for it too.
-        while (deliveries := self._take()) and self._store(deliveries):
-            pass
+        self._preparation.stop()
+        while not self._preparation.ended:
+            work = self._preparation.next()
+            # A batch given up ends it: the acknowledgement of a later one would count for it too.
+            if work is not None and not self._store(work):
+                break
         self._consumer.end()
         if self._archive is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._archive.log_batch(self._trace.enter())
             self._archive.close()
+        if self._tracing is not None:
+            self._tracing.close()
         log.info("stopped")
 
     def _keep_house(self) -> None:
-        """Have a session with the database, and the partitions of the months to come."""
+        """Have a session with the database, with partitions ahead, and look after what is parked."""
         try:
             archive = self._connect()
             if time.monotonic() >= self._partitions_due:
                 archive.ensure_partitions()
                 self._partitions_due = time.monotonic() + _PARTITIONS_EVERY
+            if time.monotonic() >= self._parked_due:
+                parked, replay_asked_for = archive.count_parked()
+                PARKED_WAITING.set(parked)
+                if replay_asked_for:
+                    replay_all(archive)
+                self._parked_due = time.monotonic() + _PARKED_EVERY
+            if self._trace.is_due:
+                archive.log_batch(self._trace.enter())
+                self._trace.note_said()
+            if time.monotonic() >= self._forget_due:
+                forgotten = archive.forget_traces(self._settings.trace_days, _FORGET_ROWS)
+                pause = _FORGET_AGAIN if forgotten >= _FORGET_ROWS else _FORGET_EVERY
+                self._forget_due = time.monotonic() + pause
         except psycopg.Error as error:
             self._disconnect(error)
             self._stopping.wait(_IDLE_SECONDS)
@@ -94,85 +140,43 @@ class Worker:
             self._archive.close()
             self._archive = None
 
-    def _take(self) -> list[Delivery]:
-        """Return a batch's messages: as many as fit, or what came within some milliseconds."""
-        deliveries: list[Delivery] = []
-        ims = 0
-        wait, deadline = _IDLE_SECONDS, 0.0
-        while ims < self._settings.batch_size:
-            try:
-                delivery = self._consumer.deliveries.get(timeout=max(wait, 0))
-            except queue.Empty:
-                break
-            if not deliveries:
-                deadline = time.monotonic() + self._settings.batch_milliseconds / 1000
-            if delivery.connection == self._consumer.connection_number:
-                deliveries.append(delivery)
-                count = (delivery.properties.headers or {}).get(COUNT_HEADER)
-                ims += count if isinstance(count, int) else 1
-            wait = deadline - time.monotonic()
-        return deliveries
-
-    def _store(self, deliveries: list[Delivery]) -> bool:
+    def _store(self, work: Work) -> bool:
         """Store a batch, however long it takes; give it up (False) only if it will come again."""
+        deliveries, prepared = work
         pause = 0.1
         while True:
             try:
-                batch = read_batch(deliveries)
-                self._commit(batch, deliveries)
-                if batch.parked:
-                    park(self._settings.amqp_url, batch.parked)
-                    PARKED.inc(len(batch.parked))
+                archive = self._connect()
+                if work.suspect:
+                    self._try(deliveries)
+                # What was packed with an earlier session's numbers is packed anew.
+                elif (
+                    prepared is None
+                    or prepared.archive is not archive
+                    or not store_prepared(prepared, self._trace)
+                ):
+                    store_batch(archive, deliveries, self._trace)
             except psycopg.Error as error:
                 self._disconnect(error)
-            except (AMQPError, OSError) as error:
-                log.warning("cannot park, the broker is out of reach", extra={"error": repr(error)[:200]})
+            except NoVerdictError:
+                log.warning("no verdict on what comes again: the trial was cut short")
             else:
                 self._consumer.acknowledge(deliveries[-1])
+                self._trace.note_acknowledgement()
+                log.debug("acknowledged", extra={"worker": self._trace.worker, "batch": self._trace.number})
+                if self._tracing is not None:
+                    self._tracing.end_batch(deliveries)
                 return True
+            if not self._consumer.is_alive():
+                return False
             # The broker has them again, and gives them to somebody else, once the connection is gone.
             if self._stopping.wait(pause) or deliveries[-1].connection != self._consumer.connection_number:
                 return False
             pause = min(pause * 2, _MAX_PAUSE)
 
-    def _commit(self, batch: Batch, deliveries: Sequence[Delivery]) -> None:
-        """Commit everything of a batch that can be stored; move what cannot to ``batch.parked``."""
-        started = time.monotonic()
-        archive = self._connect()
-        for im, reason in self._commit_ims(archive, list(batch.ims)):
-            batch.refuse(im, reason, deliveries)
-        for statement, delivery in batch.statements:
-            try:
-                archive.log_agent(statement)
-            except POISON as error:
-                batch.parked.append(
-                    Parked(delivery.body, delivery.properties, f"cannot be stored: {error}", None)
-                )
-        for numbers in batch.numbers:
-            try:
-                archive.store([], [numbers])
-            except POISON as error:
-                log.error("cannot account for parked IMs", extra={"error": repr(error)[:200]})
-        if batch.ims:
-            BATCH_SIZE.observe(len(batch.ims))
-            COMMIT_SECONDS.observe(time.monotonic() - started)
-            LAG_SECONDS.set(time.time() - min(milliseconds_of(im.id) for im in batch.ims) / 1000)
-
-    def _commit_ims(self, archive: Archive, ims: list[IM]) -> list[tuple[IM, str]]:
-        """Commit IMs, by halves where the database refuses some; return those refused, with reasons."""
-        if not ims:
-            return []
-        try:
-            inserted = archive.store(ims)
-        except ConflictError as conflict:
-            refused = [(im, "its id is archived already with another content") for im in conflict.ims]
-            rest = [im for im in ims if not any(im is other for other in conflict.ims)]
-            return refused + self._commit_ims(archive, rest)
-        except POISON as error:
-            if len(ims) == 1:
-                return [(ims[0], f"cannot be stored: {error}")]
-            middle = len(ims) // 2
-            return self._commit_ims(archive, ims[:middle]) + self._commit_ims(archive, ims[middle:])
-        COMMITTED.inc(inserted)
-        DUPLICATES.inc(len(ims) - inserted)
-        return []
+    def _try(self, deliveries: Sequence[Delivery]) -> None:
+        """Store messages of which one may kill the worker; park the one that would."""
+        for delivery, how in find_killers(deliveries):
+            batch = Batch()
+            park_whole(delivery, f"it ends the worker that stores it: {how}", batch)
+            park_batch(self._connect(), batch)

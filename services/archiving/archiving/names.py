@@ -1,0 +1,205 @@
+"""The database's numbers for names, and the rows that are made of IMs and these numbers."""
+
+import struct
+import threading
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from archiving.rendering import needs_rendering, render
+from contract.message import IM, content_of
+
+_MAX_CACHED: Final = 500_000
+"""Entries of a cache at most; then it starts anew."""
+
+# PostgreSQL's binary COPY format (documentation of COPY, "Binary Format"): a header, per row the number
+# of fields and each field's length and bytes, a trailer. Packing it by hand costs 1 µs a row instead of 6.
+_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
+_TRAILER: Final = struct.pack(">h", -1)
+COLUMNS: Final = (
+    "id, sent_at, conversation_id, sender_id, recipient_ids, federated, content_type_id, body, content,"
+    " agent_id, seq, policy_version, rule_id"
+)
+"""The columns of a row."""
+_FIELDS: Final = 13
+_KEY: Final = struct.Struct(">hi16siq")  # number of fields, id, sent_at
+_TEXT: Final = struct.Struct(">ihi")  # content_type_id, length of body
+_BYTES: Final = struct.Struct(">ihii")  # content_type_id, no body, length of content
+_NULL: Final = struct.pack(">i", -1)
+_ORIGIN: Final = struct.Struct(">iiiqiqih")  # agent_id, seq, policy_version, rule_id
+
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECONDS_TO_2000: Final = 946_684_800_000  # PostgreSQL counts time from 2000
+
+_Route = tuple[str, str, tuple[str, ...], str]
+"""Conversation, sender, recipients, scope: few IMs bring a new one."""
+
+
+class Names:
+    """Numbers of users, conversations and the like, kept for as long as the session lasts."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        """``connection``: a session in autocommit, for this alone."""
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._ids: dict[str, dict[str, int]] = {
+            kind: {} for kind in ("users", "conversations", "content_types", "rules")
+        }
+        self._agents: dict[int, int] = {}  # by UUID.int, whose hash is cheap
+        self._routes: dict[_Route, bytes] = {}
+
+    def pack(self, ims: Sequence[IM]) -> list[bytes]:
+        """Return IMs as rows of ``COLUMNS`` in COPY's binary format.
+
+        Raises ValueError for an IM that cannot be a row, psycopg's errors for a name the database refuses and
+        when it is not at our service. Any thread may call it.
+        """
+        with self._lock:
+            self._forget_if_many()
+            self._learn_routes(ims)
+            return self._pack_known(ims)[0]
+
+    def pack_known(self, ims: Sequence[IM]) -> tuple[list[bytes], list[IM]]:
+        """Return as ``pack`` does those IMs whose people we met before; and the others, left for ``pack``."""
+        with self._lock:
+            return self._pack_known(ims)
+
+    def number_of(self, agent: UUID, pool: str) -> int:
+        """Return the number of an agent. Raises psycopg.Error."""
+        number = self._agents.get(agent.int)
+        if number is not None:
+            return number
+        with self._lock:
+            return self._intern_agent(agent, pool)
+
+    def _pack_known(self, ims: Sequence[IM]) -> tuple[list[bytes], list[IM]]:
+        types = self._intern("content_types", {im.content_type for im in ims})
+        rules = self._intern("rules", {im.rule for im in ims})
+        for im in {im.agent.int: im for im in ims}.values():
+            self._intern_agent(im.agent, im.pool)
+        agents, routes = self._agents, self._routes
+        rows: list[bytes] = []
+        unknown: list[IM] = []
+        for im in ims:
+            route = routes.get((im.conversation, im.sender, im.recipients, im.scope))
+            if route is None:
+                unknown.append(im)
+            else:
+                rows.append(_pack(im, route, types[im.content_type], agents[im.agent.int], rules[im.rule]))
+        return rows, unknown
+
+    def _learn_routes(self, ims: Sequence[IM]) -> None:
+        """Have the database number the people and conversations that we meet for the first time."""
+        keys: list[_Route] = [(im.conversation, im.sender, im.recipients, im.scope) for im in ims]
+        new = [key for key in dict.fromkeys(keys) if key not in self._routes]
+        if not new:
+            return
+        users = self._intern("users", {name for _, sender, to, _ in new for name in (sender, *to)})
+        conversations = self._intern("conversations", {key[0] for key in new})
+        pairs = {
+            (conversations[conversation], users[name])
+            for conversation, sender, to, _ in new
+            for name in (sender, *to)
+        }
+        self._connection.execute(
+            "SELECT archive.add_participants(%s::bigint[], %s::int[])",
+            ["{" + ",".join(str(pair[place]) for pair in pairs) + "}" for place in (0, 1)],
+        )
+        for key in new:
+            conversation, sender, to, scope = key
+            self._routes[key] = _pack_route(
+                conversations[conversation], users[sender], [users[name] for name in to], scope == "federated"
+            )
+
+    def _forget_if_many(self) -> None:
+        if max(len(self._routes), *map(len, self._ids.values())) > _MAX_CACHED:
+            self._routes.clear()
+            for names in self._ids.values():
+                names.clear()
+
+    def _intern(self, kind: str, names: Iterable[str]) -> dict[str, int]:
+        known = self._ids[kind]
+        new = [name for name in names if name not in known]
+        if new:
+            # As JSON: psycopg makes an array of text at a microsecond an element.
+            known.update(
+                self._connection.execute(
+                    "SELECT name, id"
+                    " FROM archive.intern(%s, ARRAY(SELECT json_array_elements_text(%s::json)))",
+                    [kind, msgspec.json.encode(new).decode()],
+                )
+            )
+        return known
+
+    def _intern_agent(self, agent: UUID, pool: str) -> int:
+        number = self._agents.get(agent.int)
+        if number is None:
+            row = self._connection.execute("SELECT archive.intern_agent(%s, %s)", [agent, pool]).fetchone()
+            assert row is not None
+            number = self._agents[agent.int] = int(row[0])
+        return number
+
+
+def join_rows(rows: list[bytes]) -> bytes:
+    """Return rows as one COPY takes them.
+
+    Sorted by id, so that two workers with the same IMs never wait for each other in a circle.
+    """
+    return b"".join((_HEADER, *sorted(rows), _TRAILER))
+
+
+def _pack(im: IM, route: bytes, content_type: int, agent: int, rule: int) -> bytes:
+    im_id = im.id.int
+    milliseconds = im_id >> 80
+    elapsed = im.sent_at - _UNIX_EPOCH
+    if (
+        im_id >> 76 & 0xF != 7  # the version of a UUID
+        or (elapsed.days * 86_400 + elapsed.seconds) * 1000 != milliseconds - milliseconds % 1000
+        or elapsed.microseconds != milliseconds % 1000 * 1000
+    ):
+        raise ValueError("sent_at is not the time inside id")
+    content = content_of(im)
+    if im.content_type == "text/plain" and im.encoding == "text":  # as nearly always
+        head, tail = _TEXT.pack(2, content_type, len(content)), _NULL
+    else:
+        head, content, tail = _pack_content(im, content_type, content)
+    return b"".join(
+        (
+            _KEY.pack(_FIELDS, 16, im_id.to_bytes(16), 8, (milliseconds - _MILLISECONDS_TO_2000) * 1000),
+            route,
+            head,
+            content,
+            tail,
+            _ORIGIN.pack(4, agent, 8, im.seq, 8, im.policy_version, 2, rule),
+        )
+    )
+
+
+def _pack_content(im: IM, content_type: int, content: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the fields content_type_id, body and content: what needs one gets a text beside its bytes."""
+    if im.encoding == "text" and not needs_rendering(im.content_type):
+        return _TEXT.pack(2, content_type, len(content)), content, _NULL
+    text = render(im.content_type, content)
+    if text is None:
+        return _BYTES.pack(2, content_type, -1, len(content)), content, b""
+    rendering = text.encode()
+    return (
+        _TEXT.pack(2, content_type, len(rendering)),
+        rendering,
+        struct.pack(">i", len(content)) + content,
+    )
+
+
+def _pack_route(conversation: int, sender: int, recipients: list[int], federated: bool) -> bytes:
+    """Return the fields conversation_id, sender_id, recipient_ids and federated, in COPY's format."""
+    elements = b"".join(struct.pack(">ii", 4, recipient) for recipient in recipients)
+    array = struct.pack(">iiiii", 1, 0, 23, len(recipients), 1) + elements  # 23: the type int4
+    return (
+        struct.pack(">iqiii", 8, conversation, 4, sender, len(array))
+        + array
+        + struct.pack(">i?", 1, federated)
+    )

@@ -1,0 +1,109 @@
+"""Preparation: the next batch is taken, read and packed while the one before is being stored."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import psycopg
+
+from archiving.archive import Archive
+from archiving.config import WorkerSettings
+from archiving.consumer import Consumer, Delivery
+from archiving.storing import Prepared, prepare_batch
+from contract.message import COUNT_HEADER
+
+log = logging.getLogger("archiving")
+
+SUSPECT: Final = 2
+"""A message that came back so often may have ended the workers that had it: nobody looks into it here."""
+_IDLE_SECONDS: Final = 0.2
+_AHEAD: Final = 1
+"""Batches that wait, prepared: more would only be older when they are stored."""
+
+
+class Work(NamedTuple):
+    """A batch's messages, and what was made of them."""
+
+    deliveries: list[Delivery]
+    prepared: Prepared | None
+    """None: it has to be told apart."""
+
+    @property
+    def suspect(self) -> bool:
+        """Whether a message of it may have ended other workers."""
+        return any(delivery.comes_again >= SUSPECT for delivery in self.deliveries)
+
+
+class Preparation(threading.Thread):
+    """Takes batches from the consumer and prepares them, until it is told to stop and nothing is left."""
+
+    def __init__(
+        self, settings: WorkerSettings, consumer: Consumer, archive: Callable[[], Archive | None]
+    ) -> None:
+        """``archive``: the one of now, None while the database is away. Nothing starts yet."""
+        super().__init__(name="preparation", daemon=True)
+        self._settings = settings
+        self._consumer = consumer
+        self._archive = archive
+        self._work: queue.Queue[Work] = queue.Queue(_AHEAD)
+        self._stopping = threading.Event()
+
+    def next(self) -> Work | None:
+        """Return the next batch; None if none came in a moment."""
+        try:
+            return self._work.get(timeout=_IDLE_SECONDS)
+        except queue.Empty:
+            return None
+
+    def stop(self) -> None:
+        """Prepare what was taken, then end. The consumer must not take any more."""
+        self._stopping.set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to come."""
+        return not self.is_alive() and self._work.empty()
+
+    def run(self) -> None:
+        """Prepare batches."""
+        while True:
+            deliveries = self._take()
+            if deliveries:
+                work = Work(deliveries, None)
+                if not work.suspect:
+                    work = Work(deliveries, self._prepare(deliveries))
+                self._work.put(work)
+            elif self._stopping.is_set():
+                return
+
+    def _prepare(self, deliveries: list[Delivery]) -> Prepared | None:
+        archive = self._archive()
+        if archive is None:
+            return None
+        try:
+            return prepare_batch(archive, deliveries)
+        except psycopg.Error as error:  # who stores sees it too, and what to do
+            log.debug("not prepared", extra={"error": repr(error)[:200]})
+            return None
+
+    def _take(self) -> list[Delivery]:
+        """Return a batch's messages: as many as fit, or what came within some milliseconds."""
+        deliveries: list[Delivery] = []
+        ims = 0
+        wait, deadline = _IDLE_SECONDS, 0.0
+        while ims < self._settings.batch_size:
+            try:
+                delivery = self._consumer.deliveries.get(timeout=max(wait, 0))
+            except queue.Empty:
+                break
+            if not deliveries:
+                deadline = time.monotonic() + self._settings.batch_milliseconds / 1000
+            if delivery.connection == self._consumer.connection_number:
+                deliveries.append(delivery)
+                count = (delivery.properties.headers or {}).get(COUNT_HEADER)
+                ims += count if isinstance(count, int) else 1
+            wait = deadline - time.monotonic()
+        return deliveries

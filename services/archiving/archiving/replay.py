@@ -1,0 +1,38 @@
+"""Replay: parked IMs that somebody asked to be tried again, once the cause is mended."""
+
+import logging
+
+from archiving.archive import Archive
+from archiving.batch import read_batch
+from archiving.consumer import Delivery
+from archiving.storing import commit_batch
+
+log = logging.getLogger("archiving")
+
+
+def replay_all(archive: Archive) -> tuple[int, int]:
+    """Try everything whose replay was asked for; return how many are stored now, and how many are not.
+
+    One process does it at a time; another returns at once. Raises psycopg.Error if the database is not at
+    our service: what was stored stays stored, the rest is tried by the next.
+    """
+    stored = failed = 0
+    if not archive.lock_replays():
+        return 0, 0
+    try:
+        while (marked := archive.take_replay()) is not None:
+            number, delivery = marked
+            failure = _replay(archive, delivery)
+            archive.end_replay(number, failure)
+            log.info("replayed", extra={"parked": number, "failure": failure[:300] if failure else None})
+            stored, failed = stored + (failure is None), failed + (failure is not None)
+    finally:
+        archive.unlock_replays()
+    return stored, failed
+
+
+def _replay(archive: Archive, delivery: Delivery) -> str | None:
+    """Store what can be; return why not all could."""
+    batch = read_batch([delivery])
+    commit_batch(archive, batch, [delivery])
+    return batch.parked[0].reason if batch.parked else None
