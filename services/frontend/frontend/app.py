@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -15,9 +15,17 @@ from contract.problem import add_problem_handlers
 from contract.token import Connector
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
+from frontend.listeners.connectors import Connectors
 from frontend.listeners.http import Listener
+from frontend.listeners.openapi import MESSAGES, SIP
+from frontend.listeners.sip import SIPListener
+from frontend.metrics import BROKER_CONNECTED, NamedFigures, watch_disk
 from frontend.policies import CheckIn, Policies
 from frontend.publisher import Publisher
+from frontend.slot import take_slot
+
+if TYPE_CHECKING:
+    from frontend.tracing import Tracing
 
 log = logging.getLogger("frontend")
 
@@ -27,13 +35,19 @@ def create_app(settings: FrontEndSettings, connectors: Iterable[Connector]) -> F
 
     Raises OSError if the state folder can't be made.
     """
-    policies = Policies(settings)
-    publisher = Publisher(settings.amqp_url, f"front end {settings.front_end}")
-    agent = Agent(settings, policies, publisher)
-    listener = Listener(settings, agent, connectors)
+    slot = take_slot(settings.state_dir)
+    policies = Policies(settings, slot.folder)
+    publisher = Publisher(settings.amqp_url, f"front end {settings.front_end}", gauge=BROKER_CONNECTED)
+    tracing = _trace(settings)
+    agent = Agent(settings, policies, publisher, slot, tracing)
+    known = Connectors(settings.pool, connectors)
+    listener = Listener(settings, agent, known)
+    figures = NamedFigures(settings.pool, settings.front_end)
+    watch_disk(slot.folder)
 
     def check_in() -> CheckIn:
-        return CheckIn(settings.pool, agent.id, policies.version, _state_of(publisher), publisher.since)
+        state = agent.state
+        return CheckIn(settings.pool, agent.id, policies.version, state.name, state.since)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -46,12 +60,15 @@ def create_app(settings: FrontEndSettings, connectors: Iterable[Connector]) -> F
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
     app = FastAPI(title="LCS Archive front end", version="1", lifespan=lifespan)
     add_problem_handlers(app)
-    app.include_router(listener.router)
+    # Every IM passes one of these: FastAPI's own routes take their time for what isn't needed here.
+    app.router.routes += [listener.route, SIPListener(settings, agent, known).route]
     app.state.stop = listener.stop
-    _add_security(app)
+    _describe(app, {"/v1/messages": MESSAGES, "/v1/sip": SIP})
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
@@ -60,34 +77,40 @@ def create_app(settings: FrontEndSettings, connectors: Iterable[Connector]) -> F
 
     @app.get("/readyz", tags=["health"])
     async def readyz(response: Response) -> dict[str, Any]:
-        """Able to archive: 200 while the broker is connected; else 503."""
-        connected = publisher.connected.is_set()
-        response.status_code = 200 if connected else 503
+        """Able to make IMs safe: 200 in state normal and spooling, 503 in state blocking."""
+        state = agent.state
+        response.status_code = 503 if state.name == "blocking" else 200
         policy: dict[str, Any] = {"version": policies.version, "source": policies.source}
         if policies.current is None:
             policy["detail"] = RULES[NO_POLICY_RULE]
         return {
-            "state": _state_of(publisher),
-            "since": publisher.since,
+            "state": state.name,
+            "since": state.since,
+            "why": state.why,
             "front_end": settings.front_end,
             "pool": settings.pool,
-            "broker": "connected" if connected else "out of reach",
+            "broker": "connected" if publisher.connected.is_set() else publisher.trouble,
             "policy": policy,
             "agent": agent.id,
             "accepted": agent.accepted,
             "confirmed": agent.confirmed,
+            "spooled": agent.spooled,
         }
 
     @app.get("/metrics", tags=["health"], response_class=Response)
     async def metrics() -> Response:
         """Prometheus metrics."""
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(figures), media_type=CONTENT_TYPE_LATEST)
 
     return app
 
 
-def _state_of(publisher: Publisher) -> str:
-    return "normal" if publisher.connected.is_set() else "blocking"
+def _trace(settings: FrontEndSettings) -> "Tracing | None":
+    if settings.otlp_endpoint is None:
+        return None
+    from frontend.tracing import Tracing  # noqa: PLC0415 - OpenTelemetry is loaded only where it is used
+
+    return Tracing(settings)
 
 
 def _end_if_failed(task: "asyncio.Task[None]") -> None:
@@ -97,12 +120,14 @@ def _end_if_failed(task: "asyncio.Task[None]") -> None:
         os._exit(1)
 
 
-def _add_security(app: FastAPI) -> None:
-    """Name the connectors' tokens in the OpenAPI document."""
+def _describe(app: FastAPI, operations: dict[str, dict[str, Any]]) -> None:
+    """Put what listens for IMs, and the connectors' tokens, into the OpenAPI document."""
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = describe()
+        for path, operation in operations.items():
+            document["paths"][path] = {"post": operation}
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["connector"] = {"type": "http", "scheme": "bearer"}
         return document

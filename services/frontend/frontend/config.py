@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from pydantic import Field, HttpUrl
 
+from contract.broker import BrokerUrl
 from contract.settings import ServiceSettings
 
 _DECADE: Final = 10 * 365 * 86_400
@@ -14,22 +15,22 @@ _DECADE: Final = 10 * 365 * 86_400
 class FrontEndSettings(ServiceSettings):
     """Settings of a front end."""
 
-    amqp_url: str = Field(pattern="^amqps?://[^/]")
-    """``amqp://frontend:…@host/lcs``"""
+    amqp_url: BrokerUrl
+    """``amqp://frontend:…@host1,host2/lcs``"""
     connectors_file: Path
     """JSON list of the chat systems that may hand us IMs: ``contract.token.Connector``."""
     admin_api_url: HttpUrl | None = None
     """Where the policy comes from; without it the last snapshot in ``state_dir`` counts."""
     admin_api_token: str = ""
     state_dir: Path = Path("state")
-    """Keeps the last policy snapshot."""
+    """What outlives the process: the last policy, the spool. Front ends may share it: each takes a slot."""
     pool: str = Field(default="pool1", min_length=1, max_length=64)
     front_end: str = Field(default_factory=socket.gethostname, min_length=1, max_length=64)
     """This front end's name."""
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
     deadline_seconds: float = Field(default=2, gt=0, le=60)
-    """An IM that must be archived and isn't confirmed by then is answered 503."""
+    """An IM that must be archived and isn't confirmed by then is spooled, or answered 503."""
     max_body_bytes: int = Field(default=65_536, ge=1)
     """Bytes of an IM's content."""
     max_im_bytes: int = Field(default=262_144, ge=1024)
@@ -42,10 +43,16 @@ class FrontEndSettings(ServiceSettings):
     max_pending: int = Field(default=20_000, ge=1)
     """IMs that wait for the broker, at most; one more is answered 503 at once."""
     max_pending_bytes: int = Field(default=64 << 20, ge=1)
-    publish_ims: int = Field(default=500, ge=1)
+    publish_ims: int = Field(default=1000, ge=1)
     """IMs in an AMQP message, at most."""
-    publish_bytes: int = Field(default=262_144, ge=1024)
+    publish_bytes: int = Field(default=524_288, ge=1024)
     """Bytes of IMs' content in an AMQP message, about."""
     remembered_ids: int = Field(default=100_000, ge=0)
     """Ids brought by callers that are remembered, to answer a retry without archiving it again."""
+    spool_max_bytes: int = Field(default=1 << 30, ge=1024)
+    """Bytes of IMs in the spool, at most; then a pool that isn't critical blocks as well."""
+    otlp_endpoint: HttpUrl | None = None
+    """An OpenTelemetry collector (OTLP over HTTP): ``http://collector:4318``; else nothing is exported."""
+    trace_ratio: float = Field(default=0.01, ge=0, le=1)
+    """Which part of the IMs is exported, if their sender does not say."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -1,8 +1,11 @@
-"""What a front end counts."""
+"""What a front end counts. No label holds an address or content; all hold its name and its pool's."""
 
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
 
 ANSWERED: Final = Counter(
     "lcs_frontend_answered_ims", "IMs by the status and rule of their answer", ["status", "rule"]
@@ -17,4 +20,46 @@ CONFIRM_SECONDS: Final = Histogram(
     "From publishing an AMQP message to its confirm",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2),
 )
+CDR_LOST: Final = Counter(
+    "lcs_frontend_cdr_lost_activities",
+    "Activities that no call detail record has: the broker was away too long",
+)
 POLICY_VERSION: Final = Gauge("lcs_frontend_policy_version", "Version of the policy that decides; 0: none")
+BROKER_CONNECTED: Final = Gauge("lcs_frontend_broker_connected", "1 while the broker takes IMs")
+STATE: Final = Gauge("lcs_frontend_state", "1 for the present state, 0 for the others", ["state"])
+SPOOL_IMS: Final = Gauge("lcs_frontend_spool_ims", "IMs on this front end's disk that wait for the broker")
+SPOOL_BYTES: Final = Gauge("lcs_frontend_spool_bytes", "Their bytes")
+SPOOL_MAX_BYTES: Final = Gauge("lcs_frontend_spool_max_bytes", "Bytes it may have")
+SPOOL_OLDEST: Final = Gauge(
+    "lcs_frontend_spool_oldest_timestamp_seconds", "When the oldest of them was sent; 0: there is none"
+)
+SPOOLED: Final = Counter("lcs_frontend_spooled_ims", "IMs written to the spool")
+DRAINED: Final = Counter("lcs_frontend_drained_ims", "IMs of the spool that the broker has confirmed")
+_DISK_FREE: Final = Gauge("lcs_frontend_disk_free_bytes", "Free on the disk with policy and spool")
+_DISK_SIZE: Final = Gauge("lcs_frontend_disk_size_bytes", "Size of this disk")
+
+
+def watch_disk(state_dir: Path) -> None:
+    """Tell of the disk of a folder that exists."""
+    _DISK_FREE.set_function(lambda: shutil.disk_usage(state_dir).free)
+    _DISK_SIZE.set_function(lambda: shutil.disk_usage(state_dir).total)
+
+
+class NamedFigures(CollectorRegistry):
+    """All figures, each with labels that say whose they are.
+
+    A series of its own that said it would have to be joined by address, which two front ends have in turn.
+    """
+
+    def __init__(self, pool: str, front_end: str) -> None:
+        """Both as in the settings."""
+        super().__init__()
+        self._labels = {"pool": pool, "front_end": front_end}
+
+    def collect(self) -> Iterable[Metric]:
+        """See ``prometheus_client.CollectorRegistry``."""
+        for metric in REGISTRY.collect():
+            metric.samples = [
+                sample._replace(labels=sample.labels | self._labels) for sample in metric.samples
+            ]
+            yield metric

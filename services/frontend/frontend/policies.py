@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
 from uuid import UUID
@@ -15,11 +16,12 @@ import httpx
 import msgspec
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
+from contract.broker import BrokerAddress
 from contract.policy import Policy, PolicyHeader, PolicyUser
 from contract.topology import POLICY_EXCHANGE
 from frontend.config import FrontEndSettings
 from frontend.metrics import POLICY_VERSION
-from frontend.publisher import raise_if_cancelled
+from frontend.publisher import PlainConnection, raise_if_cancelled
 
 log = logging.getLogger("frontend")
 
@@ -49,15 +51,15 @@ class _CheckInAnswer(msgspec.Struct):
 class Policies:
     """Holds the current policy; a reader sees a whole version or the one before."""
 
-    def __init__(self, settings: FrontEndSettings) -> None:
-        """Begin with the last snapshot on disk, if there is one. Raises OSError for a bad state folder."""
+    def __init__(self, settings: FrontEndSettings, folder: Path) -> None:
+        """Begin with the last snapshot in ``folder``, if there is one. Raises OSError if it can't be read."""
         self._settings = settings
-        self._snapshot = settings.state_dir / "policy.ndjson"
+        self._nodes = BrokerAddress(settings.amqp_url)
+        self._snapshot = folder / "policy.ndjson"
         self._look = asyncio.Event()
         self._unsaved = asyncio.Event()
         self.current: Policy | None = None
         self.source: Literal["admin-api", "snapshot", "none"] = "none"
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
         if self._snapshot.exists():
             self._load()
         if self.current is None:
@@ -150,6 +152,8 @@ class Policies:
             domains=frozenset(header.domains),
             pools={pool.name: pool for pool in header.pools},
             users=users,
+            disclaimer=header.disclaimer,
+            cdr=header.cdr,
         )
         POLICY_VERSION.set(header.version)
         log.info("policy applied", extra={"version": header.version, "flagged_users": len(users)})
@@ -164,8 +168,9 @@ class Policies:
 
     async def _hear_notices_once(self) -> None:
         connection = await aio_pika.connect(
-            self._settings.amqp_url,
-            timeout=5,
+            self._nodes.next_url(),
+            connection_class=PlainConnection,
+            timeout=3,
             heartbeat=10,
             client_properties={"connection_name": f"policy of front end {self._settings.front_end}"},
         )
@@ -201,6 +206,8 @@ class Policies:
             federated=policy.federated,
             domains=sorted(policy.domains),
             pools=list(policy.pools.values()),
+            disclaimer=policy.disclaimer,
+            cdr=policy.cdr,
         )
         users = [PolicyUser(address, flags) for address, flags in policy.users.items()]
         fresh = self._snapshot.with_suffix(".new")

@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable
 from typing import Final
 
 import aio_pika
 import msgspec
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, HeadersType, TimeoutType
+from aio_pika.exceptions import DeliveryError
+from prometheus_client import Gauge
 
+from contract.broker import BrokerAddress
 from contract.message import CONTENT_TYPE
 from contract.topology import INGEST_EXCHANGE, QUEUE
 
@@ -20,17 +21,38 @@ log = logging.getLogger("frontend")
 
 _MIN_PAUSE: Final = 0.05
 _MAX_PAUSE: Final = 1.0
-_CONNECT_SECONDS: Final = 5.0
+_CONNECT_SECONDS: Final = 3.0
 _CLOSE_SECONDS: Final = 1.0
 _HEARTBEAT_SECONDS: Final = 10
+OUT_OF_REACH: Final = "the broker is out of reach"
 
 
 class RefusedError(Exception):
     """The message is definitely not on the queue."""
 
+    why = "the broker refuses messages: its queue is full, or gone"
+
 
 class UnknownError(Exception):
     """Nobody knows whether the message got to the queue; it may turn up there later."""
+
+    why = "the broker does not confirm"
+
+
+class PlainConnection(aio_pika.Connection):
+    """A connection that is closed if it can't be made.
+
+    Else aio-pika closes it when it is forgotten, in whichever thread that happens to be: then Python warns of
+    a coroutine that nobody awaits.
+    """
+
+    async def connect(self, timeout: TimeoutType = None) -> None:  # noqa: ASYNC109 - as aio-pika has it
+        """Connect, within ``timeout`` seconds."""
+        try:
+            await super().connect(timeout)
+        except BaseException:
+            await self.close()
+            raise
 
 
 class _Link(msgspec.Struct, eq=False):
@@ -44,21 +66,33 @@ class _Link(msgspec.Struct, eq=False):
 
 
 class Publisher:
-    """One connection to the broker, built anew whenever it breaks.
+    """One connection to the broker, built anew, to the next of its nodes, whenever it breaks.
 
     A plain connection under a supervisor of our own: aio-pika's robust one does not publish again what was
     under way, and hides that it was (aio-pika issues 231, 379, 563, 636).
     """
 
-    def __init__(self, amqp_url: str, name: str) -> None:
-        """``name`` is shown in the broker's list of connections. Nothing connects yet."""
-        self._amqp_url = amqp_url
+    def __init__(
+        self,
+        amqp_url: str,
+        name: str,
+        exchange: str = INGEST_EXCHANGE,
+        queue: str = QUEUE,
+        gauge: Gauge | None = None,
+    ) -> None:
+        """``name`` is shown in the broker's list of connections; ``gauge`` is 1 while there is one.
+
+        Nothing connects yet.
+        """
+        self._nodes = BrokerAddress(amqp_url)
+        self._exchange, self._queue = exchange, queue
+        self._gauge = gauge
         self._name = name
         self._link: _Link | None = None
         self.connected = asyncio.Event()
         """Set while the broker takes what is published."""
-        self.since = datetime.now(UTC)
-        """When ``connected`` last changed."""
+        self.trouble = OUT_OF_REACH
+        """Why it is not ``connected``, when it isn't."""
 
     async def run(self) -> None:
         """Keep a connection until cancelled."""
@@ -70,7 +104,7 @@ class Publisher:
                 pause, trouble = _MIN_PAUSE, ""
                 await self._watch()
                 log.warning("connection to the broker lost")
-            except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
+            except Exception as error:  # aiormq raises even bare ones when a connection dies in mid-opening
                 raise_if_cancelled()
                 if repr(error) != trouble:  # else it is known: a long outage needs no line for every try
                     trouble = repr(error)
@@ -82,7 +116,8 @@ class Publisher:
 
     async def _connect(self) -> None:
         connection = await aio_pika.connect(
-            self._amqp_url,
+            self._nodes.next_url(),
+            connection_class=PlainConnection,
             timeout=_CONNECT_SECONDS,
             heartbeat=_HEARTBEAT_SECONDS,
             client_properties={"connection_name": self._name},
@@ -92,7 +127,7 @@ class Publisher:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 channel: AbstractChannel = connection.channel(publisher_confirms=True, on_return_raises=True)
                 await channel.initialize()
-                exchange = await channel.get_exchange(INGEST_EXCHANGE, ensure=False)
+                exchange = await channel.get_exchange(self._exchange, ensure=False)
         except BaseException:
             await _close(connection)
             raise
@@ -111,7 +146,8 @@ class Publisher:
                 return
             # An alarm: the broker reads nothing from whoever publishes, and stores it all once it is over. To
             # connect again would leave it one more connection to read each time.
-            log.warning("the broker takes nothing: it is short of memory or disk")
+            self.trouble = "the broker takes nothing: it is short of memory or disk"
+            log.warning(self.trouble)
             await _first_of(link.closed.wait(), _unblocked(link.connection))
             if link.closed.is_set():
                 return
@@ -120,9 +156,11 @@ class Publisher:
     def _set_connected(self, connected: bool) -> None:
         if connected == self.connected.is_set():
             return
-        self.since = datetime.now(UTC)
+        self.trouble = OUT_OF_REACH
+        if self._gauge is not None:
+            self._gauge.set(connected)
         if connected:
-            log.info("connected to the broker")
+            log.info("connected to the broker", extra={"to_publish_on": self._queue})
             self.connected.set()
         else:
             self.connected.clear()
@@ -134,9 +172,15 @@ class Publisher:
             await _close(link.connection)
 
     async def publish(
-        self, body: bytes, headers: Mapping[str, str | int], type_: str, message_id: str, *, seconds: float
+        self,
+        body: bytes,
+        headers: HeadersType,
+        type_: str,
+        message_id: str,
+        *,
+        seconds: float,
     ) -> None:
-        """Put a message on ``lcslog``; return when the broker has confirmed it, within ``seconds``.
+        """Put a message on the queue; return when the broker has confirmed it, within ``seconds``.
 
         Raises RefusedError or UnknownError.
         """
@@ -145,7 +189,7 @@ class Publisher:
             raise RefusedError("no connection to the broker")
         message = aio_pika.Message(
             body,
-            headers=dict(headers),
+            headers=headers,
             content_type=CONTENT_TYPE,
             type=type_,
             message_id=message_id,
@@ -154,7 +198,7 @@ class Publisher:
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )
         try:
-            await link.exchange.publish(message, QUEUE, mandatory=True, timeout=seconds)
+            await link.exchange.publish(message, self._queue, mandatory=True, timeout=seconds)
         except DeliveryError as error:
             raise RefusedError(f"the broker refused it: {error!r}") from None
         except asyncio.CancelledError:
@@ -163,7 +207,7 @@ class Publisher:
                 raise
             self._doubt(link)  # aiormq cancels what waits on a connection that breaks
             raise UnknownError("the connection broke") from None
-        except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
+        except Exception as error:  # whatever it was, it doesn't say that the broker hasn't got it
             self._doubt(link)
             raise UnknownError(repr(error)) from None
 

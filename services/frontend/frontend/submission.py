@@ -7,13 +7,14 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
 from contract.address import AddressError, domain_of, parse_address
-from contract.message import Encoding, Time, make_id, milliseconds_of, time_of
+from contract.message import Encoding, Time, make_id, milliseconds_of, time_at, time_of
 from contract.problem import Problem
 from contract.token import Connector
 from frontend.config import FrontEndSettings
@@ -73,7 +74,9 @@ class CheckedIM(msgspec.Struct, gc=False):
     brought: bool
     """Whether the caller brought the id: then it may send the IM again."""
     size: int
-    """Bytes of JSON it came in."""
+    """Bytes of what it came in."""
+    client: str = ""
+    """What its sender talks with, if that is known."""
 
     def digest(self) -> bytes:
         """Return what tells this IM from another with the same id."""
@@ -103,9 +106,15 @@ def read_submission(raw: bytes, settings: FrontEndSettings) -> CheckedIM:
         raise _invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, _explain(raw, error)) from None
+    return check_submission(submission, len(raw), settings)
+
+
+def check_submission(submission: Submission, size: int, settings: FrontEndSettings) -> CheckedIM:
+    """Return the IM of a submission that came in ``size`` bytes. Raises Problem, which names the field."""
     _check_body(submission, settings)
-    recipients = _check_recipients(submission.recipients, settings)
-    sender = _address(submission.sender, "/sender")
+    sender, recipients, conversation = _check_people(
+        submission.sender, tuple(submission.recipients), settings.max_recipients
+    )
     im_id, sent_at = _check_time(submission, settings)
     if submission.conversation is not None:
         _check_conversation(submission.conversation)
@@ -116,12 +125,12 @@ def read_submission(raw: bytes, settings: FrontEndSettings) -> CheckedIM:
         sent_at=sent_at,
         sender=sender,
         recipients=recipients,
-        conversation=submission.conversation or _conversation_of(sender, recipients),
+        conversation=submission.conversation or conversation,
         content_type=submission.content_type,
         encoding=submission.encoding,
         body=submission.body,
         brought=submission.id is not None,
-        size=len(raw),
+        size=size,
     )
 
 
@@ -181,13 +190,21 @@ def _check_body(submission: Submission, settings: FrontEndSettings) -> None:
         )
 
 
-def _check_recipients(recipients: list[str], settings: FrontEndSettings) -> tuple[str, ...]:
+@lru_cache(maxsize=1 << 16)
+def _check_people(sender: str, recipients: tuple[str, ...], most: int) -> tuple[str, tuple[str, ...], str]:
+    """Return sender and recipients canonically, and the key of their conversation. Raises Problem."""
+    checked = _check_recipients(recipients, most)
+    address = _address(sender, "/sender")
+    return address, checked, _conversation_of(address, checked)
+
+
+def _check_recipients(recipients: tuple[str, ...], most: int) -> tuple[str, ...]:
     if not recipients:
         raise Problem(422, "an IM has at least one recipient", field="/recipients")
-    if len(recipients) > settings.max_recipients:
+    if len(recipients) > most:
         raise Problem(
             422,
-            f"{len(recipients)} recipients, at most {settings.max_recipients} are allowed: send several IMs",
+            f"{len(recipients)} recipients, at most {most} are allowed: send several IMs",
             field="/recipients",
         )
     if len(recipients) == 1:
@@ -228,15 +245,14 @@ def _check_content_type(content_type: str) -> None:
 def _check_time(submission: Submission, settings: FrontEndSettings) -> tuple[UUID, datetime]:
     """Return id and time, which are one: see docs/decisions/0001."""
     if submission.id is None and submission.sent_at is None:
-        im_id = make_id()
-        return im_id, time_of(im_id)
+        milliseconds = time.time_ns() // 1_000_000
+        return make_id(milliseconds), time_at(milliseconds)
     if submission.id is None:
         assert submission.sent_at is not None
         field = "/sent_at"
         milliseconds = _milliseconds(submission.sent_at)
         _check_clock(milliseconds, field, settings)
-        im_id = make_id(milliseconds)
-        return im_id, time_of(im_id)
+        return make_id(milliseconds), time_at(milliseconds)
     try:
         sent_at = time_of(submission.id)
     except ValueError as error:

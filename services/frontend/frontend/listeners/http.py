@@ -3,26 +3,31 @@
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Final
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from contract.message import CONTENT_TYPE as NDJSON
+from contract.message import TRACEPARENT_HEADER
 from contract.problem import Problem
-from contract.token import Connector, bearer_of, hash_token
-from frontend.agent import RETRY_AFTER, Agent, Receipt
+from contract.token import Connector
+from frontend.agent import RETRY_AFTER, Agent
 from frontend.config import FrontEndSettings
-from frontend.listeners.openapi import MESSAGES
+from frontend.listeners.connectors import Connectors
 from frontend.metrics import ANSWERED
-from frontend.submission import IMProblem, read_submission
+from frontend.receipt import SPOOLED, Notice, Receipt
+from frontend.submission import CheckedIM, IMProblem, read_submission
 
-_WINDOW: Final = 2000
+_WINDOW: Final = 4000
 """IMs of a stream that are taken in and not yet answered: what bounds its memory."""
+
+_STATUSES: Final = {"confirmed": 201, "spooled": 202, "not archived": 200}
 
 _encoder = msgspec.json.Encoder()
 
@@ -36,111 +41,117 @@ class Answer(msgspec.Struct, omit_defaults=True):
     rule: str
     scope: str
     policy_version: int
+    spooled: bool = False
     line: int = 0
+    notices: tuple[Notice, ...] = ()
+    """To be delivered before it."""
 
 
 class Listener:
     """The HTTP side of a front end."""
 
-    def __init__(self, settings: FrontEndSettings, agent: Agent, connectors: Iterable[Connector]) -> None:
+    def __init__(self, settings: FrontEndSettings, agent: Agent, connectors: Connectors) -> None:
         """``connectors``: the chat systems that may hand us IMs."""
         self._settings = settings
         self._agent = agent
-        self._connectors = {connector.hash: connector for connector in connectors}
+        self._connectors = connectors
         self._streams: set[_Stream] = set()
-        self._stopping = False
-        self.router = APIRouter()
-        self.router.add_api_route("/v1/messages", self.receive, methods=["POST"], **MESSAGES)
+        self.route = Route("/v1/messages", self.receive, methods=["POST"])
 
     def stop(self) -> None:
         """Take no more: a stream is read no further, what it brought is answered, and it ends."""
-        self._stopping = True
+        self._connectors.stop()
         for stream in self._streams:
             stream.stop()
 
     async def receive(self, request: Request) -> Response:
-        """May these IMs be delivered? 201 and 200: yes. 503: no, not now."""
-        if self._stopping:
-            raise Problem(503, "this front end stops: send it to another", headers=RETRY_AFTER)
-        connector = self._identify(request)
+        """May these IMs be delivered? 201, 202 and 200: yes. 503: no, not now."""
+        connector = self._connectors.identify(request)
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type == "application/json":
             return await self._answer_one(request, connector)
         if content_type == NDJSON:
-            return _Stream(self._settings, self._agent, connector, self._streams)
+            traceparent = request.headers.get(TRACEPARENT_HEADER)
+            return _Stream(self._settings, self._agent, connector, traceparent, self._streams)
         raise Problem(
             415, f"{content_type or 'no content type'}: send application/json (one IM) or {NDJSON} (a stream)"
         )
 
-    def _identify(self, request: Request) -> Connector:
-        token = bearer_of(request.headers.get("authorization"))
-        connector = self._connectors.get(hash_token(token)) if token is not None else None
-        if connector is None:
-            raise Problem(
-                401,
-                "send a connector's token: Authorization: Bearer …",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
-        if connector.pool != self._settings.pool:
-            raise Problem(
-                403,
-                f"connector {connector.name!r} is of {connector.pool}, this front end is of"
-                f" {self._settings.pool}",
-            )
-        return connector
-
     async def _answer_one(self, request: Request, connector: Connector) -> Response:
         try:
-            im = read_submission(await self._read_body(request), self._settings)
-            receipt = self._agent.submit(im, connector)
-            if receipt.safe is not None:
-                # A client that goes away takes nothing back: the IM is on its way.
-                await asyncio.shield(receipt.safe)
-            outcome = _outcome_of(receipt)
-            if isinstance(outcome, Problem):
-                raise outcome
+            im = read_submission(await read_body(request, self._settings.max_im_bytes), self._settings)
+            outcome = await take_in(self._agent, im, connector, request.headers.get(TRACEPARENT_HEADER))
         except Problem as problem:
             ANSWERED.labels(problem.status, "").inc()
             raise
         ANSWERED.labels(outcome.status, outcome.rule).inc()
         return Response(_encoder.encode(outcome), outcome.status, media_type="application/json")
 
-    async def _read_body(self, request: Request) -> bytes:
-        """Read a request to its end: who is still sending does not listen to an answer."""
-        most = self._settings.max_im_bytes
-        body = bytearray()
-        try:
-            async for chunk in request.stream():
-                if len(body) <= most:
-                    body += chunk
-        except ClientDisconnect:
-            raise Problem(400, "the request ended early") from None
-        if len(body) > most:
-            raise Problem(413, f"the request has more than the {most} bytes that an IM may have")
-        return bytes(body)
+
+async def take_in(
+    agent: Agent, im: CheckedIM, connector: Connector, traceparent: str | None = None
+) -> Answer:
+    """Hand an IM to the agent; return what became of it once that is known. Raises Problem."""
+    receipt = agent.submit(im, connector, traceparent)
+    await receipt.settled()
+    outcome = _outcome_of(receipt)
+    if isinstance(outcome, Problem):
+        raise outcome
+    return outcome
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """Read a request to its end: who is still sending does not listen to an answer. Raises Problem."""
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            if len(body) <= most:
+                body += chunk
+    except ClientDisconnect:
+        raise Problem(400, "the request ended early") from None
+    if len(body) > most:
+        raise Problem(413, f"the request has more than the {most} bytes that an IM may have")
+    return bytes(body)
 
 
 def _outcome_of(receipt: Receipt, line: int = 0) -> Answer | Problem:
-    """Return what became of an IM whose ``safe`` is done; ``line`` is its place in a stream."""
-    if receipt.safe is not None and (why := receipt.safe.result()):
-        why = f"not archived, so not to be delivered now: {why}"
+    """Return what became of an IM whose ``fate`` is known; ``line`` is its place in a stream."""
+    fate = receipt.fate
+    assert fate is not None
+    if fate.kind == "refused":
+        why = f"not archived, so not to be delivered now: {fate.why}"
         return IMProblem(receipt.id, 503, why, headers=RETRY_AFTER)
     decision = receipt.decision
-    status = 201 if decision.archive else 200
-    return Answer(status, receipt.id, decision.archive, decision.rule, decision.scope, decision.version, line)
+    return Answer(
+        _STATUSES[fate.kind],
+        receipt.id,
+        decision.archive,
+        decision.rule,
+        decision.scope,
+        decision.version,
+        fate is SPOOLED,
+        line,
+        receipt.notices,
+    )
 
 
 class _Stream(Response):
     """A stream of IMs: read, taken in and answered at the same time, in order, in constant memory."""
 
     def __init__(
-        self, settings: FrontEndSettings, agent: Agent, connector: Connector, streams: "set[_Stream]"
+        self,
+        settings: FrontEndSettings,
+        agent: Agent,
+        connector: Connector,
+        traceparent: str | None,
+        streams: "set[_Stream]",
     ) -> None:
         """``streams`` names it while it lasts."""
         super().__init__()
         self._settings = settings
         self._agent = agent
         self._connector = connector
+        self._traceparent = traceparent
         self._streams = streams
         self._reading: asyncio.Task[None] | None = None
         self._unanswered: deque[tuple[int, Receipt | Problem]] = deque()
@@ -200,7 +211,8 @@ class _Stream(Response):
         try:
             if line is None:
                 raise Problem(413, f"the line has more than {self._settings.max_im_bytes} bytes")
-            return self._agent.submit(read_submission(line, self._settings), self._connector)
+            im = read_submission(line, self._settings)
+            return self._agent.submit(im, self._connector, self._traceparent)
         except Problem as problem:
             return problem
 
@@ -212,25 +224,25 @@ class _Stream(Response):
                 await self._came.wait()
                 continue
             _, first = self._unanswered[0]
-            if isinstance(first, Receipt) and first.safe is not None:
-                await asyncio.shield(first.safe)
-            yield b"".join(self._known_answers())
+            if isinstance(first, Receipt):
+                await first.settled()
+            yield _encoder.encode_lines(list(self._known_answers()))
             self._room.set()
 
-    def _known_answers(self) -> Iterator[bytes]:
+    def _known_answers(self) -> Iterator[Answer | dict[str, Any]]:
         counts: Counter[tuple[int, str]] = Counter()
         while self._unanswered:
             number, item = self._unanswered[0]
-            if isinstance(item, Receipt) and item.safe is not None and not item.safe.done():
+            if isinstance(item, Receipt) and item.fate is None:
                 break
             self._unanswered.popleft()
             outcome = item if isinstance(item, Problem) else _outcome_of(item, number)
             if isinstance(outcome, Problem):
                 counts[outcome.status, ""] += 1
-                yield _encoder.encode({"line": number} | outcome.document()) + b"\n"
+                yield {"line": number} | outcome.document()
             else:
                 counts[outcome.status, outcome.rule] += 1
-                yield _encoder.encode(outcome) + b"\n"
+                yield outcome
         for (status, rule), count in counts.items():
             ANSWERED.labels(status, rule).inc(count)
 

@@ -51,12 +51,27 @@ _ANSWER: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["status", "id", "archived", "rule", "scope", "policy_version"],
     "properties": {
-        "status": {"enum": [200, 201]},
+        "status": {"enum": [200, 201, 202]},
         "id": {"type": "string", "format": "uuid"},
         "archived": {"type": "boolean"},
         "rule": {"type": "string", "description": "the rule of policy that decided"},
         "scope": {"enum": ["internal", "federated"]},
         "policy_version": {"type": "integer"},
+        "spooled": {"type": "boolean", "description": "on this front end's disk, not on the queue yet"},
+        "notices": {
+            "type": "array",
+            "description": "deliver these before the IM: partners are told that they are archived",
+            "items": {
+                "type": "object",
+                "required": ["to", "sender", "language", "text"],
+                "properties": {
+                    "to": {"type": "string", "description": "the partner"},
+                    "sender": {"type": "string", "description": "one of ours who takes part"},
+                    "language": {"type": "string", "description": "of the text (BCP 47)"},
+                    "text": {"type": "string"},
+                },
+            },
+        },
         "line": {"type": "integer", "description": "only in a stream: the line of the request, from 1"},
     },
 }
@@ -87,26 +102,27 @@ def _answer(description: str, example: dict[str, Any]) -> dict[str, Any]:
 
 MESSAGES: Final[dict[str, Any]] = {
     "summary": "May this IM be delivered?",
+    "description": "These IMs: 201, 202 and 200 say yes. 503: no, not now.",
     "tags": ["messages"],
-    "response_model": None,
-    "status_code": 201,
-    "openapi_extra": {
-        "security": [{"connector": []}],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": _IM, "example": _EXAMPLE},
-                "application/x-ndjson": {
-                    "schema": {"type": "string", "description": "one IM a line"},
-                    "example": '{"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": "one"}\n'
-                    '{"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": "two"}\n',
-                },
+    "security": [{"connector": []}],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _IM, "example": _EXAMPLE},
+            "application/x-ndjson": {
+                "schema": {"type": "string", "description": "one IM a line"},
+                "example": '{"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": "one"}\n'
+                '{"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": "two"}\n',
             },
         },
     },
     "responses": {
-        201: _answer("Archived: confirmed by the broker, on disk. Deliver it.", _ACCEPTED),
-        200: {
+        "201": _answer("Archived: confirmed by the broker, on disk. Deliver it.", _ACCEPTED),
+        "202": _answer(
+            "Archived: on this front end's disk, which sends it on when the broker is back. Deliver it.",
+            _ACCEPTED | {"status": 202, "spooled": True},
+        ),
+        "200": {
             "description": "Not archived by rule: deliver it. Or, for a stream, its answers line by line:"
             " each has the status that the IM alone would have had.",
             "content": {
@@ -117,16 +133,25 @@ MESSAGES: Final[dict[str, Any]] = {
                 "application/x-ndjson": {"schema": {"oneOf": [_ANSWER, _PROBLEM]}},
             },
         },
-        400: _problem("Not JSON."),
-        401: _problem("No token, or one nobody has."),
-        403: _problem("The connector doesn't speak for this pool or these domains."),
-        409: _problem("The id was used for another content."),
-        413: _problem("Too large."),
-        415: _problem("Neither JSON nor NDJSON."),
-        422: _problem("A field is wrong: which, and what to do."),
-        503: _problem(
+        "400": _problem("Not JSON."),
+        "401": _problem("No token, or one nobody has."),
+        "403": _problem("The connector doesn't speak for this pool or these domains."),
+        "409": _problem("The id was used for another content."),
+        "413": _problem("Too large."),
+        "415": _problem("Neither JSON nor NDJSON."),
+        "422": _problem("A field is wrong: which, and what to do."),
+        "503": _problem(
             "It must be archived and can't be made safe now: do not deliver it, send it again later."
         ),
     },
 }
-"""Keyword arguments for the route."""
+"""The operation ``POST /v1/messages``."""
+SIP: Final[dict[str, Any]] = {
+    "summary": "May this SIP request be relayed?",
+    "description": "200, 201 and 202: yes.",
+    "tags": ["messages"],
+    "security": [{"connector": []}],
+    "requestBody": {"required": True, "content": {"message/sip": {"schema": {"type": "string"}}}},
+    "responses": {status: MESSAGES["responses"][status] for status in ("200", "201", "202", "400", "503")},
+}
+"""The operation ``POST /v1/sip``."""

@@ -1,0 +1,123 @@
+"""Call detail records: sums up who talks with whom, and publishes it once a second. It holds up no IM.
+
+What is not published yet is in memory alone: a front end that is killed loses a second of it. The archive is
+not touched by that, and the reconciliation names what differs.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+from contract.cdr import CDR_TYPE, Activity, encode_activities
+from contract.message import make_id
+from contract.policy import Decision
+from contract.topology import CDR_EXCHANGE, CDR_QUEUE
+from frontend.config import FrontEndSettings
+from frontend.metrics import CDR_LOST
+from frontend.policies import Policies
+from frontend.publisher import Publisher, RefusedError, UnknownError
+from frontend.submission import CheckedIM
+
+log = logging.getLogger("frontend")
+
+_EVERY_SECONDS: Final = 1.0
+_PUBLISH_SECONDS: Final = 5.0
+_MAX_GATHERED: Final = 100_000
+"""Activities in memory, at most, while the broker is away."""
+_MAX_MESSAGE: Final = 2000
+"""Activities in an AMQP message."""
+_MAX_UNPUBLISHED: Final = 50
+"""AMQP messages that the broker does not take; then what comes is summed up further."""
+_Key = tuple[str, str, tuple[str, ...], str]
+"""What tells one activity from another: conversation, sender, recipients, client."""
+
+
+class CDR:
+    """What passed this front end and is not published yet."""
+
+    def __init__(self, settings: FrontEndSettings, policies: Policies) -> None:
+        """``policies`` say whether there are call detail records. Nothing connects yet."""
+        self._settings = settings
+        # A connection of their own: what goes wrong with them is no trouble of the IMs'.
+        name = f"call detail records of front end {settings.front_end}"
+        self._publisher = Publisher(settings.amqp_url, name, CDR_EXCHANGE, CDR_QUEUE)
+        self._policies = policies
+        self._gathered: dict[_Key, Activity] = {}
+        self._sessions: list[Activity] = []
+        self._unpublished: list[tuple[str, bytes]] = []
+        """Ids and bodies of AMQP messages: what is of unknown outcome goes again under its id."""
+
+    def note_im(self, im: CheckedIM, decision: Decision) -> None:
+        """Count an IM that may be delivered."""
+        key = (im.conversation, im.sender, im.recipients, im.client)
+        activity = self._gathered.get(key)
+        if activity is None:
+            if not self._may_gather():
+                return
+            activity = self._gathered[key] = Activity(
+                conversation=im.conversation,
+                sender=im.sender,
+                recipients=im.recipients,
+                scope=decision.scope,
+                pool=self._settings.pool,
+                client=im.client,
+                first=im.sent_at,
+                last=im.sent_at,
+            )
+        elif im.sent_at > activity.last:
+            activity.last = im.sent_at
+        elif im.sent_at < activity.first:
+            activity.first = im.sent_at
+        if decision.archive:
+            activity.archived += 1
+        else:
+            activity.passed[decision.rule] = activity.passed.get(decision.rule, 0) + 1
+
+    def note_session(self, activity: Activity) -> None:
+        """Note that a session begins or ends."""
+        if self._may_gather():
+            self._sessions.append(activity)
+
+    def _may_gather(self) -> bool:
+        policy = self._policies.current
+        if policy is not None and not policy.cdr:
+            return False
+        if len(self._gathered) + len(self._sessions) < _MAX_GATHERED:
+            return True
+        CDR_LOST.inc()
+        return False
+
+    async def run(self) -> None:
+        """Publish what gathers, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._publisher.run())
+            group.create_task(self._publish_now_and_then())
+
+    async def _publish_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(_EVERY_SECONDS)
+            if self._publisher.connected.is_set():
+                await self._publish()
+
+    async def drain(self) -> None:
+        """Publish what is left, if the broker takes it."""
+        await self._publish()
+        if self._unpublished:
+            log.error("call detail records are lost", extra={"messages": len(self._unpublished)})
+
+    async def _publish(self) -> None:
+        """Publish what has gathered; what the broker does not take is tried again."""
+        if len(self._unpublished) < _MAX_UNPUBLISHED:
+            activities = [*self._gathered.values(), *self._sessions]
+            self._gathered, self._sessions = {}, []
+            for place in range(0, len(activities), _MAX_MESSAGE):
+                some = activities[place : place + _MAX_MESSAGE]
+                self._unpublished.append((str(make_id()), encode_activities(some)))
+        while self._unpublished:
+            message_id, body = self._unpublished[0]
+            try:
+                await self._publisher.publish(body, {}, CDR_TYPE, message_id, seconds=_PUBLISH_SECONDS)
+            except (RefusedError, UnknownError) as error:
+                log.warning("call detail records wait", extra={"error": str(error)[:200]})
+                return
+            self._unpublished.pop(0)

@@ -1,0 +1,44 @@
+"""Who may hand IMs to this front end."""
+
+from collections.abc import Iterable
+
+from fastapi import Request
+
+from contract.problem import Problem
+from contract.token import Connector, bearer_of, hash_token
+from frontend.agent import RETRY_AFTER
+
+
+class Connectors:
+    """The chat systems that have a token."""
+
+    def __init__(self, pool: str, connectors: Iterable[Connector]) -> None:
+        """``pool``: this front end's."""
+        self._pool = pool
+        self._connectors = {connector.hash: connector for connector in connectors}
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Let nobody in any more."""
+        self._stopping = True
+
+    def identify(self, request: Request) -> Connector:
+        """Return who calls.
+
+        Raises Problem: 401 without a token that we know, 403 if it is another pool's, 503 once stopped.
+        """
+        if self._stopping:
+            raise Problem(503, "this front end stops: send it to another", headers=RETRY_AFTER)
+        token = bearer_of(request.headers.get("authorization"))
+        connector = self._connectors.get(hash_token(token)) if token is not None else None
+        if connector is None:
+            raise Problem(
+                401,
+                "send a connector's token: Authorization: Bearer …",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        if connector.pool != self._pool:
+            raise Problem(
+                403, f"connector {connector.name!r} is of {connector.pool}, this front end is of {self._pool}"
+            )
+        return connector

@@ -1,0 +1,224 @@
+"""Archiving agents' numbers: an IM's number is used up by the broker's confirm, so a hole is always a loss.
+
+An agent ends when its process does, or when nobody knows what became of a publish; then the next begins at 1.
+How far an agent got is said on the queue; what could not be said yet, by this process or by one that was
+killed, stands in a file until it is.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid4
+
+from aio_pika.abc import HeadersType
+
+from contract.message import (
+    AGENT_TYPE,
+    CONFIRMED_HEADER,
+    IM,
+    IM_TYPE,
+    PUBLISHED_HEADER,
+    AgentStatement,
+    encode_ims,
+    encode_statement,
+    headers_of,
+)
+from contract.policy import Decision
+from frontend.config import FrontEndSettings
+from frontend.metrics import CONFIRM_SECONDS, CONFIRMED, PUBLISH_SIZE
+from frontend.publisher import Publisher, UnknownError
+from frontend.submission import CheckedIM
+
+if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
+    from frontend.tracing import Tracing
+
+log = logging.getLogger("frontend")
+
+_FILE: Final = "agents"
+_LINE: Final = "{} {:020d}\n"
+
+
+class Numbering:
+    """The agent that numbers now, and those of which the queue doesn't know yet how far they got."""
+
+    def __init__(
+        self, settings: FrontEndSettings, publisher: Publisher, folder: Path, tracing: "Tracing | None"
+    ) -> None:
+        """``folder`` keeps the file: what another process left there is said next. Raises OSError."""
+        self._settings = settings
+        self._tracing = tracing
+        self._publisher = publisher
+        self._path = folder / _FILE
+        self.id = uuid4()
+        self.confirmed = 0
+        """The number of the last IM that the broker has confirmed."""
+        self._confirmed_at: datetime | None = None
+        self._stated = 0
+        self._ended = read_agents(folder)
+        self._descriptor = -1
+        self._save()
+
+    @property
+    def unsaid(self) -> bool:
+        """Whether there are agents that ended and of which the queue doesn't know how far they got."""
+        return bool(self._ended)
+
+    async def publish(self, ims: Sequence[tuple[CheckedIM, Decision]]) -> None:
+        """Put IMs on the queue in one AMQP message, with the next numbers.
+
+        Raises RefusedError: they are not on the queue, and the numbers are free again. UnknownError: nobody
+        knows, and a new agent begins.
+        """
+        numbered = [
+            self._number(im, decision, seq) for seq, (im, decision) in enumerate(ims, self.confirmed + 1)
+        ]
+        headers: HeadersType = {**headers_of(numbered), PUBLISHED_HEADER: time.time_ns() // 1000}
+        if self._confirmed_at is not None:
+            headers[CONFIRMED_HEADER] = int(self._confirmed_at.timestamp() * 1e6)
+        if self._tracing is not None:
+            headers |= self._tracing.publish(numbered)
+        started = time.monotonic()
+        confirmed = False
+        try:
+            await self._publisher.publish(
+                encode_ims(numbered),
+                headers,
+                IM_TYPE,
+                str(numbered[0].id),
+                seconds=self._settings.deadline_seconds,
+            )
+            confirmed = True
+        except UnknownError:
+            self._begin_anew()
+            raise
+        finally:
+            if self._tracing is not None:
+                self._tracing.end_publish(numbered, confirmed=confirmed)
+        self.confirmed += len(numbered)
+        self._confirmed_at = datetime.now(UTC)
+        # No fsync: it outlives the process, and after a power cut the numbers on the queue must do.
+        os.pwrite(self._descriptor, _LINE.format(self.id, self.confirmed).encode(), 0)
+        log.debug(
+            "confirmed",
+            extra={"im": numbered[0].id, "ims": len(numbered), "agent": self.id, "seq": numbered[0].seq},
+        )
+        CONFIRMED.inc(len(numbered))
+        PUBLISH_SIZE.observe(len(numbered))
+        CONFIRM_SECONDS.observe(time.monotonic() - started)
+
+    def _number(self, im: CheckedIM, decision: Decision, seq: int) -> IM:
+        return IM(
+            id=im.id,
+            sent_at=im.sent_at,
+            sender=im.sender,
+            recipients=im.recipients,
+            conversation=im.conversation,
+            scope=decision.scope,
+            content_type=im.content_type,
+            encoding=im.encoding,
+            body=im.body,
+            pool=self._settings.pool,
+            agent=self.id,
+            seq=seq,
+            policy_version=decision.version,
+            rule=decision.rule,
+        )
+
+    def _begin_anew(self) -> None:
+        log.info("new agent", extra={"ended": str(self.id), "confirmed": self.confirmed})
+        if self.confirmed:
+            self._ended[self.id] = self.confirmed
+        self.id, self.confirmed, self._stated = uuid4(), 0, 0
+        self._confirmed_at = None
+        self._save()
+
+    def adopt(self, agents: dict[UUID, int]) -> None:
+        """Say of another front end's agents, which can't any more, how far they got. Raises OSError."""
+        self._ended |= agents
+        if agents and not self._save():
+            raise OSError("its agents' numbers could not be kept on disk")
+
+    async def state(self, *, ended: bool, anyhow: bool = False) -> None:
+        """Say on the queue how far this agent got, if it is news or ``anyhow``.
+
+        Raises RefusedError or UnknownError if the broker doesn't take it.
+        """
+        if ended or anyhow or self.confirmed > self._stated:
+            confirmed = self.confirmed
+            await self._state(self.id, confirmed, ended=ended, confirmed_at=self._confirmed_at)
+            self._stated = confirmed
+
+    async def state_ended(self) -> None:
+        """Say how far the agents got that ended; raises as ``state`` does."""
+        for agent, confirmed in list(self._ended.items()):
+            await self._state(agent, confirmed, ended=True)
+            del self._ended[agent]
+        self._save()
+
+    async def _state(
+        self, agent: UUID, confirmed: int, *, ended: bool, confirmed_at: datetime | None = None
+    ) -> None:
+        statement = AgentStatement(
+            agent=agent,
+            pool=self._settings.pool,
+            front_end=self._settings.front_end,
+            confirmed=confirmed,
+            ended=ended,
+            at=datetime.now(UTC),
+            confirmed_at=confirmed_at,
+        )
+        await self._publisher.publish(
+            encode_statement(statement),
+            {},
+            AGENT_TYPE,
+            f"{agent}-{confirmed}",
+            seconds=self._settings.deadline_seconds,
+        )
+
+    def _save(self) -> bool:
+        """Write the file anew: the agent that numbers now first, in a line of fixed length."""
+        agents = {self.id: self.confirmed} | self._ended
+        fresh = self._path.with_suffix(".new")
+        try:
+            fresh.write_text("".join(_LINE.format(agent, confirmed) for agent, confirmed in agents.items()))
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CLOEXEC)
+            fresh.replace(self._path)
+        except OSError as error:
+            if self._descriptor < 0:
+                raise
+            # The old file does: what it lacks is known in memory, and will be said once the broker is back.
+            log.warning("agents' numbers could not be kept on disk", extra={"error": str(error)})
+            return False
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = descriptor
+        return True
+
+    def end(self) -> None:
+        """Forget what has been said in full: the next process has nothing to say of it."""
+        if not self._ended and self._stated == self.confirmed:
+            self._path.unlink(missing_ok=True)
+
+
+def read_agents(folder: Path) -> dict[UUID, int]:
+    """Return the agents that a front end left in its folder, and how far each got. Raises OSError."""
+    path = folder / _FILE
+    if not path.exists():
+        return {}
+    agents: dict[UUID, int] = {}
+    for line in path.read_text(errors="replace").splitlines():
+        agent, _, confirmed = line.partition(" ")
+        try:
+            agents[UUID(agent)] = int(confirmed)
+        except ValueError:  # cut by a power failure: those IMs' own numbers must do
+            log.warning("an agent's record can't be read", extra={"line": line[:80]})
+    return {agent: confirmed for agent, confirmed in agents.items() if confirmed}
+
+
+def forget_agents(folder: Path) -> None:
+    """Take away the record of agents that another front end has adopted."""
+    (folder / _FILE).unlink(missing_ok=True)

@@ -1,0 +1,181 @@
+"""The spool: IMs that the broker can't take now, safe on this front end's own disk, in order.
+
+What comes while a write is under way goes to disk together with the next (group commit), so the disk's fsync
+is paid once for many. One thread does all that touches the disk: the event loop never waits for it.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from contract.message import milliseconds_of
+from contract.policy import Decision
+from frontend.metrics import DRAINED, SPOOL_BYTES, SPOOL_IMS, SPOOL_MAX_BYTES, SPOOL_OLDEST, SPOOLED
+from frontend.spool_file import Row, SpoolFile
+from frontend.submission import CheckedIM
+
+log = logging.getLogger("frontend")
+
+_FILE: Final = "spool.sqlite"
+_ADOPT_IMS: Final = 1000
+_ADOPT_BYTES: Final = 4 << 20
+_Result = TypeVar("_Result")
+
+
+class SpoolError(Exception):
+    """The spool is full, or its disk fails."""
+
+
+class SpooledIM(msgspec.Struct, gc=False):
+    """An IM with what was decided on it."""
+
+    im: CheckedIM
+    decision: Decision
+
+
+class _Waiting(NamedTuple):
+    content: bytes
+    written: "asyncio.Future[None]"
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(SpooledIM)
+
+
+class Spool:
+    """A bounded queue on disk."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        """``max_bytes``: of IMs. What is in ``folder`` already counts. Raises OSError."""
+        self._max_bytes = max_bytes
+        self._thread = ThreadPoolExecutor(1, "spool")
+        try:
+            self._file = SpoolFile(folder / _FILE)
+        except sqlite3.Error as error:
+            raise OSError(f"{folder / _FILE}: {error}") from error
+        self._waiting: list[_Waiting] = []
+        self._waiting_bytes = 0
+        self._work = asyncio.Event()
+        self._first: list[Row] = []
+        self.trouble = ""
+        """Why it takes no more; empty while it does."""
+        SPOOL_MAX_BYTES.set(max_bytes)
+        self._show()
+
+    @property
+    def count(self) -> int:
+        """How many IMs are on disk."""
+        return self._file.count
+
+    def put(self, im: CheckedIM, decision: Decision) -> "asyncio.Future[None]":
+        """Take an IM; the result is there when it is on disk. Raises SpoolError, now or by the result."""
+        content = _encoder.encode(SpooledIM(im, decision))
+        if self._file.size + self._waiting_bytes + len(content) > self._max_bytes:
+            self.trouble = f"the spool is full: {self._max_bytes} bytes"
+            raise SpoolError(self.trouble)
+        written = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(content, written))
+        self._waiting_bytes += len(content)
+        self._work.set()
+        return written
+
+    async def run(self) -> None:
+        """Write what is put, until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._waiting:
+                await self._write()
+
+    async def _write(self) -> None:
+        group, self._waiting = self._waiting, []
+        trouble = ""
+        try:
+            await self._run(self._file.append, [waiting.content for waiting in group])
+        except SpoolError as error:
+            trouble = str(error)
+        self.trouble = trouble
+        self._waiting_bytes -= sum(len(waiting.content) for waiting in group)
+        for waiting in group:
+            if not waiting.written.done():
+                if trouble:
+                    waiting.written.set_exception(SpoolError(trouble))
+                else:
+                    waiting.written.set_result(None)
+        if not trouble:
+            SPOOLED.inc(len(group))
+        self._show()
+
+    async def first(self, most: int, most_bytes: int) -> list[SpooledIM]:
+        """Return the oldest IMs, about as many as allowed; none if none can be read. Raises SpoolError."""
+        self._first, spooled, unreadable = [], [], []
+        for row in await self._run(self._file.first, most, most_bytes):
+            try:
+                spooled.append(_decoder.decode(row.content))
+                self._first.append(row)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                log.critical(
+                    "an IM in the spool can't be read: it stays in the table unreadable of its file",
+                    extra={"place": row.place, "error": str(error)[:200]},
+                )
+                unreadable.append(row)
+        if unreadable:
+            await self._run(self._file.set_aside, unreadable)
+            self._show()
+        if spooled:
+            SPOOL_OLDEST.set(milliseconds_of(spooled[0].im.id) / 1000)
+        return spooled
+
+    async def remove_first(self) -> None:
+        """Take out what ``first`` returned last. Raises SpoolError: then they come again."""
+        rows, self._first = self._first, []
+        await self._run(self._file.remove, rows)
+        if self.trouble and self._file.size < self._max_bytes:
+            self.trouble = ""
+        DRAINED.inc(len(rows))
+        self._show()
+
+    async def adopt(self, folder: Path) -> int:
+        """Take over what a front end left in its folder, as far as there is room; return how many IMs.
+
+        Raises SpoolError.
+        """
+        moved = 0
+        while self._file.size < self._max_bytes and (
+            some := await self._run(self._move_some, folder / _FILE)
+        ):
+            moved += some
+            self._show()
+        return moved
+
+    def _move_some(self, path: Path) -> int:
+        """First here, then away there: what stops between the two comes twice, which the archive sees."""
+        if not path.exists():
+            return 0
+        left = SpoolFile(path)
+        try:
+            rows = left.first(_ADOPT_IMS, _ADOPT_BYTES)
+            if rows:
+                self._file.append([row.content for row in rows])
+                left.remove(rows)
+        finally:
+            left.close()
+        return len(rows)
+
+    async def _run(self, function: "Callable[..., _Result]", *arguments: object) -> _Result:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        except (sqlite3.Error, OSError) as error:
+            raise SpoolError(f"the spool's disk fails: {error}") from error
+
+    def _show(self) -> None:
+        SPOOL_IMS.set(self._file.count)
+        SPOOL_BYTES.set(self._file.size)
+        if not self._file.count:
+            SPOOL_OLDEST.set(0)
