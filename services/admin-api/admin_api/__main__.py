@@ -1,22 +1,34 @@
-"""``python -m admin_api``: the service; ``… migrate``: the schema."""
+"""``python -m admin_api``: the service. ``… migrate``: the schema. ``… completeness``: is an IM missing?
+``… trace ID``: the way of one IM. ``… reconcile``: do the call detail records agree with the archive?
+"""
 
+import argparse
 import logging
 import signal
 import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
 
 import uvicorn
 
+from admin_api import cdr, completeness, traces
 from admin_api.app import create_app
-from admin_api.config import AdminSettings, MigrationSettings
+from admin_api.config import AdminSettings, CompletenessSettings, MigrationSettings
+from admin_api.database import UNAVAILABLE, Database
 from admin_api.migrations import migrate
-from admin_api.principals import load_principals
+from admin_api.principals import Actor, load_principals
 from contract.logs import start_logging
+from contract.message import time_of
 from contract.settings import load_settings
 
 log = logging.getLogger("admin-api")
 
+_LOOK_SECONDS: Final = 0.5
 
-def _serve() -> None:
+
+def _serve(_: argparse.Namespace) -> None:
     settings = load_settings(AdminSettings)
     start_logging(settings.log_level)
     try:
@@ -38,20 +50,94 @@ def _serve() -> None:
     )
 
 
-def _migrate() -> None:
+def _migrate(_: argparse.Namespace) -> None:
     settings = load_settings(MigrationSettings)
     start_logging()
     migrate(settings.database_url)
     log.info("the schema policy is up to date")
 
 
+def _prove_completeness(arguments: argparse.Namespace) -> int:
+    """Exit code 0: nothing is missing; 1: something is; 2: nobody can tell."""
+    database = Database(load_settings(CompletenessSettings).database_url)
+    deadline = time.monotonic() + arguments.wait
+    try:
+        while (found := completeness.count_all(database)).totals.missing and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+    except UNAVAILABLE as error:
+        print(f"the database is out of reach: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+        return 2
+    for line in completeness.lines_of(found):
+        print(line)  # noqa: T201 - a command's answer
+    return 1 if found.totals.missing else 0
+
+
+def _trace(arguments: argparse.Namespace) -> int:
+    """Exit code 0: here it is; 1: there is no such IM; 2: nobody can tell."""
+    try:
+        im_id = UUID(arguments.id or "")
+        time_of(im_id)
+    except ValueError:
+        sys.exit("trace: name an IM by its id, a UUIDv7")
+    database = Database(load_settings(CompletenessSettings).database_url)
+    try:
+        trace = traces.find_trace(database, im_id, Actor("python -m admin_api trace", "operator"))
+    except UNAVAILABLE as error:
+        print(f"the database is out of reach: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+        return 2
+    if trace is None:
+        print("there is no such IM in the archive", file=sys.stderr)  # noqa: T201 - a command's answer
+        return 1
+    for line in traces.lines_of(trace):
+        print(line)  # noqa: T201 - a command's answer
+    return 0
+
+
+def _reconcile(arguments: argparse.Namespace) -> int:
+    """Exit code 0: all counts agree; 1: some differ; 2: nobody can tell."""
+    database = Database(load_settings(CompletenessSettings).database_url)
+    until = datetime.now(UTC)
+    deadline = time.monotonic() + arguments.wait
+    since = until - timedelta(hours=arguments.hours)
+    try:
+        while (found := cdr.reconcile(database, since, until)).differing and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+    except UNAVAILABLE as error:
+        print(f"the database is out of reach: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+        return 2
+    for line in cdr.lines_of(found):
+        print(line)  # noqa: T201 - a command's answer
+    return 1 if found.differing else 0
+
+
 def main() -> None:
     """Run the command named on the command line, by default the service."""
-    commands = {(): _serve, ("migrate",): _migrate}
-    command = commands.get(tuple(sys.argv[1:]))
-    if command is None:
-        sys.exit("usage: python -m admin_api [migrate]")
-    command()
+    commands = {
+        "": _serve,
+        "migrate": _migrate,
+        "completeness": _prove_completeness,
+        "trace": _trace,
+        "reconcile": _reconcile,
+    }
+    parser = argparse.ArgumentParser("python -m admin_api", description=__doc__)
+    parser.add_argument("command", nargs="?", default="", choices=list(commands))
+    parser.add_argument("id", nargs="?", metavar="ID", help="trace: of the IM")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0,
+        metavar="SECONDS",
+        help="completeness, reconcile: how long IMs may still come",
+    )
+    parser.add_argument(
+        "--hours",
+        type=float,
+        default=24,
+        metavar="HOURS",
+        help="reconcile: sessions begun in the last of them",
+    )
+    arguments = parser.parse_args()
+    sys.exit(commands[arguments.command](arguments))
 
 
 if __name__ == "__main__":

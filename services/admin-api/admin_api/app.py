@@ -12,13 +12,17 @@ from starlette.requests import ClientDisconnect
 from admin_api import (
     audit,
     bulk,
+    cdr,
     completeness,
     decisions,
+    disclaimers,
     front_ends,
     health,
     messages,
+    parked,
     policies,
     snapshots,
+    traces,
     users,
 )
 from admin_api.config import AdminSettings
@@ -39,8 +43,13 @@ _TAGS = [
     {"name": "policy", "description": "Global settings, pools, local domains, and decisions explained"},
     {"name": "users", "description": "Flags of users, one by one or hundreds of thousands at once"},
     {"name": "archive", "description": "Reading archived IMs; every read is audited"},
+    {"name": "parked", "description": "What could not be stored: seen, read, tried again, given up"},
     {"name": "audit", "description": "Who changed policy, who read the archive"},
     {"name": "completeness", "description": "Whether every accepted IM is in the archive"},
+    {
+        "name": "call detail records",
+        "description": "Who talked with whom, when, how long; never what was said",
+    },
     {"name": "front ends", "description": "Which there are; how they get policy"},
     {"name": "health"},
 ]
@@ -95,7 +104,21 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         app.add_exception_handler(error, _answer_unavailable)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
     # bulk before users, whose paths take any address.
-    for part in (decisions, snapshots, bulk, users, policies, messages, audit, completeness, front_ends):
+    for part in (
+        decisions,
+        snapshots,
+        bulk,
+        users,
+        policies,
+        messages,
+        disclaimers,
+        traces,
+        parked,
+        audit,
+        completeness,
+        cdr,
+        front_ends,
+    ):
         app.include_router(part.router, responses=_PROBLEMS)
     app.include_router(health.router)
     return app

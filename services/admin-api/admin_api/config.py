@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from contract.broker import BrokerUrl
 from contract.settings import ServiceSettings
 
 
@@ -15,13 +16,18 @@ class MigrationSettings(ServiceSettings):
     """Of the schema's owner: ``postgresql://lcs_owner:…@host/lcslog``."""
 
 
-class AdminSettings(ServiceSettings):
-    """Settings of the service."""
+class CompletenessSettings(ServiceSettings):
+    """Settings of ``python -m admin_api completeness``."""
 
     database_url: str
     """``postgresql://lcs_admin:…@host/lcslog``"""
-    amqp_url: str
-    """``amqp://admin-api:…@host/lcs``; only notices go there, everything else works without it."""
+
+
+class AdminSettings(CompletenessSettings):
+    """Settings of the service."""
+
+    amqp_url: BrokerUrl
+    """``amqp://admin-api:…@host1,host2/lcs``; only notices go there, everything else works without it."""
     principals_file: Path
     """Who may use the API: a JSON list of ``contract.token.Principal``."""
     host: str = "127.0.0.1"

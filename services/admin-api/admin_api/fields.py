@@ -35,6 +35,12 @@ Address = Annotated[str, StringConstraints(max_length=2000), AfterValidator(pars
 Domain = Annotated[str, StringConstraints(max_length=253), AfterValidator(_domain)]
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
 """Of a pool or a front end."""
+Language = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z]{2,3}(-[a-zA-Z0-9]{1,8})*$", to_lower=True)]
+"""A language's tag (BCP 47, RFC 5646)."""
+Wording = Annotated[
+    str, StringConstraints(pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$", min_length=1, max_length=2000)
+]
+"""What people are told: without control characters other than line feed."""
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_storable)]
 """Any text to look for."""
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
+from admin_api.completeness import show_counts
 from admin_api.database import DatabaseOf
 from admin_api.notices import NoticesOf
 
@@ -34,6 +35,7 @@ def get_readiness(database: DatabaseOf, notices: NoticesOf, response: Response) 
 
 
 @router.get("/metrics", include_in_schema=False)
-async def get_metrics() -> Response:
-    """Return the counters in Prometheus's format."""
+def get_metrics(database: DatabaseOf) -> Response:
+    """Return the counters in Prometheus's format, and what the archive holds as it is counted now."""
+    show_counts(database)
     return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

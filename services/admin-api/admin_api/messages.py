@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from psycopg.errors import QueryCanceled
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
@@ -15,8 +15,9 @@ from sqlmodel import Session, col
 
 from admin_api import audit
 from admin_api.database import DatabaseOf
+from admin_api.disclaimers import NoticeSent, find_notices
 from admin_api.fields import Address, Text
-from admin_api.principals import Actor, Allow
+from admin_api.principals import Officer
 from admin_api.tables import ArchivedConversation, ArchivedMessage, ArchivedParticipant, ArchivedUser
 from contract.message import Encoding, Scope, time_of
 from contract.problem import Problem
@@ -43,7 +44,6 @@ def _iso8601(text: object) -> object:
 
 ImId = Annotated[UUID, AfterValidator(_uuid7)]
 Time = Annotated[AwareDatetime, BeforeValidator(_iso8601)]
-Officer = Annotated[Actor, Depends(Allow("compliance"))]
 
 
 class Search(BaseModel):
@@ -55,7 +55,7 @@ class Search(BaseModel):
     conversation: Text | None = None
     from_: Time | None = Field(None, alias="from", examples=["2026-01-31T08:00:00Z"])
     to: Time | None = Field(None, description="Exclusive", examples=["2026-02-01T00:00:00Z"])
-    text: Text | None = Field(None, description="Contained in an IM sent as text, in upper or lower case")
+    text: Text | None = Field(None, description="Contained in the text of an IM, in upper or lower case")
     after: ImId | None = Field(None, description="The `next` of the page before")
     order: Literal["desc", "asc"] = Field("desc", description="By time: newest first, or oldest first")
     limit: int = Field(100, ge=1, le=1000, description="How many at most")
@@ -73,8 +73,12 @@ class Message(BaseModel):
     scope: Scope
     content_type: str
     encoding: Encoding
-    body: str | None = Field(description="As it was sent, if `encoding` is `text`; else null")
-    content: str | None = Field(description="The bytes that were sent, if `encoding` is `base64`; else null")
+    body: str | None = Field(
+        description="As it was sent, if `encoding` is `text`; else a text made of it for search, or null"
+    )
+    content: str | None = Field(
+        description="The bytes as they were sent, in base64, if `encoding` is `base64`; else null"
+    )
     pool: str
     agent: UUID
     seq: int
@@ -87,6 +91,10 @@ class MessagePage(BaseModel):
 
     messages: list[Message]
     next: UUID | None
+    disclaimers: list[NoticeSent] | None = Field(
+        None,
+        description="Of the conversation that was asked for: which partners were told that it is archived",
+    )
 
 
 @router.get("")
@@ -99,6 +107,8 @@ def search_messages(
         with database.transaction() as session:
             session.execute(select(func.set_config("statement_timeout", f"{seconds * 1000:.0f}", True)))
             page = _find(session, search)
+            if search.conversation is not None:
+                page.disclaimers = find_notices(session, conversation=search.conversation)
             ids = [message.id for message in page.messages]
             detail = {
                 "parameters": search.model_dump(mode="json", by_alias=True, exclude_none=True),

@@ -16,6 +16,17 @@ REQUEST_SECONDS: Final = Histogram(
 POLICY_VERSION: Final = Gauge("lcs_admin_policy_version", "Version of policy, as last seen here")
 NOTICES: Final = Counter("lcs_admin_notices", "Notices of a new version that the broker took")
 BROKER_CONNECTED: Final = Gauge("lcs_admin_broker_connected", "1 while notices can be sent")
+DATABASE_CONNECTED: Final = Gauge("lcs_admin_database_connected", "1 while the database answers")
+COMPLETENESS: Final = {
+    name: Gauge(f"lcs_completeness_{name}_ims", help_, ["pool"])
+    for name, help_ in (
+        ("accepted", "IMs that agents numbered, as far as the archive knows"),
+        ("archived", "IMs of these that are archived"),
+        ("parked", "IMs of these that are parked"),
+        ("missing", "IMs of these that are neither: on their way, or lost"),
+    )
+}
+ARCHIVE_SIZE: Final = Gauge("lcs_archive_size_bytes", "Size of the database")
 
 
 class CountRequests:

@@ -6,16 +6,33 @@ import logging
 from typing import Annotated
 
 import aio_pika
-from aio_pika.abc import AbstractConnection, AbstractExchange
+from aio_pika.abc import AbstractConnection, AbstractExchange, TimeoutType
 from fastapi import Depends, Request
 
 from admin_api import metrics
+from contract.broker import BrokerAddress
 from contract.topology import POLICY_EXCHANGE
 
 log = logging.getLogger("admin-api")
 
-_TIMEOUT = 5.0
+_TIMEOUT = 3.0
 _LONGEST_PAUSE = 10.0
+
+
+class _Connection(aio_pika.Connection):
+    """A connection that is closed if it can't be made.
+
+    Else aio-pika closes it when it is forgotten, in whichever thread that happens to be: then Python warns of
+    a coroutine that nobody awaits.
+    """
+
+    async def connect(self, timeout: TimeoutType = None) -> None:  # noqa: ASYNC109 - as aio-pika has it
+        """Connect, within ``timeout`` seconds."""
+        try:
+            await super().connect(timeout)
+        except BaseException:
+            await self.close()
+            raise
 
 
 class Notices:
@@ -26,7 +43,7 @@ class Notices:
 
     def __init__(self, amqp_url: str) -> None:
         """``amqp_url``: of the user ``admin-api``. Nothing happens before ``run``."""
-        self._url = amqp_url
+        self._nodes = BrokerAddress(amqp_url)
         self._newest = self._sent = 0
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -44,7 +61,9 @@ class Notices:
         pause = 0.1
         while True:
             try:
-                connection = await aio_pika.connect(self._url, timeout=_TIMEOUT)
+                connection = await aio_pika.connect(
+                    self._nodes.next_url(), connection_class=_Connection, timeout=_TIMEOUT
+                )
                 try:
                     await self._serve(connection)
                 finally:

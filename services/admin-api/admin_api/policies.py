@@ -1,20 +1,30 @@
 """Policy but for the users: the whole, global settings, pools and local domains."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends, Response, Security
-from pydantic import BaseModel, Field, StrictBool
+from pydantic import BaseModel, Field, StrictBool, model_validator
 from sqlalchemy import ColumnElement, false
 from sqlmodel import Session, col, select
 
 from admin_api.changes import Changes, not_found
 from admin_api.database import Database, DatabaseOf
-from admin_api.fields import Document, DomainInPath, NameInPath
+from admin_api.fields import Document, Domain, DomainInPath, Language, NameInPath, Wording
 from admin_api.preconditions import etag_of
 from admin_api.principals import Allow
-from admin_api.tables import DomainRow, GlobalRow, PolicyRow, PoolRow, UserRow, VersionRow, flags_of
+from admin_api.tables import (
+    CDRSwitchRow,
+    DisclaimerRow,
+    DomainRow,
+    GlobalRow,
+    PolicyRow,
+    PoolRow,
+    UserRow,
+    VersionRow,
+    flags_of,
+)
 from contract.message import Scope
-from contract.policy import GlobalSetting, Policy, Pool
+from contract.policy import Disclaimer, GlobalSetting, Policy, Pool
 
 read_policy = Security(Allow("administrator", "operator"))
 ChangesOf = Annotated[Changes, Depends()]
@@ -68,6 +78,48 @@ class DomainList(BaseModel):
     domains: list[DomainAnswer]
 
 
+class DisclaimerDocument(Document):
+    """The notice to federated partners that a conversation is archived."""
+
+    enabled: StrictBool
+    language: Language = Field("en", description="For partners that `partners` does not name")
+    wordings: dict[Language, Wording] = Field(
+        default_factory=dict,
+        description="Language to text",
+        examples=[{"en": "This conversation is archived.", "de": "Dieses Gespräch wird archiviert."}],
+    )
+    partners: dict[Domain, Language] = Field(
+        default_factory=dict,
+        description="A partner's domain to the language spoken there",
+        examples=[{"fabrikam.de": "de"}],
+    )
+
+    @model_validator(mode="after")
+    def _is_worded(self) -> Self:
+        spoken = {*self.partners.values(), *([self.language] if self.enabled else [])}
+        if missing := sorted(spoken - self.wordings.keys()):
+            raise ValueError(f"there is no wording in {', '.join(missing)}: add it to `wordings`")
+        return self
+
+
+class DisclaimerAnswer(DisclaimerDocument):
+    """The notice to federated partners, since ``version``."""
+
+    version: int
+
+
+class CDRDocument(Document):
+    """Whether there are call detail records."""
+
+    enabled: StrictBool
+
+
+class CDRAnswer(CDRDocument):
+    """Whether there are call detail records, since ``version``."""
+
+    version: int
+
+
 class PolicyAnswer(BaseModel):
     """The whole policy but for the users."""
 
@@ -76,6 +128,8 @@ class PolicyAnswer(BaseModel):
     federated: GlobalSetting
     domains: list[str]
     pools: list[PoolAnswer]
+    disclaimer: DisclaimerAnswer
+    cdr: CDRAnswer
 
 
 def load_policy(session: Session, users: ColumnElement[bool]) -> Policy:
@@ -92,6 +146,8 @@ def load_policy(session: Session, users: ColumnElement[bool]) -> Policy:
             row.address: flags_of(row.archive_internal, row.archive_federated)
             for row in session.exec(select(UserRow).where(users))
         },
+        disclaimer=Disclaimer(**session.exec(select(DisclaimerRow)).one().settings()),
+        cdr=session.exec(select(CDRSwitchRow.enabled)).one(),
     )
 
 
@@ -126,6 +182,8 @@ def get_policy(database: DatabaseOf, response: Response) -> object:
     with database.snapshot() as session:
         policy = load_policy(session, false())
         pools = session.exec(select(PoolRow).order_by(col(PoolRow.name))).all()
+        disclaimer = session.exec(select(DisclaimerRow)).one()
+        cdr = session.exec(select(CDRSwitchRow)).one()
     response.headers["ETag"] = etag_of(policy.version)
     return {
         "version": policy.version,
@@ -133,6 +191,8 @@ def get_policy(database: DatabaseOf, response: Response) -> object:
         "federated": policy.federated,
         "domains": sorted(policy.domains),
         "pools": pools,
+        "disclaimer": disclaimer.model_dump(exclude={"name"}),
+        "cdr": cdr.model_dump(exclude={"name"}),
     }
 
 
@@ -196,3 +256,28 @@ def put_domain(domain: DomainInPath, changes: ChangesOf, response: Response) -> 
 def delete_domain(domain: DomainInPath, changes: ChangesOf) -> None:
     """Say that a domain is no longer ours."""
     delete(changes, DomainRow, domain)
+
+
+@router.get("/disclaimer", dependencies=[read_policy], response_model=DisclaimerAnswer)
+def get_disclaimer(database: DatabaseOf, response: Response) -> object:
+    """Return what federated partners are told, and whether they are."""
+    return find(database, DisclaimerRow, "disclaimer", response).model_dump(exclude={"name"})
+
+
+@router.put("/disclaimer", response_model=DisclaimerAnswer)
+def put_disclaimer(document: DisclaimerDocument, changes: ChangesOf, response: Response) -> object:
+    """Set what federated partners are told with a conversation's first archived IM, and in which language."""
+    row = put(changes, DisclaimerRow(**document.model_dump()), response)
+    return row.model_dump(exclude={"name"})
+
+
+@router.get("/cdr", dependencies=[read_policy], response_model=CDRAnswer)
+def get_cdr_switch(database: DatabaseOf, response: Response) -> object:
+    """Return whether there are call detail records."""
+    return find(database, CDRSwitchRow, "cdr", response).model_dump(exclude={"name"})
+
+
+@router.put("/cdr", response_model=CDRAnswer)
+def put_cdr_switch(document: CDRDocument, changes: ChangesOf, response: Response) -> object:
+    """Switch call detail records on or off, whatever is archived of what is said."""
+    return put(changes, CDRSwitchRow(**document.model_dump()), response).model_dump(exclude={"name"})

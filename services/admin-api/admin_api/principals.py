@@ -76,3 +76,7 @@ class Allow:
             if role in principal.roles:
                 return Actor(principal.name, role)
         raise Problem(403, f"This needs the role {' or '.join(self._roles)}; {principal.name} has not.")
+
+
+Officer = Annotated[Actor, Security(Allow("compliance"))]
+"""Who may read what was said, and to whom."""

@@ -39,7 +39,7 @@ WHERE version > %s
                 "application/x-ndjson": {
                     "schema": {"type": "string"},
                     "example": '{"version":17,"since":0,"internal":"per_user","federated":"everyone",'
-                    '"domains":["contoso.com"],"pools":[]}\n["sip:yannis@contoso.com",1]\n',
+                    '"domains":["contoso.com"],"pools":[],"disclaimer":{}}\n["sip:yannis@contoso.com",1]\n',
                 }
             }
         }
@@ -73,6 +73,8 @@ def _encode(database: Database, since: int) -> Iterator[bytes]:
                     federated=policy.federated,
                     domains=sorted(policy.domains),
                     pools=list(policy.pools.values()),
+                    disclaimer=policy.disclaimer,
+                    cdr=policy.cdr,
                 )
             ]
         )

@@ -12,6 +12,7 @@ from contract.policy import Flags
 
 _POLICY = {"schema": "policy"}
 _ARCHIVE = {"schema": "archive"}
+_CDR = {"schema": "cdr"}
 _TIME = DateTime(timezone=True)
 
 
@@ -86,6 +87,31 @@ class PoolRow(PolicyRow, table=True):
     archive_all_group: bool
 
 
+class DisclaimerRow(PolicyRow, table=True):
+    """The notice to federated partners: see ``contract.policy.Disclaimer``. One row."""
+
+    __tablename__ = "disclaimer"
+    __table_args__ = _POLICY
+    KIND = "disclaimer"
+    KEY = "name"
+    name: str = Field(default="disclaimer", primary_key=True)
+    enabled: bool
+    language: str
+    wordings: dict[str, str] = Field(sa_column=Column(JSONB))
+    partners: dict[str, str] = Field(sa_column=Column(JSONB))
+
+
+class CDRSwitchRow(PolicyRow, table=True):
+    """Whether there are call detail records. One row."""
+
+    __tablename__ = "cdr"
+    __table_args__ = _POLICY
+    KIND = "cdr"
+    KEY = "name"
+    name: str = Field(default="cdr", primary_key=True)
+    enabled: bool
+
+
 class UserRow(PolicyRow, table=True):
     """A user's flags; once deleted the row stays, so that front ends learn of it."""
 
@@ -146,6 +172,21 @@ class FrontEndRow(SQLModel, table=True):
     last_seen: datetime = Field(sa_column=Column(_TIME))
 
 
+class NoticeRow(SQLModel, table=True):
+    """That a partner was told of a conversation being archived: with which IM, in which words."""
+
+    __tablename__ = "disclaimers_sent"
+    __table_args__ = _POLICY
+    conversation: str = Field(primary_key=True)
+    partner: str = Field(primary_key=True)
+    im: UUID
+    at: datetime = Field(sa_column=Column(_TIME))
+    front_end: str
+    language: str
+    wording: str
+    version: int = Field(sa_type=BigInteger)
+
+
 class ArchivedUser(SQLModel, table=True):
     """A person in the archive."""
 
@@ -198,6 +239,32 @@ class ArchivedMessage(SQLModel, table=True):
     rule: str
 
 
+class TraceRow(SQLModel, table=True):
+    """A time that an archived IM came: by which publish and which batch, null if that is not known."""
+
+    __tablename__ = "traces"
+    __table_args__ = _ARCHIVE
+    id: UUID = Field(primary_key=True)
+    sent_at: datetime = Field(sa_column=Column(_TIME))
+    stored_at: datetime = Field(sa_column=Column(_TIME))
+    pool: str
+    front_end: str | None
+    agent: UUID
+    seq: int = Field(sa_type=BigInteger)
+    policy_version: int = Field(sa_type=BigInteger)
+    rule: str
+    publish_ims: int | None
+    published_at: datetime | None = Field(sa_column=Column(_TIME))
+    confirmed_at: datetime | None = Field(sa_column=Column(_TIME))
+    consumed_at: datetime | None = Field(sa_column=Column(_TIME))
+    worker: str = Field(primary_key=True)
+    batch: int = Field(primary_key=True, sa_type=BigInteger)
+    batch_ims: int | None
+    batch_stored_at: datetime | None = Field(sa_column=Column(_TIME))
+    committed_at: datetime | None = Field(sa_column=Column(_TIME))
+    acknowledged_at: datetime | None = Field(sa_column=Column(_TIME))
+
+
 class AgentCompleteness(SQLModel, table=True):
     """How many of an archiving agent's IMs are in the archive, and which numbers are missing."""
 
@@ -216,3 +283,56 @@ class AgentCompleteness(SQLModel, table=True):
     missing_numbers: list[Range[int]] = Field(sa_column=Column(INT8MULTIRANGE))
 
     model_config = {"arbitrary_types_allowed": True}
+
+
+class ParkedRow(SQLModel, table=True):
+    """What could not be stored as IMs, as it came."""
+
+    __tablename__ = "parked_ims"
+    __table_args__ = _ARCHIVE
+    id: int = Field(primary_key=True, sa_type=BigInteger)
+    parked_at: datetime = Field(sa_column=Column(_TIME))
+    reason: str
+    body: bytes
+    properties: dict[str, Any] = Field(sa_column=Column(JSONB))
+    pool: str | None
+    agent: UUID | None
+    first_seq: int | None = Field(sa_type=BigInteger)
+    ims: int
+    state: str
+    changed_at: datetime | None = Field(sa_column=Column(_TIME))
+    changed_by: str | None
+    changed_why: str | None
+
+
+class SessionRow(SQLModel, table=True):
+    """A call detail record: a session, who took part, how many IMs each sent."""
+
+    __tablename__ = "session_list"
+    __table_args__ = _CDR
+    id: int = Field(primary_key=True, sa_type=BigInteger)
+    conversation: str
+    invited: bool
+    scope: str
+    pool: str
+    caller: str
+    client: str
+    started_at: datetime = Field(sa_column=Column(_TIME))
+    last_at: datetime = Field(sa_column=Column(_TIME))
+    ended_at: datetime | None = Field(sa_column=Column(_TIME))
+    ended: str | None
+    messages: int = Field(sa_type=BigInteger)
+    archived: int = Field(sa_type=BigInteger)
+    passed: dict[str, int] = Field(sa_column=Column(JSONB))
+    parties: list[str] = Field(sa_column=Column(ARRAY(Text)))
+    sent: list[int] = Field(sa_column=Column(ARRAY(BigInteger)))
+    clients: list[str | None] = Field(sa_column=Column(ARRAY(Text)))
+
+
+class SessionPartyRow(SQLModel, table=True):
+    """Who took part in which session."""
+
+    __tablename__ = "party_list"
+    __table_args__ = _CDR
+    address: str = Field(primary_key=True)
+    session_id: int = Field(primary_key=True, sa_type=BigInteger)

@@ -1,0 +1,116 @@
+"""One IM's trace: every step of its way with its time. It tells neither what was said nor between whom."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel, Field
+from sqlmodel import col, select
+
+from admin_api import audit
+from admin_api.database import Database, DatabaseOf
+from admin_api.messages import ImId
+from admin_api.principals import Actor, Allow
+from admin_api.tables import TraceRow
+from contract.message import time_of
+from contract.problem import Problem
+
+router = APIRouter(prefix="/v1/messages", tags=["archive"])
+
+StepName = Literal["accepted", "decided", "published", "confirmed", "consumed", "committed", "acknowledged"]
+
+
+class Step(BaseModel):
+    """A step of an IM's way."""
+
+    step: StepName
+    at: datetime | None = Field(
+        description="By the clock of who did it; null if it was not told (yet): a confirm, a commit and an"
+        " acknowledgement are told with what follows, a second later at most"
+    )
+    took_ms: float | None = Field(description="Since the last step with a time; below 0 if clocks differ")
+    detail: dict[str, str | int]
+
+
+class Trace(BaseModel):
+    """The way of an IM. ``deliveries`` above 1: it came again, to this worker or another."""
+
+    id: UUID
+    trace_id: str = Field(description="Of OpenTelemetry, unless the sender brought a context of its own")
+    deliveries: int
+    steps: list[Step]
+
+
+@router.get("/{id}/trace")
+def get_trace(
+    im_id: Annotated[ImId, Path(alias="id")],
+    actor: Annotated[Actor, Depends(Allow("operator", "compliance"))],
+    database: DatabaseOf,
+) -> Trace:
+    """Return the way of an archived IM. By which publish and batch it came is kept for some weeks."""
+    trace = find_trace(database, im_id, actor)
+    if trace is None:
+        raise Problem(404, "There is no such IM in the archive; it may be parked.", field="id")
+    return trace
+
+
+def find_trace(database: Database, im_id: UUID, actor: Actor) -> Trace | None:
+    """Return the way of an IM, None if it is not archived; the audit trail says who asked.
+
+    Raises what ``database.UNAVAILABLE`` names.
+    """
+    query = (
+        select(TraceRow)
+        .where(col(TraceRow.id) == im_id, col(TraceRow.sent_at) == time_of(im_id))
+        .order_by(col(TraceRow.batch_stored_at))
+    )
+    with database.transaction() as session:
+        rows = session.exec(query).all()
+        audit.record(session, actor, "archive.trace", str(im_id), detail={"count": min(len(rows), 1)})
+    return _trace_of(rows) if rows else None
+
+
+def _trace_of(rows: Sequence[TraceRow]) -> Trace:
+    # Of several that brought it, the first that was stored when the IM was, or after it, is the one.
+    came = [(row.batch_stored_at, row) for row in rows if row.batch_stored_at is not None]
+    row = next((row for stored_at, row in came if stored_at >= row.stored_at), rows[0])
+    steps: list[tuple[StepName, datetime | None, dict[str, str | int | None]]] = [
+        (
+            "accepted",
+            row.sent_at,
+            {"front_end": row.front_end, "pool": row.pool, "agent": str(row.agent), "seq": row.seq},
+        ),
+        ("decided", row.sent_at, {"rule": row.rule, "policy_version": row.policy_version}),
+    ]
+    if row.consumed_at is not None:
+        steps += [
+            ("published", row.published_at, {"ims": row.publish_ims}),
+            ("confirmed", row.confirmed_at, {}),
+            ("consumed", row.consumed_at, {"worker": row.worker, "batch": row.batch}),
+            ("committed", row.committed_at, {"ims": row.batch_ims}),
+            ("acknowledged", row.acknowledged_at, {}),
+        ]
+    return Trace(id=row.id, trace_id=row.id.hex, deliveries=len(came), steps=list(_steps_of(steps)))
+
+
+def _steps_of(
+    steps: Sequence[tuple[StepName, datetime | None, dict[str, str | int | None]]],
+) -> Iterator[Step]:
+    last: datetime | None = None
+    for step, at, detail in steps:
+        took = None if at is None or last is None else round((at - last).total_seconds() * 1000, 3)
+        said = {name: value for name, value in detail.items() if value is not None}
+        yield Step(step=step, at=at, took_ms=took, detail=said)
+        last = at or last
+
+
+def lines_of(trace: Trace) -> Iterator[str]:
+    """Say it for a person: a line for each step."""
+    yield f"IM {trace.id}, trace id {trace.trace_id}, came {trace.deliveries} times"
+    for step in trace.steps:
+        at = "not told" if step.at is None else f"{step.at:%Y-%m-%d %H:%M:%S.%f}"
+        took = "" if step.took_ms is None else f"{step.took_ms:+.3f} ms"
+        detail = ", ".join(f"{name} {value}" for name, value in step.detail.items())
+        yield f"{step.step:<13} {at:<27} {took:>14}  {detail}"
