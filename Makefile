@@ -1,8 +1,9 @@
 # The two commands of the README, and what developers use.
-.PHONY: demo up down test check bench lock format
+.PHONY: demo up down test check bench bench-peers bench-report dashboards lock format
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+PEERS := .venv-peers
 
 demo: $(INSTALLED) ## everything from nothing: starts the stack, sends IMs, shows their way, checks the counts
 	@$(PYTHON) -m deploy.local demo $(if $(CHAT),--chat "$(CHAT)")
@@ -25,7 +26,17 @@ check: $(INSTALLED) ## lint, format, types, imports
 
 bench: $(INSTALLED) ## how fast, beside the limits measured in the same run
 	@$(PYTHON) -m deploy.local install
-	@$(PYTHON) -m benchmarks
+	@$(PYTHON) -m benchmarks $(ASK)
+
+bench-report: $(INSTALLED) ## what was measured, into docs/performance.md
+	@$(PYTHON) -m benchmarks.report
+
+bench-peers: $(INSTALLED) $(PEERS)/.installed ## beside other ways to archive: XMPP servers, common consumers
+	@$(PYTHON) -m deploy.local install
+	@$(PYTHON) -m benchmarks.peers
+
+dashboards: $(INSTALLED) ## Grafana's, made anew from deploy/grafana
+	@$(PYTHON) -m deploy.grafana
 
 format: $(INSTALLED)
 	@$(VENV)/bin/ruff check --fix
@@ -39,6 +50,11 @@ lock: $(INSTALLED) ## the lock files, made anew from the pyproject files
 	@for service in frontend archiving admin-api; do \
 	    $(COMPILE) --constraint requirements.lock services/$$service/pyproject.toml \
 	        --output-file services/$$service/requirements.lock; done
+	@$(COMPILE) --group peers --output-file benchmarks/peers/requirements.lock
+
+$(PEERS)/.installed: benchmarks/peers/requirements.lock benchmarks/peers/install.sh
+	@benchmarks/peers/install.sh $(PEERS)
+	@touch $@
 
 $(INSTALLED): requirements.lock deploy/local/install.sh
 	@deploy/local/install.sh $(VENV)
