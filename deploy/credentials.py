@@ -14,20 +14,23 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-_SERVICES: Final = ("frontend", "archiving", "admin-api", "replay")
+_SERVICES: Final = ("frontend", "archiving", "admin-api")
 _OPERATOR: Final = "operator"
 """The broker's users are the services, and this one for its management page."""
 _DATABASE_ROLES: Final = {"migrations": "lcs_owner", "archiving": "lcs_archiving", "admin-api": "lcs_admin"}
 _PEOPLE: Final = ("administrator", "compliance", "operator")
 _DOMAINS: Final = "contoso.com,litware.com"
-"""What the connector ``connector`` speaks for, unless ``LCS_CONNECTOR_DOMAINS`` says otherwise."""
+"""What the connectors speak for, unless ``LCS_CONNECTOR_DOMAINS`` says otherwise."""
+_SIP_USERS: Final = ("yannis@contoso.com", "administrator@contoso.com", "ada@contoso.com")
+"""Who may log in to the SIP edge; their passwords are in ``people/sip-yannis`` and the like."""
 _HERE: Final = Path(__file__).parent
 
 
 def make_credentials(folder: Path, *, amqp: str = "rabbitmq:5672", database: str = "postgres:5432") -> None:
     """Write every consumer's secrets to a folder of its own below ``folder``.
 
-    ``amqp`` and ``database``: host and port of broker and database as the services reach them.
+    ``amqp`` and ``database``: host and port of broker and database as the services reach them; of a cluster
+    of brokers all, separated by commas.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # below it a consumer, whoever it runs as, may read what it is given
@@ -40,12 +43,14 @@ def make_credentials(folder: Path, *, amqp: str = "rabbitmq:5672", database: str
     files: dict[str, str] = {}
     for user in _SERVICES:
         files[f"{user}/lcs_amqp_url"] = f"amqp://{user}:{secret(f'broker {user}')}@{amqp}/lcs"
+    files["rabbitmq/cookie"] = secret("broker cookie")
     files["people/rabbitmq-operator"] = secret("broker operator")
     for consumer, role in _DATABASE_ROLES.items():
         files[f"{consumer}/lcs_database_url"] = (
             f"postgresql://{role}:{secret(f'database {role}')}@{database}/lcslog"
         )
     files["postgres/password"] = secret("database postgres")
+    files["grafana/password"] = files["people/grafana"] = secret("grafana admin")
     roles = Template((_HERE / "postgres" / "roles.sql").read_text())
     files["postgres/roles.sql"] = roles.substitute(
         {role: secret(f"database {role}") for role in _DATABASE_ROLES.values()}
@@ -55,7 +60,13 @@ def make_credentials(folder: Path, *, amqp: str = "rabbitmq:5672", database: str
     files["frontend/lcs_admin_api_token"] = secret("token frontend")
     principals = [_principal(role, secret(f"token {role}")) for role in (*_PEOPLE, "frontend")]
     files["admin-api/principals.json"] = json.dumps(principals, indent=2)
-    files["frontend/connectors.json"] = json.dumps([_connector(secret("token connector"))], indent=2)
+    files["edge/token"] = secret("token edge")
+    connectors = [_connector(name, secret(f"token {name}")) for name in ("connector", "edge")]
+    files["frontend/connectors.json"] = json.dumps(connectors, indent=2)
+    for address in _SIP_USERS:
+        files[f"people/sip-{address.partition('@')[0]}"] = secret(f"sip {address}")
+    users = [_sip_user(address, secret(f"sip {address}")) for address in _SIP_USERS]
+    files["edge/users.json"] = json.dumps(users, indent=2)
     files["rabbitmq/definitions.json"] = json.dumps(
         _definitions({user: secret(f"broker {user}") for user in (*_SERVICES, _OPERATOR)}), indent=2
     )
@@ -70,9 +81,16 @@ def _principal(role: str, token: str) -> dict[str, Any]:
     return {"name": role, "hash": _hash(token), "roles": [role]}
 
 
-def _connector(token: str) -> dict[str, Any]:
+def _sip_user(address: str, password: str) -> dict[str, str]:
+    """Return what an edge keeps of a password (RFC 7616, 3.4.2, MD5: what SIP clients know)."""
+    user, _, domain = address.partition("@")
+    ha1 = hashlib.md5(f"{user}:{domain}:{password}".encode()).hexdigest()  # noqa: S324 - see above
+    return {"address": address, "ha1": ha1}
+
+
+def _connector(name: str, token: str) -> dict[str, Any]:
     domains = os.environ.get("LCS_CONNECTOR_DOMAINS", _DOMAINS).lower().replace(" ", "").split(",")
-    return {"name": "connector", "hash": _hash(token), "pool": "pool1", "domains": domains}
+    return {"name": name, "hash": _hash(token), "pool": "pool1", "domains": domains}
 
 
 def _hash(token: str) -> str:
@@ -113,7 +131,11 @@ def main() -> None:
     """Make the credentials in the folder named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--amqp", default="rabbitmq:5672", help="host:port of the broker")
+    parser.add_argument(
+        "--amqp",
+        default=os.environ.get("LCS_AMQP_HOSTS", "rabbitmq:5672"),
+        help="host:port of the broker, or of each of its nodes: a:5672,b:5672",
+    )
     parser.add_argument("--database", default="postgres:5432", help="host:port of the database")
     arguments = parser.parse_args()
     make_credentials(arguments.folder, amqp=arguments.amqp, database=arguments.database)

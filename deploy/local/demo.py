@@ -9,8 +9,6 @@ from typing import Any
 import httpx
 import msgspec
 
-from contract.policy import RULES
-from contract.topology import QUEUE
 from deploy.local.chat import DOMAIN, read_chat
 from deploy.local.process import wait_for
 from deploy.local.stack import Stack
@@ -91,18 +89,12 @@ class Demo:
         started = time.monotonic()
         status, answer = self._send(self._front_ends[0], im)
         took = time.monotonic() - started
-        health = self._front_ends[0].get("/readyz").json()
-        _say("accepted", f"by front end {health['front_end']} of pool {health['pool']}: id {answer['id']}")
-        _say(
-            "decided",
-            f"{answer['rule']} ({RULES[answer['rule']]}), policy version {answer['policy_version']}",
-        )
-        _say(
-            "confirmed", f"by the broker, on disk in {QUEUE}: answered {status} after {_ms(took)}; deliver it"
-        )
-        stored = self._find(answer["id"])
-        _say("committed", f"at {stored['stored_at']}, number {stored['seq']} of agent {stored['agent']}")
-        self._wait_for_acknowledgement()
+        _say("answered", f"{status} after {_ms(took)}, deliver it: {answer['id']}")
+        for step in self._trace(answer["id"]):
+            detail = ", ".join(f"{name} {value}" for name, value in step["detail"].items())
+            after = "" if step["took_ms"] is None else f"{step['took_ms']:+9.3f} ms"
+            _say(step["step"], f"{step['at'][11:23]} {after:>12}  {detail}")
+        stored = self._officer.get(f"/v1/messages/{answer['id']}").raise_for_status().json()
         _say("found", f"by the compliance officer: {stored['sender']}: {stored['body']!r}")
         if (stored["sender"], stored["recipients"], stored["body"]) != (
             *list(im.values())[:1],
@@ -110,31 +102,18 @@ class Demo:
         ):
             raise DisagreementError(f"the archive says {stored}")
 
-    def _find(self, im_id: str) -> dict[str, Any]:
-        path = f"/v1/messages/{im_id}"
-        wait_for(
-            lambda: self._officer.get(path).status_code == httpx.codes.OK,
-            f"{im_id} in the archive",
-            seconds=10,
-        )
-        found: dict[str, Any] = self._officer.get(path).json()
-        return found
+    def _trace(self, im_id: str) -> list[dict[str, Any]]:
+        """Return the steps of an IM's way, once all are told."""
+        steps: list[dict[str, Any]] = []
 
-    def _wait_for_acknowledgement(self) -> None:
-        broker = self._stack.broker
-        if broker is None:
-            return
-        ready = unacknowledged = -1
+        def is_told() -> bool:
+            nonlocal steps
+            response = self._operator.get(f"/v1/messages/{im_id}/trace")
+            steps = response.json()["steps"] if response.status_code == httpx.codes.OK else []
+            return bool(steps) and all(step["at"] for step in steps)
 
-        def settled() -> bool:
-            nonlocal ready, unacknowledged
-            queue = broker.manage("GET", f"/api/queues/lcs/{QUEUE}")
-            ready = int(queue.get("messages_ready", -1))
-            unacknowledged = int(queue.get("messages_unacknowledged", -1))
-            return ready == unacknowledged == 0
-
-        wait_for(settled, "the acknowledgement", seconds=15, every=0.2)
-        _say("acknowledged", f"{QUEUE} holds {ready} ready and {unacknowledged} unacknowledged messages")
+        wait_for(is_told, f"every step of {im_id} to be told", seconds=10)
+        return steps
 
     def _toggle(self) -> None:
         im: dict[str, object] = {

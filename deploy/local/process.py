@@ -2,27 +2,33 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 
 class StartError(RuntimeError):
     """A part of the stack did not start; the text says which, and shows the end of its log."""
 
 
+_PORTS: Final = range(10_240, 32_768)
+"""Linux takes none of these for an outgoing connection, in the time until somebody listens."""
+
+
 def find_free_port(wanted: int = 0) -> int:
     """Return a TCP port of the loopback interface that nothing listens on: the one wanted, if it is free."""
+    port = wanted or secrets.choice(_PORTS)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", wanted))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return find_free_port()
-        port: int = probe.getsockname()[1]
         return port
 
 

@@ -1,4 +1,4 @@
-"""The stack on this machine: broker, database, admin API, archiving worker, two front ends in one pool."""
+"""The stack on this machine: broker, database, admin API, archiving workers, two front ends in one pool."""
 
 import contextlib
 import os
@@ -40,6 +40,8 @@ class Stack:
         self.broker: Broker | None = None
         self.database: Database | None = None
         self.processes: dict[str, Process] = {}
+        self.settings: dict[str, str] = {}
+        """Further settings of front ends and workers that start from now on."""
         self._front_ends = front_ends
         self._workers = workers
         self._say = say
@@ -70,6 +72,7 @@ class Stack:
         self._start_admin_api(secrets)
         for number in range(1, self._workers + 1):
             self.start_worker(f"archiving-{number}")
+        self._start_cdr()
         for number in range(1, self._front_ends + 1):
             self.start_front_end(f"fe{number}")
 
@@ -150,7 +153,22 @@ class Stack:
             {
                 "LCS_DATABASE_URL": self._database_address("archiving"),
                 "LCS_AMQP_URL": self._amqp_address("archiving"),
+                **self.settings,
             },
+        )
+
+    def _start_cdr(self) -> None:
+        """Start the worker of call detail records."""
+        self._start(
+            "cdr",
+            "archiving",
+            find_free_port(),
+            {
+                "LCS_DATABASE_URL": self._database_address("archiving"),
+                "LCS_AMQP_URL": self._amqp_address("archiving"),
+                **self.settings,
+            },
+            "cdr",
         )
 
     def start_front_end(self, name: str) -> Process:
@@ -169,14 +187,19 @@ class Stack:
                 "LCS_FRONT_END": name,
                 "LCS_POOL": "pool1",
                 "LCS_STATE_DIR": str(self.folder / "front-ends" / name),
+                **self.settings,
             },
         )
         self.front_end_urls.append(f"http://127.0.0.1:{port}")
         return process
 
-    def _start(self, name: str, module: str, port: int, settings: Mapping[str, str]) -> Process:
+    def _start(
+        self, name: str, module: str, port: int, settings: Mapping[str, str], *arguments: str
+    ) -> Process:
         environment = {"LCS_HOST": "127.0.0.1", "LCS_PORT": str(port), **settings}
-        process = Process(name, [sys.executable, "-m", module], self.folder / "processes", environment)
+        process = Process(
+            name, [sys.executable, "-m", module, *arguments], self.folder / "processes", environment
+        )
         self.processes[name] = process
         process.wait_until(lambda: _is_ready(f"http://127.0.0.1:{port}/readyz"), seconds=60)
         self._say(f"{name:11} http://127.0.0.1:{port}")

@@ -1,0 +1,1 @@
+"""Grafana's dashboards, one for each audience; ``make dashboards`` writes their files."""

@@ -1,0 +1,234 @@
+"""Starts Kamailio as a pool's SIP edge, with settings from the environment written as it wants them.
+
+``edge.py`` starts it, ``edge.py check`` exits 1 if it doesn't answer. Needs nothing but Python.
+"""
+
+import argparse
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+_HERE: Final = Path(__file__).parent
+_DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_PARTNER: Final = re.compile(r"(?P<domain>[^=]+)=(?P<uri>sips?:[a-z0-9.-]+(:[0-9]+)?(;transport=tls)?)")
+
+
+class SettingError(ValueError):
+    """A setting that won't do; the text names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of an edge."""
+
+    hook: str
+    """Where front ends take SIP requests: ``http://proxy:8080/v1/sip``."""
+    token: str
+    """The connector's token."""
+    domains: list[str]
+    """Our own SIP domains."""
+    users: list[dict[str, str]]
+    """Who may register: ``address`` (user@domain) and ``ha1`` (RFC 7616: MD5 of user:domain:password)."""
+    run: Path
+    """A folder for what is written for Kamailio."""
+    host: str = "127.0.0.1"
+    """The address it listens at; ``own``: that of this host's name, as in a container."""
+    advertised: str = ""
+    """The name or address under which clients know this host, if it is another."""
+    port: int = 5060
+    tls_port: int = 5061
+    websocket_port: int = 8088
+    certificate: str = ""
+    """File of a certificate, with its key in ``key``; without them there is no TLS and no federation."""
+    key: str = ""
+    authorities: str = ""
+    """File of the authorities that sign partners' certificates."""
+    partners: dict[str, str] = field(default_factory=dict)
+    """Federated domain to its edge: ``sip:edge.fabrikam.com:5061;transport=tls``."""
+    trusted: list[str] = field(default_factory=list)
+    """Addresses of gateways whose requests need no password."""
+    timeout_milliseconds: int = 4000
+    """How long a front end may take; more than its own deadline."""
+    max_bytes: int = 65_000
+
+
+def read_settings() -> Settings:
+    """Return the settings of the environment (``LCS_SIP_…``) and of files in ``LCS_SECRETS_DIR``.
+
+    Raises SettingError.
+    """
+    environment = os.environ
+    folder = Path(environment.get("LCS_SECRETS_DIR", "/run/secrets"))
+
+    def number(name: str, default: int) -> int:
+        text = environment.get(name, str(default))
+        if not text.isdigit() or int(text) > 65_535:
+            raise SettingError(f"{name} is {text!r}: give a number from 0 to 65535")
+        return int(text)
+
+    def words(name: str) -> list[str]:
+        return [word for word in re.split(r"[,\s]+", environment.get(name, "").lower()) if word]
+
+    try:
+        token = (folder / "token").read_text().strip()
+        users = json.loads((folder / "users.json").read_text())
+    except (OSError, ValueError) as error:
+        raise SettingError(f"LCS_SECRETS_DIR must hold token and users.json: {error}") from None
+    domains = words("LCS_SIP_DOMAINS")
+    if not domains or not all(map(_DOMAIN.fullmatch, domains)):
+        raise SettingError("LCS_SIP_DOMAINS must name our SIP domains: contoso.com,litware.com")
+    partners = {}
+    for word in words("LCS_SIP_PARTNERS"):
+        match = _PARTNER.fullmatch(word)
+        if match is None:
+            raise SettingError(
+                f"LCS_SIP_PARTNERS has {word!r}: write fabrikam.com=sip:edge.fabrikam.com:5061;transport=tls"
+            )
+        partners[match["domain"]] = match["uri"]
+    hook = environment.get("LCS_SIP_HOOK", "")
+    if not hook.startswith(("http://", "https://")):
+        raise SettingError("LCS_SIP_HOOK must say where front ends are: http://proxy:8080/v1/sip")
+    settings = Settings(
+        hook=hook,
+        token=token,
+        domains=domains,
+        users=users,
+        run=Path(environment.get("LCS_SIP_RUN_DIR") or tempfile.mkdtemp(prefix="edge-")),
+        host=_find_host(),
+        advertised=environment.get("LCS_SIP_ADVERTISED", ""),
+        port=number("LCS_SIP_PORT", 5060),
+        tls_port=number("LCS_SIP_TLS_PORT", 5061),
+        websocket_port=number("LCS_SIP_WEBSOCKET_PORT", 8088),
+        certificate=environment.get("LCS_SIP_CERTIFICATE", ""),
+        key=environment.get("LCS_SIP_KEY", ""),
+        authorities=environment.get("LCS_SIP_AUTHORITIES", ""),
+        partners=partners,
+        trusted=words("LCS_SIP_TRUSTED"),
+        timeout_milliseconds=number("LCS_SIP_TIMEOUT_MILLISECONDS", 4000),
+        max_bytes=number("LCS_SIP_MAX_BYTES", 65_000),
+    )
+    if partners and not (settings.certificate and settings.key and settings.authorities):
+        raise SettingError(
+            "LCS_SIP_PARTNERS needs LCS_SIP_CERTIFICATE, LCS_SIP_KEY, LCS_SIP_AUTHORITIES: partners use TLS"
+        )
+    return settings
+
+
+def _find_host() -> str:
+    host = os.environ.get("LCS_SIP_HOST", "127.0.0.1")
+    return socket.gethostbyname(socket.gethostname()) if host == "own" else host
+
+
+def write_configuration(settings: Settings) -> Path:
+    """Write what Kamailio reads; return the main file."""
+    run, tables = settings.run, settings.run / "tables"
+    tables.mkdir(parents=True, exist_ok=True)
+    run.chmod(0o700)
+    shutil.copy(_HERE / "kamailio.cfg", run / "kamailio.cfg")
+    _write_table(tables / "users", ((user["address"].lower(), user["ha1"]) for user in settings.users))
+    _write_table(tables / "domains", ((domain, "1") for domain in settings.domains))
+    _write_table(tables / "partners", settings.partners.items())
+    (tables / "version").write_text("table_name(string) table_version(int)\naddress:6\ntrusted:6\n")
+    (tables / "trusted").write_text("id(int,auto) src_ip(string) proto(string)\n")
+    (tables / "address").write_text(
+        "id(int,auto) grp(int) ip_addr(string) mask(int) port(int) tag(string,null)\n"
+        + "".join(f"{place}:1:{_escape(ip)}:32:0:gateway\n" for place, ip in enumerate(settings.trusted, 1))
+    )
+    defines = {
+        "LCS_TABLES": f"text://{tables}",
+        "LCS_HOOK": settings.hook,
+        "LCS_TOKEN": settings.token,
+        "LCS_SECRET": secrets.token_urlsafe(32),
+        "LCS_SELF": f"sip:{settings.host}:{settings.port};transport=tcp",
+    }
+    if settings.certificate:
+        (run / "tls.cfg").write_text(_tls(settings))
+        defines["LCS_TLS"] = str(run / "tls.cfg")
+    lines = [f'#!define {name} "{value}"' for name, value in defines.items()]
+    lines += [f"#!define LCS_TIMEOUT {settings.timeout_milliseconds}"]
+    lines += [f"#!define LCS_MAX_BYTES {settings.max_bytes}"]
+    advertise = f" advertise {settings.advertised}:" if settings.advertised else ""
+    for protocol, port in _listeners(settings):
+        lines.append(
+            f"listen={protocol}:{settings.host}:{port}" + (f"{advertise}{port}" if advertise else "")
+        )
+    (run / "settings.cfg").write_text("\n".join(lines) + "\n")
+    (run / "settings.cfg").chmod(0o400)
+    return run / "kamailio.cfg"
+
+
+def _listeners(settings: Settings) -> list[tuple[str, int]]:
+    listeners = [("udp", settings.port), ("tcp", settings.port), ("tcp", settings.websocket_port)]
+    if settings.certificate:
+        listeners.append(("tls", settings.tls_port))
+    return listeners
+
+
+def _tls(settings: Settings) -> str:
+    own = f"private_key = {settings.key}\ncertificate = {settings.certificate}\nmethod = TLSv1.2+\n"
+    if not settings.authorities:
+        return f"[server:default]\n{own}[client:default]\n{own}"
+    checked = f"{own}ca_list = {settings.authorities}\nverify_certificate = yes\n"
+    # Our own clients bring no certificate: it is asked for, and needed only where From is a partner.
+    server = f"[server:default]\n{checked}require_certificate = no\n"
+    return f"{server}[client:default]\n{checked}require_certificate = yes\n"
+
+
+def _write_table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
+    """Write a table as htable reads one (Kamailio, module db_text)."""
+    head = "id(int,auto) key_name(string) key_type(int) value_type(int) key_value(string) expires(int)\n"
+    body = (f"{place}:{_escape(key)}:0:0:{_escape(value)}:0\n" for place, (key, value) in enumerate(rows, 1))
+    path.write_text(head + "".join(body))
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace(":", "\\:")
+
+
+def check(host: str, port: int) -> bool:
+    """Whether an edge answers OPTIONS (RFC 3261, 11)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(3)
+        client.connect((host, port))
+        mine, mine_port = client.getsockname()
+        client.send(
+            f"OPTIONS sip:{host}:{port} SIP/2.0\r\n"
+            f"Via: SIP/2.0/UDP {mine}:{mine_port};branch=z9hG4bK-check-{mine_port}\r\n"
+            f"Max-Forwards: 5\r\nFrom: <sip:check@{mine}>;tag=1\r\nTo: <sip:{host}>\r\n"
+            f"Call-ID: check-{mine_port}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n".encode()
+        )
+        try:
+            return client.recv(4096).startswith(b"SIP/2.0 200")
+        except OSError:
+            return False
+
+
+def main() -> None:
+    """Start Kamailio in place of this process, or look after one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", nargs="?", choices=["run", "check"], default="run")
+    command = parser.parse_args().command
+    if command == "check":
+        sys.exit(0 if check(_find_host(), int(os.environ.get("LCS_SIP_PORT", "5060"))) else 1)
+    try:
+        settings = read_settings()
+    except SettingError as error:
+        sys.exit(f"edge: {error}")
+    configuration = write_configuration(settings)
+    program = shutil.which("kamailio") or "/usr/sbin/kamailio"
+    memory = ["-m", "256", "-M", "16"]  # MB: shared, and of each process
+    command_line = [program, "-DD", "-E", *memory, "-f", str(configuration), "-Y", str(settings.run)]
+    os.execv(program, command_line)  # noqa: S606 - this process becomes Kamailio
+
+
+if __name__ == "__main__":
+    main()
