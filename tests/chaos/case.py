@@ -1,0 +1,42 @@
+"""One case: a system, a journal, load, and the promise to be checked at the end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from tests.chaos.journal import Journal
+from tests.chaos.load import Load
+from tests.chaos.oracle import SECONDS, check
+from tests.chaos.system import System
+
+SystemT = TypeVar("SystemT", bound=System)
+
+
+class Case(Generic[SystemT]):
+    """One case on a system that others have used before it."""
+
+    def __init__(self, system: SystemT, folder: Path, sent: set[UUID]) -> None:
+        """``sent``: what earlier cases sent; this one adds its own."""
+        self.system = system
+        self.journal = Journal(folder / "journal")
+        self._sent = sent
+
+    @contextmanager
+    def load(self, *, senders: int = 3, streams: int = 1, duplicates: bool = False) -> Iterator[Load]:
+        """Run load for the length of the ``with`` block, from when the first IMs are safe."""
+        token = self.system.tokens["connector"]
+        load = Load(
+            self.system.urls, token, self.journal, senders=senders, streams=streams, duplicates=duplicates
+        )
+        with load:
+            load.wait_for_safe(50)
+            yield load
+
+    def check(self, *, seconds: float = SECONDS) -> None:
+        """Check the promise."""
+        try:
+            check(self.system, self.journal, others=self._sent, seconds=seconds)
+        finally:
+            self._sent |= self.journal.sent  # a case that fails leaves its IMs to the next

@@ -1,0 +1,135 @@
+"""The system in containers: three broker nodes, and a proxy before the front ends."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import httpx
+import psycopg
+from docker.models.containers import Container
+from docker.models.networks import Network
+
+from contract.topology import PARKED_QUEUE, QUEUE
+from deploy.local.process import wait_for
+from tests.chaos.system import System
+from tests.e2e.systems import Containers
+
+NODES: Final = ("rabbitmq", "rabbitmq-2", "rabbitmq-3")
+_READ_STATE: Final = """
+import urllib.request, urllib.error
+try:
+    print(urllib.request.urlopen("http://127.0.0.1:8080/readyz", timeout=5).read().decode())
+except urllib.error.HTTPError as error:
+    print(error.read().decode())
+"""
+_SERVICES: Final = {"front end": "frontend", "worker": "archiving", "database": "postgres"}
+
+
+class Cluster(System):
+    """``docker compose -f docker-compose.yml -f deploy/compose/cluster.yml up``."""
+
+    def __init__(self) -> None:
+        """Nothing starts yet. Raises docker.errors.DockerException if no engine answers."""
+        self.stack = Containers("deploy/compose/cluster.yml")
+        self.admin_url = self.stack.admin_url
+        self.nodes: dict[str, Container] = {}
+        self._password = ""
+        self._operator = ""
+
+    def start(self) -> None:
+        """Start everything; return when all is healthy."""
+        self.stack.start()
+        self.nodes = {name: self.stack.containers(name)[0] for name in NODES}
+        self._password = self.stack.secret("postgres/password")
+        self._operator = self.stack.secret("people/rabbitmq-operator")
+        with self.administrator() as client:
+            client.put("/v1/policy/domains/contoso.com", json={}).raise_for_status()
+
+    def stop(self) -> None:
+        """Remove everything."""
+        self.stack.stop()
+
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        return self.stack.tokens
+
+    def urls(self) -> Sequence[str]:
+        return self.stack.front_end_urls
+
+    def states(self) -> list[dict[str, Any]]:
+        found = []
+        for container in self.stack.containers("frontend"):
+            said = container.exec_run(["python", "-c", _READ_STATE])
+            if said.exit_code == 0:
+                assert isinstance(said.output, bytes)  # it is not told to be a stream
+                found.append(json.loads(said.output))
+        return found
+
+    def waiting(self) -> int:
+        for node in self.nodes.values():
+            url = f"http://{self._address_of(node)}:15672/api/queues/lcs"
+            try:
+                answer = httpx.get(url, auth=("operator", self._operator), timeout=10, trust_env=False)
+                queues = answer.raise_for_status().json()
+            except (httpx.HTTPError, ValueError):
+                continue  # this one is down
+            return sum(each.get("messages", 1) for each in queues if each["name"] in (QUEUE, PARKED_QUEUE))
+        return 1  # nobody can tell
+
+    @contextmanager
+    def session(self) -> Iterator[psycopg.Connection]:
+        (server,) = self.stack.containers("postgres")
+        with psycopg.connect(
+            host=self._address_of(server),
+            user="postgres",
+            password=self._password.strip(),
+            dbname="lcslog",
+            autocommit=True,
+            connect_timeout=5,
+        ) as connection:
+            yield connection
+
+    def _address_of(self, container: Container) -> str:
+        container.reload()
+        networks = container.attrs["NetworkSettings"]["Networks"].values()
+        return next((network["IPAddress"] for network in networks if network["IPAddress"]), "127.0.0.1")
+
+    @property
+    def network(self) -> Network:
+        """What connects all containers."""
+        (network,) = self.stack.engine.networks.list(names=[f"{self.stack.project}_default"])
+        return network
+
+    def kill_broker(self) -> None:
+        for node in self.nodes.values():
+            node.kill()
+
+    def start_broker(self) -> None:
+        for node in self.nodes.values():
+            node.start()
+
+    def freeze_broker(self) -> None:
+        for node in self.nodes.values():
+            node.pause()
+
+    def thaw_broker(self) -> None:
+        for node in self.nodes.values():
+            node.unpause()
+
+    def kill_and_start(self, part: str) -> None:
+        (container, *_) = self.stack.containers(_SERVICES[part])
+        container.kill()
+        container.start()
+
+    def wait_until_whole(self) -> None:
+        """Return when every queue has all its three members again."""
+        command = ["rabbitmqctl", "-q", "-s", "-p", "lcs", "list_queues", "name", "online"]
+
+        def whole() -> bool:
+            said = self.nodes["rabbitmq"].exec_run(command).output
+            assert isinstance(said, bytes)  # it is not told to be a stream
+            queues = [line for line in said.splitlines() if line.startswith(b"lcs")]
+            return len(queues) == 3 and all(line.count(b"rabbit@") == 3 for line in queues)
+
+        wait_for(whole, "three members of each queue", seconds=120, every=0.5)

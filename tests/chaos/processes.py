@@ -1,0 +1,176 @@
+"""The system as processes: the local stack, with a network between its parts that can be cut."""
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from contract.topology import PARKED_QUEUE, QUEUE
+from deploy.local.broker import Broker
+from deploy.local.database import Database
+from deploy.local.process import Process, find_free_port
+from deploy.local.stack import DATABASE, Stack
+from tests.chaos.case import Case
+from tests.chaos.proxy import Proxy
+from tests.chaos.system import System
+
+DISK_MEGABYTES = 400
+
+
+class Processes(Stack, System):
+    """Two front ends and a worker, which reach broker and database through proxies."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing starts yet."""
+        super().__init__(folder, say=lambda _: None)
+        self.to_broker: Proxy | None = None
+        self.to_database: Proxy | None = None
+        self._small_disk = False
+
+    @property
+    def node(self) -> Broker:
+        """The broker."""
+        assert self.broker is not None
+        return self.broker
+
+    @property
+    def server(self) -> Database:
+        """The database server."""
+        assert self.database is not None
+        return self.database
+
+    def start(self) -> None:
+        """Start everything; the database on a small disk of its own if this user may mount one."""
+        disk = self.folder / "postgres"
+        disk.mkdir(parents=True)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", "lcs-chaos", str(disk)]
+        self._small_disk = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        super().start()
+        with self.administrator() as client:
+            client.put("/v1/policy/domains/contoso.com", json={}).raise_for_status()
+
+    def stop(self) -> None:
+        """Stop everything, however it is."""
+        for process in self.processes.values():
+            process.kill()
+        super().stop()
+        for proxy in (self.to_broker, self.to_database):
+            if proxy is not None:
+                proxy.close()
+        if self._small_disk:
+            unmount = ["umount", "--lazy", str(self.folder / "postgres")]
+            subprocess.run(unmount, check=False)
+            self._small_disk = False
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def has_small_disk(self) -> bool:
+        """Whether the database's disk can be filled."""
+        return self._small_disk
+
+    # The network
+
+    def _amqp_address(self, service: str) -> str:
+        if self.to_broker is None:
+            self.to_broker = Proxy(self.node.amqp_port)
+        return super()._amqp_address(service).replace(f":{self.node.amqp_port}/", f":{self.to_broker.port}/")
+
+    def _database_address(self, service: str) -> str:
+        if self.to_database is None:
+            self.to_database = Proxy(self.server.port)
+        return (
+            super()._database_address(service).replace(f":{self.server.port}/", f":{self.to_database.port}/")
+        )
+
+    # Front ends
+
+    def front_end(self, number: int = 1) -> Process:
+        """Return a front end's process."""
+        return self.processes[f"fe{number}"]
+
+    def urls(self) -> Sequence[str]:
+        return tuple(self.front_end_urls)
+
+    def restart_front_end(self, number: int = 1) -> None:
+        """Start a front end that ended, in its place and on its disk."""
+        self.start_front_end(f"fe{number}")
+        self.front_end_urls[number - 1] = self.front_end_urls.pop()
+
+    def states(self) -> list[dict[str, Any]]:
+        found = []
+        for url in self.urls():
+            with contextlib.suppress(httpx.TransportError):
+                found.append(httpx.get(f"{url}/readyz", timeout=10, trust_env=False).json())
+        return found
+
+    # Workers
+
+    def worker(self, number: int = 1) -> Process:
+        """Return a worker's process."""
+        return self.processes[f"archiving-{number}"]
+
+    def start_broken_worker(self, patch: str) -> Process:
+        """Start a worker in whose process some Python runs first, to break it at a chosen point."""
+        program = f"{patch}\nfrom archiving.__main__ import main; import sys; sys.argv[1:] = []; main()"
+        environment = {
+            "LCS_DATABASE_URL": self._database_address("archiving"),
+            "LCS_AMQP_URL": self._amqp_address("archiving"),
+            "LCS_PORT": str(find_free_port()),
+        }
+        process = Process("broken", [sys.executable, "-c", program], self.folder / "processes", environment)
+        self.processes["broken"] = process
+        return process
+
+    def end_worker(self, number: int = 1, how: signal.Signals = signal.SIGKILL) -> int:
+        """End a worker; return its exit code."""
+        return self.processes.pop(f"archiving-{number}").stop(how)
+
+    # The broker
+
+    def waiting(self) -> int:
+        queues = [self.node.manage("GET", f"/api/queues/lcs/{name}") for name in (QUEUE, PARKED_QUEUE)]
+        return sum(queue.get("messages", 1) for queue in queues)
+
+    def ended(self) -> str:
+        return self.watch()
+
+    def kill_broker(self) -> None:
+        self.node.kill()
+
+    def start_broker(self) -> None:
+        self.node.start()
+
+    def freeze_broker(self) -> None:
+        self.node.pause()
+
+    def thaw_broker(self) -> None:
+        self.node.resume()
+
+    def kill_and_start(self, part: str) -> None:
+        if part == "front end":
+            self.front_end().kill()
+            self.restart_front_end()
+        elif part == "worker":
+            self.end_worker()
+            self.start_worker("archiving-1")
+        else:
+            self.server.kill()
+            self.server.start()
+
+    # The database
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[psycopg.Connection]:
+        with psycopg.connect(self.server.url(database=DATABASE), autocommit=True) as connection:
+            yield connection
+
+
+ProcessCase = Case[Processes]
+"""A case on processes."""
