@@ -1,14 +1,18 @@
 """Private brokers and databases for the tests: nothing that was there before is touched."""
 
+import contextlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import docker
 import pika
 import psycopg
 import pytest
+from docker.errors import DockerException
 from pika.spec import BasicProperties
 
 import admin_api.migrations
@@ -45,7 +49,7 @@ class Vhost:
         return quote(self.name, safe="")
 
     def url(self, user: str) -> str:
-        """Return the AMQP address for a user: frontend, archiving, admin-api, replay or operator."""
+        """Return the AMQP address for a user: frontend, archiving, admin-api or operator."""
         return self.broker.url(user, self.passwords[user], self.name)
 
     def depth(self, queue: str) -> int:
@@ -87,15 +91,30 @@ class ArchiveDatabase:
             return connection.execute(query.encode()).fetchall()
 
 
-def _declare(broker: Broker, vhost: str, credentials: Path) -> Vhost:
+def declare(broker: Broker, vhost: str, credentials: Path) -> Vhost:
+    """Make a vhost with topology and users on a node."""
     users = json.loads((credentials / "rabbitmq" / "definitions.json").read_text())["users"]
     broker.import_definitions(definitions_for(vhost, users))
     passwords = {
         user: password_in(credentials / user / "lcs_amqp_url")
-        for user in ("frontend", "archiving", "admin-api", "replay")
+        for user in ("frontend", "archiving", "admin-api")
     }
     passwords["operator"] = (credentials / "people" / "rabbitmq-operator").read_text().strip()
     return Vhost(broker, vhost, passwords)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """A Docker Engine; skipped where none answers, unless ``CI`` says that one must."""
+    try:
+        client = docker.from_env(timeout=120)
+        client.ping()
+    except DockerException as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no Docker Engine answers: {error}")
+    yield client
+    client.close()
 
 
 @pytest.fixture(scope="session")
@@ -115,20 +134,29 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     node.kill()
 
 
+@contextlib.contextmanager
+def running_node(folder: Path, credentials: Path) -> Iterator[Vhost]:
+    """Run a RabbitMQ node with the vhost of production."""
+    node = Broker(folder)
+    node.start()
+    try:
+        yield declare(node, "lcs", credentials)
+    finally:
+        node.kill()
+
+
 @pytest.fixture
 def own_broker(tmp_path_factory: pytest.TempPathFactory, credentials: Path) -> Iterator[Vhost]:
     """A vhost on a RabbitMQ node of the test's own: it may stop, kill and start ``.broker``."""
-    node = Broker(tmp_path_factory.mktemp("own-broker"))
-    node.start()
-    yield _declare(node, "lcs", credentials)
-    node.kill()
+    with running_node(tmp_path_factory.mktemp("own-broker"), credentials) as vhost:
+        yield vhost
 
 
 @pytest.fixture
 def vhost(broker: Broker, credentials: Path, request: pytest.FixtureRequest) -> Iterator[Vhost]:
     """A fresh vhost on the shared node."""
     name = f"{request.node.name[:100]}-{id(request)}"
-    declared = _declare(broker, name, credentials)
+    declared = declare(broker, name, credentials)
     yield declared
     broker.manage("DELETE", f"/api/vhosts/{declared.path}")
 

@@ -1,15 +1,14 @@
 """The stack, brought up once a run in each of its forms."""
 
-import os
 from collections.abc import Iterator
 
+import docker
 import pytest
-from docker.errors import DockerException
 
 from tests.e2e.systems import Containers, Processes, System
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     """The stack as processes, on a broker and a database of its own."""
     with pytest.MonkeyPatch.context() as environment:
@@ -23,15 +22,10 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
         system.stack.stop()
 
 
-@pytest.fixture(scope="session")
-def containers() -> Iterator[Containers]:
+@pytest.fixture(scope="package")
+def containers(engine: docker.DockerClient) -> Iterator[Containers]:
     """The stack as containers; skipped where no Docker Engine answers, unless ``CI`` says that one must."""
-    try:
-        system = Containers()
-    except DockerException as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no Docker Engine answers: {error}")
+    system = Containers()
     try:
         system.start()
         yield system
@@ -40,7 +34,7 @@ def containers() -> Iterator[Containers]:
 
 
 @pytest.fixture(
-    scope="session", params=["processes", pytest.param("containers", marks=pytest.mark.containers)]
+    scope="package", params=["processes", pytest.param("containers", marks=pytest.mark.containers)]
 )
 def system(request: pytest.FixtureRequest) -> System:
     """Each form in turn."""

@@ -1,5 +1,6 @@
 """The whole stack in its two forms, processes and containers, as the scenarios see it."""
 
+import json
 import os
 import secrets
 import subprocess
@@ -15,6 +16,10 @@ from deploy.local.process import find_free_port, wait_for
 from deploy.local.stack import Stack
 
 _ROOT = Path(__file__).parent.parent.parent
+_PORTS = (
+    *("PORT", "ADMIN_PORT", "RABBITMQ_MANAGEMENT_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT"),
+    *("SIP_PORT", "SIP_TLS_PORT", "SIP_WEBSOCKET_PORT"),
+)
 _PEOPLE = ("administrator", "compliance", "operator", "connector")
 
 
@@ -44,6 +49,9 @@ class System(Protocol):
 
     def start_workers(self) -> None:
         """Start the archiving workers again."""
+
+    def logs(self) -> str:
+        """Return what all our services logged."""
 
     def stop_broker(self) -> None:
         """Stop the broker in order."""
@@ -89,6 +97,9 @@ class Processes:
     def _workers(self) -> list[str]:
         return [name for name in self.stack.processes if name.startswith("archiving-")]
 
+    def logs(self) -> str:
+        return "".join(process.log.read_text() for process in self.stack.processes.values())
+
     def stop_broker(self) -> None:
         assert self.stack.broker is not None
         self.stack.broker.stop()
@@ -101,17 +112,24 @@ class Processes:
 class Containers:
     """The stack of ``docker compose up``, as a project of its own on free ports."""
 
-    def __init__(self) -> None:
-        """Nothing starts yet. Raises docker.errors.DockerException if no engine answers."""
+    def __init__(self, *overlays: str) -> None:
+        """Nothing starts yet; ``overlays`` are Compose files on top of docker-compose.yml.
+
+        Raises docker.errors.DockerException if no engine answers.
+        """
         self.engine = docker.from_env(timeout=120)
         self.engine.ping()
         self.project = f"lcs-test-{secrets.token_hex(4)}"
-        ports = {name: find_free_port() for name in ("PORT", "ADMIN_PORT", "RABBITMQ_MANAGEMENT_PORT")}
+        ports = {name: find_free_port() for name in _PORTS}
         self._environment = {
             k: v for k, v in os.environ.items() if not k.startswith(("LCS_", "COMPOSE_"))
         } | {f"LCS_{name}": str(port) for name, port in ports.items()}
+        self._environment["COMPOSE_FILE"] = os.pathsep.join(["docker-compose.yml", *overlays])
+        if not self._has_image("grafana"):
+            self._environment["COMPOSE_FILE"] += f"{os.pathsep}tests/e2e/without-grafana.yml"
         self.front_end_urls: Sequence[str] = [f"http://127.0.0.1:{ports['PORT']}"]
         self.admin_url = f"http://127.0.0.1:{ports['ADMIN_PORT']}"
+        self.prometheus_url = f"http://127.0.0.1:{ports['PROMETHEUS_PORT']}"
         self.tokens: Mapping[str, str] = {}
         self._scale = {"frontend": 2, "archiving": 1}
 
@@ -140,6 +158,14 @@ class Containers:
         """``docker compose up``: builds what has changed, returns when all is healthy."""
         scale = [f"--scale={service}={number}" for service, number in self._scale.items()]
         self.compose("up", "--detach", "--wait", "--wait-timeout", "300", *scale, *arguments, seconds=900)
+
+    def _has_image(self, service: str) -> bool:
+        services = json.loads(self.compose("config", "--format", "json"))["services"]
+        try:
+            self.engine.images.get(services[service]["image"])
+        except docker.errors.ImageNotFound:
+            return False
+        return True
 
     def secret(self, name: str) -> str:
         """Return a secret, as an operator would."""
@@ -173,6 +199,9 @@ class Containers:
 
     def start_workers(self) -> None:
         self.up("--no-recreate")
+
+    def logs(self) -> str:
+        return self.compose("logs", "--no-log-prefix", "frontend", "archiving", "admin-api")
 
     def stop_broker(self) -> None:
         self.compose("stop", "rabbitmq")

@@ -17,7 +17,7 @@ def test_two_front_ends_and_one_worker_run_by_default(containers: Containers) ->
     assert "deploy" not in services["archiving"]
 
 
-@pytest.mark.parametrize("service", _OURS)
+@pytest.mark.parametrize("service", [*_OURS, "prometheus"])
 def test_our_containers_can_do_little(containers: Containers, service: str) -> None:
     (container, *_) = containers.containers(service)
     assert container.exec_run(["sh", "-c", "[ $(id -u) != 0 ]"]).exit_code == 0
@@ -42,7 +42,8 @@ def test_ports_are_published_on_loopback_alone(containers: Containers) -> None:
         for bindings in container.attrs["NetworkSettings"]["Ports"].values()
         if bindings
     }
-    assert published == {name: {"127.0.0.1"} for name in ("proxy", "admin-api", "rabbitmq")}
+    assert set().union(*published.values()) == {"127.0.0.1"}
+    assert published.keys() - {"grafana"} == {"proxy", "admin-api", "rabbitmq", "prometheus"}
 
 
 def test_no_secret_can_be_read_from_a_container_s_settings(containers: Containers) -> None:

@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text()
 def test_the_examples_work_as_pasted(processes: Processes) -> None:
     _, usage = README.split("<!-- end: setup -->")
     examples = re.findall(r"```sh\n(.*?)```", usage.split("## Who is archived")[0], re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 7
     setup = [
         "set -euo pipefail",
         'curl() { command curl --silent --show-error --fail-with-body "$@"; echo; }',
@@ -47,10 +47,9 @@ def test_the_demo_shows_an_ims_way_and_its_counts_agree(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
-    steps = re.findall(
-        r"^  (accepted|decided|confirmed|committed|acknowledged|found) ", result.stdout, re.MULTILINE
-    )
-    assert steps[:6] == ["accepted", "decided", "confirmed", "committed", "acknowledged", "found"]
+    way = ["accepted", "decided", "published", "confirmed", "consumed", "committed", "acknowledged", "found"]
+    steps = re.findall(rf"^  ({'|'.join(way)}) ", result.stdout, re.MULTILINE)
+    assert steps[: len(way)] == way
     counts = re.search(r"accepted (\d+) = archived (\d+) \+ not archived by rule (\d+)", result.stdout)
     assert counts is not None
     accepted, archived, not_archived = map(int, counts.groups())

@@ -50,6 +50,10 @@ class Office:
         self.put("/v1/policy/global/internal", archive=setting)
         wait_for(self.is_applied, "every front end to run the new policy", seconds=10)
 
+    def make_critical(self, critical: bool) -> None:
+        """Set the pool's critical mode; don't wait."""
+        self.put("/v1/policy/pools/pool1", archive=True, critical=critical, archive_all_group=False)
+
     def flag(self, person: str, *, archive: bool) -> None:
         """Set a person's flag; don't wait."""
         self.put(f"/v1/policy/users/{person}", archive_internal=archive, archive_federated=False)
@@ -170,6 +174,53 @@ def _send_chunk(connection: http.client.HTTPConnection, chunk: bytes) -> None:
     connection.send(b"%x\r\n%s\r\n" % (len(chunk), chunk))
 
 
+def test_an_im_s_trace_tells_every_step_with_its_time(office: Office) -> None:
+    office.archive_internal("everyone")
+    answer = office.front_ends[0].post("/v1/messages", json=office.im()).json()
+
+    def trace() -> dict[str, Any]:
+        found = office.operator.get(f"/v1/messages/{answer['id']}/trace")
+        document: dict[str, Any] = found.json() if found.status_code == 200 else {"steps": [{"at": None}]}
+        return document
+
+    wait_for(lambda: all(step["at"] for step in trace()["steps"]), "every step to be told")
+    document = trace()
+    assert document["trace_id"] == answer["id"].replace("-", "")
+    assert document["deliveries"] == 1
+    at = {step["step"]: step["at"] for step in document["steps"]}
+    assert list(at) == [
+        "accepted", "decided", "published", "confirmed", "consumed", "committed", "acknowledged",
+    ]  # fmt: skip
+    assert at["decided"] <= at["published"] <= at["confirmed"]
+    assert at["published"] <= at["consumed"] <= at["committed"] <= at["acknowledged"]
+    detail = {step["step"]: step["detail"] for step in document["steps"]}
+    assert detail["decided"]["rule"] == "internal-everyone"
+    assert detail["accepted"]["pool"] == "pool1"
+    assert office.person("yannis") not in json.dumps(document)
+    query = {"action": "archive.trace", "target": answer["id"]}
+    [record, *_] = office.officer.get("/v1/audit", params=query).json()["records"]
+    assert record["actor"] == "operator"
+
+
+def test_no_log_holds_what_was_said_or_a_token(office: Office, system: System) -> None:
+    office.archive_internal("everyone")
+    secret = f"the merger is off {office.name}"
+    ids = {
+        front_end.post("/v1/messages", json=office.im(secret)).json()["id"] for front_end in office.front_ends
+    }
+    lines = "\n".join(
+        [json.dumps(office.im(secret)), "{" + secret, json.dumps(office.im(secret, sender=secret))]
+    )
+    office.front_ends[0].post(
+        "/v1/messages", content=lines, headers={"Content-Type": "application/x-ndjson"}
+    ).raise_for_status()
+    wait_for(lambda: ids < {im["id"] for im in office.archived()}, "the IMs in the archive")
+    logs = system.logs()
+    assert "consuming" in logs
+    for hidden in (secret, *system.tokens.values()):
+        assert hidden not in logs
+
+
 def test_killed_workers_lose_nothing_and_store_nothing_twice(office: Office, system: System) -> None:
     office.archive_internal("everyone")
     ids = []
@@ -206,23 +257,30 @@ def test_more_front_ends_and_workers_share_the_work(office: Office, system: Syst
     wait_for(office.is_complete, "completeness without holes")
 
 
-def test_without_the_broker_what_must_be_archived_is_refused_and_the_rest_flows_on(
-    office: Office, system: System
+@pytest.mark.parametrize("critical", [True, False])
+def test_without_the_broker_what_must_be_archived_is_refused_or_spooled_and_the_rest_flows_on(
+    office: Office, system: System, critical: bool
 ) -> None:
+    office.make_critical(critical)
     office.flag(office.person("grace"), archive=True)
     office.archive_internal("per_user")
     must_be_archived = office.im(sender=office.person("grace"), id=_new_id())
     system.stop_broker()
     try:
-        refused = office.front_ends[0].post("/v1/messages", json=must_be_archived)
-        assert refused.status_code == 503
-        assert int(refused.headers["Retry-After"]) > 0
+        answer = office.front_ends[0].post("/v1/messages", json=must_be_archived)
+        if critical:
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) > 0
+        else:
+            assert (answer.status_code, answer.json()["spooled"]) == (202, True)
         assert office.front_ends[0].post("/v1/messages", json=office.im()).status_code == 200
     finally:
         system.start_broker()
+        office.make_critical(False)
 
     def is_accepted() -> bool:
-        return office.front_ends[0].post("/v1/messages", json=must_be_archived).status_code == 201
+        status = office.front_ends[0].post("/v1/messages", json=must_be_archived).status_code
+        return status == 201 if critical else status in (201, 202)
 
     wait_for(is_accepted, "the front end to find the broker again", seconds=60)
     wait_for(lambda: bool(office.archived()), "the IM in the archive")

@@ -4,8 +4,10 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -15,6 +17,9 @@ from contract.message import CONTENT_TYPE, IM, IM_TYPE, encode_ims, headers_of, 
 from contract.topology import INGEST_EXCHANGE, QUEUE
 from deploy.local.process import Process, wait_for
 from tests.conftest import ArchiveDatabase, Vhost
+
+KILL_AT = "import os, signal\ndef die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
+"""Python that defines ``die``, for the ``patch`` of ``running_worker``."""
 
 
 def make_ims(count: int, *, agent: UUID | None = None, first_seq: int = 1, body: str = "hello") -> list[IM]:
@@ -61,11 +66,17 @@ def worker_environment(vhost: Vhost, database: ArchiveDatabase) -> dict[str, str
 
 @contextlib.contextmanager
 def running_worker(
-    vhost: Vhost, database: ArchiveDatabase, folder: Path, *, patch: str = ""
+    vhost: Vhost,
+    database: ArchiveDatabase,
+    folder: Path,
+    *,
+    patch: str = "",
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Process]:
     """Run a worker; ``patch`` is Python that runs in its process first, to break it at a chosen point."""
     program = f"{patch}\nfrom archiving.__main__ import main; import sys; sys.argv[1:] = []; main()"
-    process = Process("worker", [sys.executable, "-c", program], folder, worker_environment(vhost, database))
+    environment = worker_environment(vhost, database) | dict(settings)
+    process = Process("worker", [sys.executable, "-c", program], folder, environment)
     try:
         yield process
     finally:
@@ -93,6 +104,11 @@ def wait_until_stored(database: ArchiveDatabase, ims: Sequence[IM], *, seconds: 
     """Return when exactly these IMs are archived."""
     expected = sorted(im.id for im in ims)
     wait_for(lambda: stored_ids(database) == expected, f"{len(ims)} rows", seconds=seconds)
+
+
+def parked(database: ArchiveDatabase) -> list[tuple[Any, ...]]:
+    """Return body, reason, first number, count and state of what is parked, in order."""
+    return database.rows("SELECT body, reason, first_seq, ims, state FROM archive.parked ORDER BY id")
 
 
 def wait_until_empty(vhost: Vhost) -> None:

@@ -49,6 +49,12 @@ class FrontEnd:
         except httpx.TransportError:
             return 0
 
+    @property
+    def connections(self) -> int:
+        """How many connections for IMs it has had."""
+        lines = self.process.log.read_text().splitlines()
+        return sum('"connected to the broker"' in line and '"lcslog"' in line for line in lines)
+
     def wait_until_ready(self) -> None:
         """Return when the broker is connected."""
         self.process.wait_until(lambda: self._get("/readyz") == httpx.codes.OK)

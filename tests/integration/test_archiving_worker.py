@@ -1,19 +1,24 @@
 """The archiving service beside a real broker and a real database."""
 
-import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
 
-from contract.message import AGENT_TYPE, AgentStatement, encode_ims, encode_statement, make_id, time_of
-from contract.topology import PARKED_QUEUE, QUEUE
+from contract.message import (
+    AGENT_TYPE,
+    AgentStatement,
+    encode_statement,
+    make_id,
+    time_of,
+)
+from contract.topology import QUEUE
 from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
+    KILL_AT,
     changed,
     make_ims,
     publish,
@@ -24,8 +29,6 @@ from tests.integration.archiving_service import (
     wait_until_stored,
     worker_environment,
 )
-
-KILL_AT = "import os, signal\ndef die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
 
 
 def test_an_im_is_committed_then_acknowledged(
@@ -79,119 +82,12 @@ def test_a_worker_killed_before_the_commit_loses_nothing(
 ) -> None:
     ims = make_ims(50)
     publish(vhost, ims)
-    patch = KILL_AT + "from archiving.archive import Archive; Archive._account = die"
+    patch = KILL_AT + "from archiving.archive import Archive; Archive.append = Archive.store = die"
     with running_worker(vhost, database, tmp_path, patch=patch) as worker:
         assert worker.popen.wait(30) == -signal.SIGKILL
     assert stored_ids(database) == []
     with running_worker(vhost, database, tmp_path):
         wait_until_stored(database, ims)
-
-
-@pytest.mark.parametrize(
-    ("poison", "reason"),
-    [
-        (b'{"id": 1', "unreadable"),
-        (b"{}", "missing required field"),
-        (b"\xff\xfe", "unreadable"),
-        (b'"\\ud800"', "unreadable"),
-    ],
-)
-def test_a_line_nobody_can_read_is_parked_and_the_rest_is_stored(
-    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, poison: bytes, reason: str
-) -> None:
-    ims = make_ims(999)
-    lines = encode_ims(ims).splitlines()
-    lines[500] = poison
-    publish(vhost, ims, body=b"\n".join(lines))
-    with running_worker(vhost, database, tmp_path):
-        wait_until_stored(database, ims[:500] + ims[501:])
-        wait_until_empty(vhost)
-    [parked] = vhost.take(PARKED_QUEUE)
-    assert parked.body == poison
-    assert reason in parked.properties.headers["reason"]
-    assert database.rows("SELECT accepted, archived, parked, missing FROM archive.completeness") == [
-        (999, 998, 1, 0)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [
-        ({"body": "a\0b"}, "0x00"),
-        ({"conversation": "a\0b"}, "NUL"),
-        ({"encoding": "base64", "body": "no base64"}, "not base64"),
-        ({"sent_at": time_of(make_id(0))}, "sent_at"),
-        ({"policy_version": 2**70}, "cannot be stored"),
-    ],
-)
-def test_an_im_the_database_refuses_is_parked_and_the_rest_is_stored(
-    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, fields: dict[str, object], reason: str
-) -> None:
-    ims = make_ims(100)
-    ims[42] = changed(ims[42], **fields)
-    publish(vhost, ims)
-    with running_worker(vhost, database, tmp_path):
-        wait_until_stored(database, ims[:42] + ims[43:])
-        wait_until_empty(vhost)
-    [parked] = vhost.take(PARKED_QUEUE)
-    assert parked.body == encode_ims([ims[42]]).rstrip()
-    assert reason in parked.properties.headers["reason"]
-    assert parked.properties.headers["first_seq"] == 43
-    assert database.rows("SELECT accepted, archived, parked, missing FROM archive.completeness") == [
-        (100, 99, 1, 0)
-    ]
-
-
-def test_a_message_of_an_unknown_contract_is_parked_whole(
-    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
-) -> None:
-    ims = make_ims(10)
-    publish(vhost, ims, type_="lcs.im.v99")
-    with running_worker(vhost, database, tmp_path):
-        wait_for(lambda: vhost.depth(PARKED_QUEUE) == 1, "a parked message")
-        wait_until_empty(vhost)
-    assert database.rows("SELECT accepted, archived, parked, missing FROM archive.completeness") == [
-        (10, 0, 10, 0)
-    ]
-
-
-def test_an_id_that_comes_again_is_stored_once_and_parked_if_its_content_differs(
-    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
-) -> None:
-    first, second = make_ims(2)
-    agent = uuid4()
-    publish(vhost, [first])
-    publish(vhost, [changed(first, agent=agent, seq=1), changed(second, agent=agent, seq=2)])
-    publish(vhost, [changed(second, agent=agent, seq=3, body="something else")])
-    with running_worker(vhost, database, tmp_path):
-        wait_for(lambda: vhost.depth(PARKED_QUEUE) == 1, "a parked message")
-        wait_until_empty(vhost)
-    assert stored_ids(database) == sorted([first.id, second.id])
-    assert database.rows("SELECT body FROM archive.messages") == [("hello",), ("hello",)]
-    assert database.rows("SELECT archived, parked, missing FROM archive.completeness ORDER BY archived") == [
-        (1, 0, 0),
-        (2, 1, 0),
-    ]
-
-
-def test_parked_ims_are_stored_by_a_replay_once_the_cause_is_mended(
-    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
-) -> None:
-    original, other = make_ims(2)
-    publish(vhost, [original])
-    with running_worker(vhost, database, tmp_path):
-        wait_until_stored(database, [original])
-        publish(vhost, [changed(other, id=original.id, sent_at=original.sent_at, body="the right one")])
-        wait_for(lambda: vhost.depth(PARKED_QUEUE) == 1, "a parked message")
-        with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
-            connection.execute("DELETE FROM archive.messages")
-        result = run_command("replay", {"LCS_AMQP_URL": vhost.url("replay")})
-        assert result.returncode == 0, result.stderr
-        assert json.loads(result.stderr)["messages"] == 1
-        wait_until_stored(database, [original])
-    assert database.rows("SELECT body FROM archive.messages") == [("the right one",)]
-    assert database.rows("SELECT archived, parked, missing FROM archive.completeness") == [(2, 0, 0)]
-    assert vhost.depth(PARKED_QUEUE) == 0
 
 
 def test_a_worker_told_to_end_stores_what_it_took_and_exits_0(
@@ -238,6 +134,44 @@ def test_a_broker_that_was_killed_and_started_goes_on(
         publish(own_broker, ims[100:])
         wait_until_stored(database, ims)
         wait_until_empty(own_broker)
+
+
+def test_a_consumer_that_gets_nothing_though_ims_wait_connects_again(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    deaf = """
+from pika.adapters.blocking_connection import BlockingChannel
+consume, asked = BlockingChannel.basic_consume, []
+def consume_deaf(channel, queue, *arguments, **named):
+    asked.append(queue)
+    return consume(channel, "lcslog.parked" if len(asked) == 1 else queue, *arguments, **named)
+BlockingChannel.basic_consume = consume_deaf
+"""
+    ims = make_ims(3)
+    publish(vhost, ims)
+    with running_worker(vhost, database, tmp_path, patch=deaf):
+        wait_until_stored(database, ims)
+        wait_until_empty(vhost)
+
+
+def test_a_connection_that_fails_as_nobody_foresaw_is_made_anew(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    failing = """
+from pika import BlockingConnection
+process, calls = BlockingConnection.process_data_events, []
+def fail_once(connection, *arguments, **named):
+    calls.append(connection)
+    if len(calls) == 2:
+        raise KeyError("something inside pika")
+    return process(connection, *arguments, **named)
+BlockingConnection.process_data_events = fail_once
+"""
+    ims = make_ims(3)
+    publish(vhost, ims)
+    with running_worker(vhost, database, tmp_path, patch=failing):
+        wait_until_stored(database, ims)
+        wait_until_empty(vhost)
 
 
 def test_an_agents_last_word_shows_what_never_came(
@@ -299,7 +233,7 @@ def test_the_workers_role_can_only_log(database: ArchiveDatabase, statement: str
 
 def test_migrations_run_twice_at_once_do_the_work_once(database: ArchiveDatabase) -> None:
     with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
-        connection.execute("DROP SCHEMA archive CASCADE")
+        connection.execute("DROP SCHEMA archive, cdr CASCADE")
     environment = {"LCS_DATABASE_URL": database.url("lcs_owner")}
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(lambda _: run_command("migrate", environment), range(2)))

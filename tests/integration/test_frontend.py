@@ -135,7 +135,7 @@ def test_while_the_broker_is_short_of_memory_it_costs_503_and_no_new_connections
     for _ in range(6):
         assert front_end.post(IM | {"body": "meanwhile"}).status_code == httpx.codes.SERVICE_UNAVAILABLE
     assert front_end.http.get("/readyz").json()["state"] == "blocking"
-    assert front_end.process.log.read_text().count("connected to the broker") == 1
+    assert front_end.connections == 1
     own_broker.broker.control("set_vm_memory_high_watermark", "0.8")
     front_end.wait_until_ready()
     assert front_end.post(IM | {"body": "after"}).status_code == httpx.codes.CREATED
@@ -215,7 +215,7 @@ def test_an_agent_says_how_far_it_got_when_it_is_quiet_and_when_it_ends(
 def test_a_front_end_without_admin_api_goes_by_its_last_snapshot(
     vhost: Vhost, start: Callable[..., FrontEnd], tmp_path: Path
 ) -> None:
-    state = tmp_path / "fe" / "state"
+    state = tmp_path / "fe" / "state" / "1"
     state.mkdir(parents=True)
     header = PolicyHeader(
         version=5,
@@ -241,7 +241,7 @@ def test_a_front_end_without_admin_api_goes_by_its_last_snapshot(
 def test_a_snapshot_that_cannot_be_read_means_that_everything_is_archived(
     vhost: Vhost, start: Callable[..., FrontEnd], tmp_path: Path
 ) -> None:
-    state = tmp_path / "fe" / "state"
+    state = tmp_path / "fe" / "state" / "1"
     state.mkdir(parents=True)
     (state / "policy.ndjson").write_bytes(b"")
     front_end = start(vhost.url("frontend"))
@@ -281,10 +281,13 @@ def test_what_is_counted_tells_outcomes_and_rules_but_nobody_s_name(front_end: F
     front_end.post(IM | {"recipients": []})
     front_end.stream([json.dumps(IM).encode(), b"{"])
     metrics = front_end.http.get("/metrics").text
-    assert 'lcs_frontend_answered_ims_total{rule="no-policy",status="201"} 2.0' in metrics
-    assert 'lcs_frontend_answered_ims_total{rule="",status="422"} 1.0' in metrics
-    assert 'lcs_frontend_answered_ims_total{rule="",status="400"} 1.0' in metrics
-    assert "lcs_frontend_confirmed_ims_total 2.0" in metrics
+    assert (
+        'lcs_frontend_answered_ims_total{front_end="fe1",pool="pool1",rule="no-policy",status="201"} 2.0'
+        in metrics
+    )
+    assert 'lcs_frontend_answered_ims_total{front_end="fe1",pool="pool1",rule="",status="422"} 1.0' in metrics
+    assert 'lcs_frontend_answered_ims_total{front_end="fe1",pool="pool1",rule="",status="400"} 1.0' in metrics
+    assert 'lcs_frontend_confirmed_ims_total{front_end="fe1",pool="pool1"} 2.0' in metrics
     assert "contoso" not in metrics
 
 
@@ -310,7 +313,7 @@ def test_logs_have_neither_text_nor_tokens(front_end: FrontEnd) -> None:
     ("settings", "says"),
     [
         ({"LCS_PORT": "many"}, "LCS_PORT: Input should be a valid integer"),
-        ({"LCS_AMQP_URL": "localhost:5672"}, "LCS_AMQP_URL: String should match pattern"),
+        ({"LCS_AMQP_URL": "localhost:5672"}, "LCS_AMQP_URL: Value error, an address begins with amqp://"),
         ({"LCS_ADMIN_API_URL": "nowhere"}, "LCS_ADMIN_API_URL: Input should be a valid URL"),
         ({"LCS_CONNECTORS_FILE": "/nowhere"}, "LCS_CONNECTORS_FILE: [Errno 2] No such file"),
         ({"LCS_CONNECTORS_FILE": __file__}, "LCS_CONNECTORS_FILE: Expected `array`"),

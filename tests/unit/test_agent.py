@@ -1,94 +1,16 @@
-"""The archiving agent over a port that answers as the test says: its numbers never have a false hole."""
+"""The archiving agent of a critical pool: its numbers never have a false hole."""
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
 
-from contract.message import IM, IM_TYPE, decode_ims, make_id
-from contract.policy import GlobalSetting, Policy
+from contract.message import make_id
+from contract.policy import GlobalSetting
 from contract.problem import Problem
-from contract.token import Connector
-from frontend.agent import Agent, Receipt
-from frontend.config import FrontEndSettings
+from frontend.agent import Agent
 from frontend.publisher import RefusedError, UnknownError
-from frontend.submission import read_submission
-
-SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
-CONNECTOR = Connector(name="c", hash="", pool="pool1", domains=frozenset({"contoso.com"}))
-
-
-class Port:
-    """In the publisher's place: each publish meets the next of ``fates``; when none is left, a confirm."""
-
-    def __init__(self, *fates: type[Exception] | None) -> None:
-        self.connected = asyncio.Event()
-        self.connected.set()
-        self.fates = list(fates)
-        self.confirmed: list[IM] = []
-        self.messages = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def publish(self, body: bytes, _headers: object, type_: str, _id: str, *, seconds: float) -> None:
-        await asyncio.wait_for(self.gate.wait(), seconds)
-        fate = self.fates.pop(0) if self.fates else None
-        if fate is not None:
-            raise fate("as the test says")
-        if type_ == IM_TYPE:
-            self.messages += 1
-            self.confirmed += decode_ims(body)
-
-
-class Policies:
-    """In the policies' place."""
-
-    def __init__(self, setting: GlobalSetting = GlobalSetting.EVERYONE) -> None:
-        self.current = Policy(
-            version=7,
-            internal=setting,
-            federated=setting,
-            domains=frozenset({"contoso.com"}),
-            pools={},
-            users={},
-        )
-
-
-def run(
-    scenario: Callable[[Agent, Port], Awaitable[None]],
-    *fates: type[Exception] | None,
-    setting: GlobalSetting = GlobalSetting.EVERYONE,
-    **settings: Any,
-) -> None:
-    async def main() -> None:
-        port = Port(*fates)
-        fixed = {"amqp_url": "amqp://nowhere", "connectors_file": Path("none"), "deadline_seconds": 0.5}
-        agent = Agent(FrontEndSettings(**(fixed | settings)), Policies(setting), port)  # type: ignore[arg-type] # stands in
-        task = asyncio.create_task(agent.run())
-        try:
-            await asyncio.wait_for(scenario(agent, port), 10)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    asyncio.run(main())
-
-
-def submit(agent: Agent, body: str = "hello", im_id: UUID | None = None) -> Receipt:
-    document = {"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": body}
-    if im_id is not None:
-        document["id"] = str(im_id)
-    im = read_submission(json.dumps(document).encode(), SETTINGS)
-    return agent.submit(im, CONNECTOR)
-
-
-async def outcome(receipt: Receipt) -> str:
-    assert receipt.safe is not None
-    return await receipt.safe
+from frontend.receipt import NOT_ARCHIVED
+from tests.unit.agent_port import Port, outcome, run, submit
 
 
 def test_what_gathers_while_a_publish_is_under_way_goes_together() -> None:
@@ -110,7 +32,7 @@ def test_what_gathers_while_a_publish_is_under_way_goes_together() -> None:
 def test_an_im_that_policy_does_not_archive_is_not_published() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         receipt = submit(agent)
-        assert receipt.safe is None
+        assert receipt.fate is NOT_ARCHIVED
         assert not receipt.decision.archive
         assert receipt.decision.rule == "internal-none"
         await agent.drain()
@@ -192,7 +114,7 @@ def test_what_was_refused_keeps_its_order_and_its_deadline() -> None:
         assert [await outcome(receipt) for receipt in receipts] == [""] * 5
         assert [im.body for im in port.confirmed] == ["0", "1", "2", "3", "4"]
         port.fates = [RefusedError] * 1000
-        assert "in time" in await outcome(submit(agent, "late"))
+        assert "refuses" in await outcome(submit(agent, "late"))
         port.fates = []
         assert await outcome(submit(agent, "next")) == ""
         assert [(im.body, im.seq) for im in port.confirmed[5:]] == [("next", 6)]

@@ -39,11 +39,20 @@ def test_the_connector_s_token_speaks_for_the_domains_that_were_named(
 ) -> None:
     monkeypatch.setenv("LCS_CONNECTOR_DOMAINS", "Fabrikam.com, tailspin.example")
     make_credentials(tmp_path)
-    (connector,) = msgspec.json.decode(
+    connectors = msgspec.json.decode(
         (tmp_path / "frontend/connectors.json").read_bytes(), type=list[Connector]
     )
-    assert connector.domains == {"fabrikam.com", "tailspin.example"}
-    assert connector.hash == hash_token((tmp_path / "people/connector").read_text())
+    assert all(each.domains == {"fabrikam.com", "tailspin.example"} for each in connectors)
+    assert {each.name: each.hash for each in connectors} == {
+        "connector": hash_token((tmp_path / "people/connector").read_text()),
+        "edge": hash_token((tmp_path / "edge/token").read_text()),
+    }
+
+
+def test_what_the_edge_keeps_of_a_password_is_its_hash(folder: Path) -> None:
+    users = {user["address"]: user["ha1"] for user in json.loads((folder / "edge/users.json").read_text())}
+    secret = f"yannis:contoso.com:{(folder / 'people/sip-yannis').read_text()}"
+    assert users["yannis@contoso.com"] == hashlib.md5(secret.encode()).hexdigest()  # noqa: S324 - RFC 7616
 
 
 def test_the_broker_s_hashes_are_of_the_passwords_in_the_services_addresses(folder: Path) -> None:
@@ -52,7 +61,7 @@ def test_the_broker_s_hashes_are_of_the_passwords_in_the_services_addresses(fold
     }
     passwords = {
         user: urlsplit((folder / user / "lcs_amqp_url").read_text()).password or ""
-        for user in ("frontend", "archiving", "admin-api", "replay")
+        for user in ("frontend", "archiving", "admin-api")
     } | {"operator": (folder / "people/rabbitmq-operator").read_text()}
     assert users.keys() == passwords.keys()
     for name, password in passwords.items():
@@ -83,15 +92,15 @@ def test_no_secret_is_used_twice_and_no_consumer_is_given_another_s(folder: Path
             for text in _read(folder / consumer).values()
             if secret in text
         }
-        for consumer in ("frontend", "archiving", "admin-api", "replay", "migrations", "rabbitmq")
+        for consumer in ("frontend", "archiving", "admin-api", "migrations", "rabbitmq", "grafana")
     }
     assert given == {
         "frontend": {"broker frontend", "token frontend"},
         "archiving": {"broker archiving", "database lcs_archiving"},
         "admin-api": {"broker admin-api", "database lcs_admin"},
-        "replay": {"broker replay"},
         "migrations": {"database lcs_owner"},
-        "rabbitmq": set(),
+        "rabbitmq": {"broker cookie"},
+        "grafana": {"grafana admin"},
     }
 
 

@@ -80,9 +80,14 @@ def connect(url: str, token: str | None = None) -> httpx.Client:
 
 @contextlib.contextmanager
 def running_api(
-    database: ArchiveDatabase, folder: Path, *, amqp_url: str = NO_BROKER, **settings: Any
+    database: ArchiveDatabase,
+    folder: Path,
+    *,
+    amqp_url: str = NO_BROKER,
+    address: tuple[str, int] = ("127.0.0.1", 0),
+    **settings: Any,
 ) -> Iterator[AdminApi]:
-    """Run the application in a thread, on a free port."""
+    """Run the application in a thread, by default on a free port."""
     principals_file = write_principals(folder)
     settings = {
         "database_url": database.url("lcs_admin"),
@@ -92,7 +97,7 @@ def running_api(
     }
     app = create_app(AdminSettings(**settings), load_principals(principals_file))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(address) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"

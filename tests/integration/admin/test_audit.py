@@ -68,6 +68,8 @@ def test_what_is_wrong_with_a_question_is_named(
         "INSERT INTO policy.audit (id, actor, role, action, target) VALUES (7, 'a', 'b', 'c', 'd')",
         "INSERT INTO policy.audit (at, actor, role, action, target) VALUES (now(), 'a', 'b', 'c', 'd')",
         "DELETE FROM policy.users",
+        "DELETE FROM policy.disclaimers_sent",
+        "UPDATE policy.disclaimers_sent SET wording = ''",
         "DROP TABLE policy.users",
         "SELECT * FROM archive.messages",
         "DELETE FROM archive.messages",

@@ -47,6 +47,10 @@ def test_missing_numbers_are_told_and_agents_with_holes_come_first(api: AdminApi
     assert datetime.fromisoformat(first["ended_at"]) == now
     assert (second["agent"], second["missing"], second["missing_numbers"]) == (str(whole), 0, [])
     assert second["ended_at"] is None
+    metrics = api.anybody.get("/metrics").text.splitlines()
+    assert 'lcs_completeness_missing_ims{pool="pool1"} 6.0' in metrics
+    assert 'lcs_completeness_archived_ims{pool="pool2"} 3.0' in metrics
+    assert "lcs_admin_database_connected 1.0" in metrics
 
 
 def test_it_is_asked_by_pool_and_totals_are_of_all_agents_asked_for(api: AdminApi) -> None:

@@ -68,6 +68,28 @@ def test_an_im_is_read_as_it_was_sent(api: AdminApi) -> None:
     assert search(api)["messages"][0]["body"] == im.body
 
 
+@pytest.mark.parametrize("as_text", [False, True])
+def test_markup_is_found_by_its_text_and_given_byte_for_byte(api: AdminApi, as_text: bool) -> None:
+    html = "<p>Meet at <b>ten</b>, M&uuml;ller</p>"
+    content = base64.b64encode(html.encode()).decode()
+    body, encoding = (html, "text") if as_text else (content, "base64")
+    im = make_im(body, encoding=encoding, content_type="text/html; charset=utf-8")
+    api.store([im])
+    api.store([im])  # comes again: no other content
+    [found] = api.compliance.get("/v1/messages", params={"text": "at ten, müller"}).json()["messages"]
+    assert (found["encoding"], found["content"]) == ("base64", content)
+    assert found["body"] == "Meet at ten, Müller"
+
+
+def test_text_in_another_character_set_is_found_and_given_byte_for_byte(api: AdminApi) -> None:
+    content = base64.b64encode("Grüße aus Köln".encode("latin-1")).decode()
+    api.store([make_im(content, encoding="base64", content_type="text/plain; charset=iso-8859-1")])
+    [found] = api.compliance.get("/v1/messages", params={"text": "GRÜSSE aus".replace("SS", "ß")}).json()[
+        "messages"
+    ]
+    assert (found["content"], found["body"]) == (content, "Grüße aus Köln")
+
+
 def test_what_was_not_sent_as_text_is_given_in_base64(api: AdminApi) -> None:
     content = base64.b64encode(bytes(range(256))).decode()
     im = make_im(content, encoding="base64", content_type="application/x-ms-ink")

@@ -19,6 +19,8 @@ def test_a_fresh_policy_archives_everything(api: AdminApi) -> None:
         "federated": "everyone",
         "domains": [],
         "pools": [],
+        "disclaimer": {"enabled": False, "language": "en", "wordings": {}, "partners": {}, "version": 1},
+        "cdr": {"enabled": True, "version": 1},
     }
     assert answer.headers["ETag"] == '"1"'
 

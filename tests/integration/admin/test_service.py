@@ -105,7 +105,7 @@ def test_an_unknown_role_is_refused_at_start(tmp_path: Path) -> None:
 
 def test_an_unknown_command_is_refused(tmp_path: Path) -> None:
     ended = run(tmp_path, "destroy")
-    assert (ended.returncode, ended.stderr.strip()) == (1, "usage: python -m admin_api [migrate]")
+    assert (ended.returncode, ended.stderr.startswith("usage: python -m admin_api")) == (2, True)
 
 
 def test_migrations_run_twice_at_once_do_the_work_once(

@@ -43,6 +43,8 @@ def test_a_full_snapshot_has_everything_and_no_user_without_flags(api: AdminApi)
         "federated": "everyone",
         "domains": ["contoso.com"],
         "pools": [{"name": "pool1", **pool}],
+        "disclaimer": {"enabled": False, "language": "en", "wordings": {}, "partners": {}},
+        "cdr": True,
     }
     assert users == {PEOPLE[0]: 3, PEOPLE[2]: 2}
 

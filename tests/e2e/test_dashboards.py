@@ -1,0 +1,173 @@
+"""Dashboards and rules against the real thing: Prometheus scrapes the stack under load."""
+
+import contextlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from deploy.grafana.boards import FOLDER
+from deploy.local.process import wait_for
+from tests.e2e.systems import Containers
+
+ROOT = Path(__file__).parent.parent.parent
+RULES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
+PROMETHEUS = "prom/prometheus:latest"
+ONLY_WHILE_IT_SHRINKS = "lcs:lcslog_drain:seconds"
+ONLY_WITH_TLS = "probe_ssl_earliest_cert_expiry"
+VARIABLES = {"$__rate_interval": "20s", "$pool": ".*", "$front_end": ".*"}
+"""As Grafana fills them in, with five seconds between scrapes."""
+
+pytestmark = pytest.mark.containers
+
+
+def promtool(containers: Containers, *arguments: str) -> str:
+    """Run promtool of the Prometheus image on the files here; return what it says."""
+    said: bytes = containers.engine.containers.run(
+        PROMETHEUS,
+        list(arguments),
+        entrypoint="promtool",
+        volumes={str(ROOT): {"bind": "/lcs", "mode": "ro"}},
+        remove=True,
+        stderr=True,
+    )
+    return said.decode()
+
+
+def test_every_rule_holds_its_unit_tests(containers: Containers) -> None:
+    assert "SUCCESS" in promtool(containers, "test", "rules", "/lcs/tests/prometheus/rules.yml")
+
+
+def test_the_configuration_is_one_that_prometheus_reads(containers: Containers) -> None:
+    assert "SUCCESS" in promtool(containers, "check", "config", "/lcs/deploy/prometheus/prometheus.yml")
+
+
+def panels() -> Iterator[tuple[str, str]]:
+    """Yield every query of every panel, with where it stands."""
+    for path in sorted(FOLDER.iterdir()):
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel.get("targets", []):
+                expr = target["expr"]
+                for name, value in VARIABLES.items():
+                    expr = expr.replace(name, value)
+                yield f"{path.stem}: {panel['title']}", expr
+
+
+def rules() -> Iterator[tuple[str, str]]:
+    """Yield the expression of every rule, with its name."""
+    for path in RULES:
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            for rule in group["rules"]:
+                yield rule.get("alert") or rule["record"], rule["expr"]
+
+
+class Prometheus:
+    """The stack's Prometheus."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.Client(base_url=url, trust_env=False, timeout=30)
+
+    def ask(self, path: str, parameters: dict[str, str]) -> Any:
+        """Return the data of an answer of Prometheus's API."""
+        response = self._http.get(f"/api/v1/{path}", params=parameters)
+        assert response.status_code == httpx.codes.OK, f"{parameters}: {response.text}"
+        return response.json()["data"]
+
+    def samples(self, expr: str) -> list[Any]:
+        """Return what an expression finds now."""
+        found: list[Any] = self.ask("query", {"query": expr})["result"]
+        return found
+
+    def value(self, expr: str) -> float:
+        """Return the one value of an expression, -1 if it has none."""
+        samples = self.samples(expr)
+        return float(samples[0]["value"][1]) if samples else -1.0
+
+    def wait_for(self, expr: str, what: str) -> None:
+        """Return when an expression finds something."""
+        wait_for(lambda: bool(self.samples(expr)), f"{what}: {expr}", seconds=90, every=0.5)
+
+
+@contextlib.contextmanager
+def load(containers: Containers) -> Iterator[None]:
+    """Send IMs one after the other, some of them wrong, and ask for one that is not there."""
+    stopping = threading.Event()
+    im = {"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": "hello"}
+
+    def client(url: str, person: str) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {containers.tokens[person]}"}
+        return httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=30)
+
+    def send() -> None:
+        with (
+            client(containers.front_end_urls[0], "connector") as connector,
+            client(containers.admin_url, "compliance") as officer,
+        ):
+            while not stopping.is_set():
+                for document in (im, im, im, im | {"sender": ""}):
+                    connector.post("/v1/messages", json=document)
+                officer.get("/v1/messages/0199c0de-0000-7000-8000-000000000000")
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.fixture
+def prometheus(containers: Containers) -> Iterator[Prometheus]:
+    """The stack's Prometheus, while the stack is under load and everybody's IMs are archived."""
+    administrator = {"Authorization": f"Bearer {containers.tokens['administrator']}"}
+    with httpx.Client(base_url=containers.admin_url, headers=administrator, trust_env=False) as client:
+        client.put("/v1/policy/domains/contoso.com", json={}).raise_for_status()
+        client.put("/v1/policy/global/internal", json={"archive": "everyone"}).raise_for_status()
+    with load(containers):
+        yield Prometheus(containers.prometheus_url)
+
+
+def test_every_panel_has_data_and_every_rule_its_metrics(prometheus: Prometheus) -> None:
+    for where, expr in panels():
+        prometheus.samples(expr)  # it parses
+        if expr != ONLY_WHILE_IT_SHRINKS:
+            prometheus.wait_for(expr, where)
+    for path in sorted(FOLDER.iterdir()):
+        for variable in json.loads(path.read_text())["templating"]["list"]:
+            found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"])
+            assert found is not None
+            match = {"match[]": found[1].replace("$pool", ".*")}
+            assert prometheus.ask(f"label/{found[2]}/values", match), variable["query"]
+    for name, expr in rules():
+        for metric in re.findall(r"\b(?:lcs_|lcs:|rabbitmq_|probe_)[\w:]*\w\b", expr):
+            if metric not in {ONLY_WHILE_IT_SHRINKS, ONLY_WITH_TLS, "rabbitmq_alarms_"}:
+                prometheus.wait_for(metric, name)
+    health = [rule for group in prometheus.ask("rules", {})["groups"] for rule in group["rules"]]
+    assert {rule["health"] for rule in health} == {"ok"}, [rule.get("lastError") for rule in health]
+
+
+def test_the_depth_rises_without_a_worker_and_falls_with_one(
+    prometheus: Prometheus, containers: Containers
+) -> None:
+    depth = next(expr for where, expr in panels() if where == "lcs-overview: Queue depth of lcslog")
+    prometheus.wait_for("lcs:lcslog:consumers > 0", "a worker")
+    containers.compose("stop", "archiving")
+    try:
+        prometheus.wait_for(f"{depth} > 20", "the depth to rise")
+        prometheus.wait_for(f"{depth} > {prometheus.value(depth)}", "the depth to rise further")
+        prometheus.wait_for("lcs:lcslog_oldest:age_seconds > 10", "the oldest IM to wait")
+        prometheus.wait_for('ALERTS{alertname="LcslogNoConsumer"}', "an alert")
+    finally:
+        containers.start_workers()
+    prometheus.wait_for(f"{ONLY_WHILE_IT_SHRINKS} or {depth} < 20", "the depth to fall")
+    prometheus.wait_for(f"{depth} < 20", "the depth to fall")
+    prometheus.wait_for("lcs:lcslog_oldest:age_seconds < 10", "no IM to wait")

@@ -1,0 +1,108 @@
+"""The notice to federated partners: worded by administrators, claimed by front ends, shown to officers."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from contract.message import make_id
+from tests.integration.admin.conftest import AdminApi
+
+DISCLAIMER = {
+    "enabled": True,
+    "language": "en",
+    "wordings": {"en": "This conversation is archived.", "de": "Dieses Gespräch wird archiviert."},
+    "partners": {"fabrikam.de": "de"},
+}
+
+
+def _claim(conversation: str, *partners: str, im: str | None = None) -> dict[str, Any]:
+    return {
+        "front_end": "fe1",
+        "conversation": conversation,
+        "im": im or str(make_id()),
+        "at": "2026-01-31T08:00:00Z",
+        "version": 2,
+        "notices": [
+            {"partner": each, "language": "en", "wording": "This conversation is archived."}
+            for each in partners
+        ],
+    }
+
+
+def _told(api: AdminApi, claim: dict[str, Any]) -> list[str]:
+    answer = api.frontend.post("/v1/disclaimers", json=claim)
+    assert answer.status_code == 200, answer.text
+    return sorted(answer.json()["partners"])
+
+
+def test_a_disclaimer_is_worded_versioned_and_audited(api: AdminApi) -> None:
+    put = api.administrator.put("/v1/policy/disclaimer", json=DISCLAIMER)
+    assert (put.status_code, put.headers["ETag"], put.json()) == (200, '"2"', DISCLAIMER | {"version": 2})
+    assert api.operator.get("/v1/policy/disclaimer").json() == put.json()
+    assert api.administrator.get("/v1/policy").json()["disclaimer"] == put.json()
+    record = api.audit()[0]
+    assert (record["action"], record["version"]) == ("policy.disclaimer.put", 2)
+    assert (record["before"]["enabled"], record["after"]) == (False, DISCLAIMER)
+    stale = api.administrator.put(
+        "/v1/policy/disclaimer", json=DISCLAIMER | {"enabled": False}, headers={"If-Match": '"1"'}
+    )
+    assert stale.status_code == 412
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"wordings": {}}, "no wording in de, en"),
+        ({"partners": {"fabrikam.fr": "fr"}}, "no wording in fr"),
+        ({"wordings": {"en": "", "de": "x"}}, "at least 1 character"),
+        ({"wordings": {"not a language": "x"}}, "pattern"),
+        ({"partners": {"no domain": "de"}}, "is not a SIP domain"),
+        ({"enabled": "yes"}, "boolean"),
+    ],
+)
+def test_a_disclaimer_nobody_could_read_is_refused(api: AdminApi, change: dict[str, Any], why: str) -> None:
+    answer = api.administrator.put("/v1/policy/disclaimer", json=DISCLAIMER | change)
+    assert answer.status_code == 422
+    assert why in answer.text
+    assert api.version == 1
+
+
+def test_a_partner_is_told_once_in_a_conversation_whoever_asks(api: AdminApi) -> None:
+    bob, carol = "sip:bob@fabrikam.com", "sip:carol@fabrikam.com"
+    first = _claim("budget", bob)
+    assert _told(api, first) == [bob]
+    assert _told(api, first) == [bob], "asked again with the same IM, the answer is the same"
+    assert _told(api, _claim("budget", bob, carol)) == [carol]
+    assert _told(api, _claim("another", bob)) == [bob]
+
+
+def test_of_many_front_ends_at_once_one_tells(api: AdminApi) -> None:
+    claims = [_claim("at once", "sip:bob@fabrikam.com", "sip:carol@fabrikam.com") for _ in range(16)]
+    with ThreadPoolExecutor(8) as front_ends:
+        told = list(front_ends.map(lambda claim: _told(api, claim), claims))
+    assert sorted(map(len, told)) == [0] * 15 + [2]
+
+
+def test_who_was_told_is_shown_with_the_conversation_and_each_look_is_audited(api: AdminApi) -> None:
+    claim = _claim("budget", "sip:bob@fabrikam.com")
+    _told(api, claim)
+    _told(api, _claim("another", "sip:carol@fabrikam.com"))
+    shown = api.compliance.get("/v1/messages", params={"conversation": "budget"}).json()["disclaimers"]
+    assert shown == [
+        {
+            "conversation": "budget",
+            "partner": "sip:bob@fabrikam.com",
+            "im": claim["im"],
+            "at": "2026-01-31T08:00:00Z",
+            "front_end": "fe1",
+            "language": "en",
+            "wording": "This conversation is archived.",
+            "version": 2,
+        }
+    ]
+    listed = api.compliance.get("/v1/disclaimers", params={"partner": "bob@fabrikam.com"})
+    assert listed.json() == {"disclaimers": shown}
+    assert len(api.compliance.get("/v1/disclaimers").json()["disclaimers"]) == 2
+    actions = [record["action"] for record in api.audit()]
+    assert actions[:3] == ["archive.disclaimers", "archive.disclaimers", "archive.search"]

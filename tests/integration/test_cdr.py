@@ -1,0 +1,284 @@
+"""Call detail records, from the queue to what an officer is shown."""
+
+import contextlib
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pika
+import psycopg
+import pytest
+
+from contract.cdr import CDR_TYPE, Activity, encode_activities
+from contract.topology import CDR_EXCHANGE, CDR_QUEUE
+from deploy.local.process import Process, wait_for
+from tests.conftest import ArchiveDatabase, Vhost
+from tests.integration.admin.conftest import AdminApi, running_api
+from tests.integration.archiving_service import make_ims, running_worker, worker_environment
+from tests.integration.frontend_service import IM, FrontEnd
+
+YANNIS, ADA = "sip:yannis@contoso.com", "sip:ada@contoso.com"
+START = datetime(2026, 3, 1, 8, tzinfo=UTC)
+
+
+def activity(minutes: float = 0, *, last: float | None = None, **fields: Any) -> Activity:
+    """Return what yannis did in a conversation with ada, some minutes after the start."""
+    at = START + timedelta(minutes=minutes)
+    until = at if last is None else START + timedelta(minutes=last)
+    common: dict[str, Any] = {
+        "conversation": "c1", "sender": YANNIS, "recipients": (ADA,), "scope": "internal", "pool": "pool1",
+        "client": "test", "first": at, "last": until,
+    }  # fmt: skip
+    return Activity(**common | fields)
+
+
+def publish(vhost: Vhost, *activities: Activity, message_id: str = "", body: bytes | None = None) -> None:
+    """Put one AMQP message on ``lcscdr`` as a front end would."""
+    with vhost.connect("frontend") as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        properties = pika.BasicProperties(
+            type=CDR_TYPE, message_id=message_id or str(uuid4()), delivery_mode=2
+        )
+        channel.basic_publish(
+            CDR_EXCHANGE, CDR_QUEUE, encode_activities(activities) if body is None else body, properties
+        )
+
+
+@pytest.fixture
+def api(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> Iterator[AdminApi]:
+    """The admin API, for people of contoso.com."""
+    with running_api(database, tmp_path, amqp_url=vhost.url("admin-api")) as running:
+        running.administrator.put("/v1/policy/domains/contoso.com").raise_for_status()
+        yield running
+
+
+def _start_worker(environment: dict[str, str], folder: Path) -> Process:
+    return Process("cdr", [sys.executable, "-m", "archiving", "cdr"], folder, environment)
+
+
+@pytest.fixture
+def worker(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> Iterator[Process]:
+    """The worker of call detail records."""
+    environment = worker_environment(vhost, database) | {"LCS_CDR_IDLE_SECONDS": "600"}
+    process = _start_worker(environment, tmp_path / "cdr")
+    yield process
+    process.stop()
+
+
+def sessions_of(api: AdminApi, **parameters: str) -> list[dict[str, Any]]:
+    """Return the sessions that an officer finds, newest first."""
+    answer = api.compliance.get("/v1/cdr", params=parameters).raise_for_status()
+    sessions: list[dict[str, Any]] = answer.json()["sessions"]
+    return sessions
+
+
+def stored(api: AdminApi, sessions: int) -> list[dict[str, Any]]:
+    """Return the sessions once there are so many, and nothing is on its way: what comes last is seen last."""
+    wait_for(lambda: len(sessions_of(api)) >= sessions, f"{sessions} sessions")
+    return sessions_of(api)
+
+
+def test_single_messages_make_a_session_until_an_idle_time(
+    vhost: Vhost, api: AdminApi, worker: Process
+) -> None:
+    publish(vhost, activity(0, archived=2), activity(9, archived=1, sender=ADA, recipients=(YANNIS,)))
+    publish(vhost, activity(18, passed={"internal-no-user": 3}))
+    publish(vhost, activity(40, archived=1))
+    later, first = stored(api, 2)
+    assert (first["messages"], first["archived"]) == (6, 3)
+    assert first["not_archived"] == {"internal-no-user": 3}
+    assert (first["caller"], first["invited"], first["seconds"]) == (YANNIS, False, 18 * 60)
+    assert first["parties"] == [
+        {"address": ADA, "sent": 1, "client": "test"},
+        {"address": YANNIS, "sent": 5, "client": "test"},
+    ]
+    assert (later["messages"], later["started_at"]) == (1, "2026-03-01T08:40:00Z")
+    wait_for(lambda: {s["ended"] for s in sessions_of(api)} == {"idle"}, "idle sessions to be ended")
+    assert sessions_of(api)[1]["ended_at"] == "2026-03-01T08:18:00Z"
+
+
+def test_a_session_lasts_from_invite_to_bye(vhost: Vhost, api: AdminApi, worker: Process) -> None:
+    publish(vhost, activity(0, invited=True))
+    publish(vhost, activity(1, archived=2), activity(100, archived=1))
+    publish(vhost, activity(200, ended="bye"))
+    publish(vhost, activity(201, archived=1))
+    after, session = stored(api, 2)
+    assert (session["invited"], session["ended"], session["messages"]) == (True, "bye", 3)
+    assert (session["started_at"], session["ended_at"]) == ("2026-03-01T08:00:00Z", "2026-03-01T11:20:00Z")
+    assert after["messages"] == 1, "what comes after the end is another session"
+
+
+def test_an_invite_that_is_refused_is_a_session_without_messages(
+    vhost: Vhost, api: AdminApi, worker: Process
+) -> None:
+    publish(vhost, activity(0, invited=True), activity(0.1, ended="486"))
+    wait_for(lambda: stored(api, 1)[0]["ended"] is not None, "the end")
+    [session] = sessions_of(api)
+    assert (session["ended"], session["messages"], session["seconds"]) == ("486", 0, 6)
+
+
+def test_an_amqp_message_that_comes_again_counts_once(vhost: Vhost, api: AdminApi, worker: Process) -> None:
+    for _ in range(3):
+        publish(vhost, activity(archived=2), message_id="0199c0de-0000-7000-8000-000000000000")
+    publish(vhost, activity(archived=1, conversation="what comes last"))
+    _, session = stored(api, 2)
+    assert session["messages"] == 2
+
+
+def test_what_cannot_be_read_is_kept_apart_and_holds_nothing_up(
+    vhost: Vhost, api: AdminApi, worker: Process, database: ArchiveDatabase
+) -> None:
+    publish(vhost, body=b"{not an activity")
+    publish(vhost, activity(archived=1, conversation="a\0b"))
+    publish(vhost, activity(archived=1))
+    assert len(stored(api, 1)) == 1
+    rejected = database.rows("SELECT convert_from(body, 'UTF8') FROM cdr.rejected ORDER BY id")
+    assert rejected[0] == ("{not an activity",)
+    assert len(rejected) == 2
+
+
+def test_a_killed_worker_loses_and_doubles_nothing(
+    vhost: Vhost, api: AdminApi, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    environment = worker_environment(vhost, database)
+    for number in range(100):
+        publish(vhost, activity(archived=1, conversation=f"c{number % 7}"))
+    for round_ in range(3):
+        process = Process(
+            "cdr", [sys.executable, "-m", "archiving", "cdr"], tmp_path / f"{round_}", environment
+        )
+        if round_ < 2:
+            wait_for(lambda: vhost.depth(CDR_QUEUE) < 100, "some to be taken")
+            process.kill()
+        else:
+            wait_for(lambda: _total(api) >= 100, "all to be stored")
+            process.stop()
+    assert _total(api) == 100
+
+
+def _total(api: AdminApi) -> int:
+    return sum(int(session["messages"]) for session in sessions_of(api))
+
+
+def test_sessions_are_filtered_paged_exported_and_each_look_is_audited(
+    vhost: Vhost, api: AdminApi, worker: Process
+) -> None:
+    publish(vhost, *(activity(number, archived=1, conversation=f"c{number}") for number in range(5)))
+    publish(
+        vhost, activity(0, conversation="f", scope="federated", sender="sip:bob@fabrikam.com", archived=1)
+    )
+    publish(vhost, activity(0, conversation="=1+1", recipients=("sip:grace@contoso.com",), archived=1))
+    assert len(stored(api, 7)) == 7
+    assert len(sessions_of(api, user="yannis@contoso.com")) == 6
+    assert [s["conversation"] for s in sessions_of(api, scope="federated")] == ["f"]
+    assert [s["conversation"] for s in sessions_of(api, **{"from": "2026-03-01T08:03:00Z"})] == ["c4", "c3"]
+    page = api.compliance.get("/v1/cdr", params={"limit": 4}).json()
+    rest = api.compliance.get("/v1/cdr", params={"limit": 4, "after": page["next"]}).json()
+    assert (len(page["sessions"]), len(rest["sessions"]), rest["next"]) == (4, 3, None)
+    exported = api.compliance.get("/v1/cdr/csv", params={"user": "grace@contoso.com"})
+    assert exported.headers["content-type"].startswith("text/csv")
+    lines = list(csv.DictReader(io.StringIO(exported.text)))
+    assert [(line["participant"], line["caller"], line["sent"]) for line in lines] == [
+        ("sip:grace@contoso.com", "False", "0"),
+        (YANNIS, "True", "1"),
+    ]
+    assert lines[0]["conversation"] == "'=1+1", "no spreadsheet takes it for a formula"
+    assert api.compliance.get("/v1/cdr", params={"usr": "x"}).status_code == 422
+    assert [record["action"] for record in api.audit()[:2]] == ["cdr.export", "cdr.search"]
+
+
+def test_front_ends_count_what_may_be_delivered_and_the_records_agree_with_the_archive(
+    vhost: Vhost,
+    api: AdminApi,
+    worker: Process,
+    database: ArchiveDatabase,
+    tmp_path: Path,
+    start: Callable[..., FrontEnd],
+) -> None:
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    front_end = start(vhost.url("frontend"), LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend")
+    api.administrator.put("/v1/policy/global/internal", json={"archive": "per_user"}).raise_for_status()
+    flags = {"archive_internal": True, "archive_federated": False}
+    api.administrator.put("/v1/policy/users/ada@contoso.com", json=flags).raise_for_status()
+    wait_for(lambda: _policy_of(front_end) == api.version, "the policy")
+    front_end.wait_until_ready()
+    with running_worker(vhost, database, tmp_path / "worker"):
+        for number in range(5):
+            assert front_end.post(IM | {"recipients": ["ada@contoso.com"]}).status_code == 201
+            assert front_end.post(IM | {"body": f"off the record {number}"}).status_code == 200
+        assert front_end.post(IM | {"body": 7}).status_code == 422
+        wait_for(lambda: _total(api) == 10, "all to be recorded")
+        archived, passed = (
+            sessions_of(api, user="ada@contoso.com"),
+            sessions_of(api, user="administrator@contoso.com"),
+        )
+        assert (archived[0]["archived"], archived[0]["client"]) == (5, "c")
+        assert passed[0]["not_archived"] == {"internal-no-user": 5}
+        times = {"from": since.isoformat(), "to": (since + timedelta(hours=1)).isoformat()}
+
+        def found() -> dict[str, Any]:
+            answer: dict[str, Any] = api.operator.get("/v1/cdr/reconciliation", params=times).json()
+            return answer
+
+        wait_for(lambda: found()["archived"] == 5, "all to be archived")
+        assert found() == {
+            "conversations": 2, "messages": 10, "recorded": 5, "not_archived": 5, "archived": 5,
+            "differing": 0, "differences": [],
+        }  # fmt: skip
+        api.store([_unrecorded()])
+        assert found()["differences"] == [{"conversation": "by another way", "recorded": 0, "archived": 1}]
+
+
+def _policy_of(front_end: FrontEnd) -> int:
+    return int(front_end.http.get("/readyz").json()["policy"]["version"])
+
+
+def _unrecorded() -> Any:
+    return msgspec.structs.replace(make_ims(1)[0], conversation="by another way")
+
+
+def test_records_can_be_switched_off_and_wait_while_the_broker_is_away(
+    own_broker: Vhost, database: ArchiveDatabase, tmp_path: Path, start: Callable[..., FrontEnd]
+) -> None:
+    with contextlib.ExitStack() as parts:
+        api = parts.enter_context(running_api(database, tmp_path, amqp_url=own_broker.url("admin-api")))
+        api.administrator.put("/v1/policy/domains/contoso.com").raise_for_status()
+        pool = {"archive": True, "critical": False, "archive_all_group": False}
+        api.administrator.put("/v1/policy/pools/pool1", json=pool).raise_for_status()
+        settings = {"LCS_ADMIN_API_URL": api.url, "LCS_ADMIN_API_TOKEN": "frontend"}
+        front_end = start(own_broker.url("frontend"), **settings)
+
+        def follow() -> None:
+            wait_for(lambda: _policy_of(front_end) == api.version, "the policy")
+
+        follow()
+        front_end.wait_until_ready()
+        api.administrator.put("/v1/policy/cdr", json={"enabled": False}).raise_for_status()
+        follow()
+        assert front_end.post(IM | {"body": "not recorded"}).status_code == 201
+        api.administrator.put("/v1/policy/cdr", json={"enabled": True}).raise_for_status()
+        follow()
+        assert front_end.post(IM | {"body": "recorded"}).status_code == 201
+        wait_for(lambda: own_broker.depth(CDR_QUEUE) == 1, "the record")
+        own_broker.broker.kill()
+        assert front_end.post(IM | {"body": "while it is away"}).status_code == 202
+        own_broker.broker.start()
+        environment = worker_environment(own_broker, database)
+        process = _start_worker(environment, tmp_path / "cdr")
+        parts.callback(process.stop)
+        wait_for(lambda: _total(api) >= 2, "the records", seconds=60)
+        assert [session["messages"] for session in sessions_of(api)] == [2]
+
+
+def test_the_worker_may_do_no_more_than_its_functions(database: ArchiveDatabase) -> None:
+    with psycopg.connect(database.url("lcs_archiving")) as connection:
+        for statement in (b"DELETE FROM cdr.sessions", b"SELECT * FROM cdr.parties"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+                connection.execute(statement)

@@ -1,0 +1,144 @@
+"""Federated partners are told that they are archived: a front end beside the real admin API."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.message import make_id
+from deploy.local.process import find_free_port, wait_for
+from tests.conftest import ArchiveDatabase, Vhost
+from tests.integration.admin.conftest import AdminApi, running_api
+from tests.integration.frontend_service import FrontEnd
+
+BOB = {"sender": "yannis@contoso.com", "recipients": ["bob@fabrikam.de"], "body": "hello"}
+NOTICE = {
+    "to": "sip:bob@fabrikam.de",
+    "sender": "sip:yannis@contoso.com",
+    "language": "de",
+    "text": "Wird archiviert.",
+}
+DISCLAIMER = {
+    "enabled": True,
+    "language": "en",
+    "wordings": {"en": "Is archived.", "de": "Wird archiviert."},
+    "partners": {"fabrikam.de": "de"},
+}
+
+
+@pytest.fixture
+def api(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> Iterator[AdminApi]:
+    """The admin API, with a disclaimer for partners of contoso.com."""
+    with running_api(database, tmp_path, amqp_url=vhost.url("admin-api")) as running:
+        running.administrator.put("/v1/policy/domains/contoso.com").raise_for_status()
+        running.administrator.put("/v1/policy/disclaimer", json=DISCLAIMER).raise_for_status()
+        yield running
+
+
+@pytest.fixture
+def start_front_end(vhost: Vhost, start: Callable[..., FrontEnd]) -> Callable[..., FrontEnd]:
+    """Start front ends of an admin API, that run its policy."""
+
+    def it(api: AdminApi, name: str = "fe1") -> FrontEnd:
+        settings = {"LCS_ADMIN_API_TOKEN": "frontend", "LCS_FRONT_END": name}
+        front_end = start(vhost.url("frontend"), LCS_ADMIN_API_URL=api.url, **settings)
+        wait_for(lambda: _policy_of(front_end) == api.version, "the policy")
+        front_end.wait_until_ready()
+        return front_end
+
+    return it
+
+
+def _policy_of(front_end: FrontEnd) -> int:
+    return int(front_end.http.get("/readyz").json()["policy"]["version"])
+
+
+def _notices(front_end: FrontEnd, im: dict[str, Any]) -> list[dict[str, str]]:
+    answer = front_end.post(im)
+    assert answer.status_code == 201, answer.text
+    notices: list[dict[str, str]] = answer.json().get("notices", [])
+    return notices
+
+
+def _recorded(api: AdminApi) -> list[dict[str, Any]]:
+    answer = api.compliance.get("/v1/disclaimers").raise_for_status()
+    disclaimers: list[dict[str, Any]] = answer.json()["disclaimers"]
+    return disclaimers
+
+
+def test_a_partner_is_told_with_the_first_archived_im_whichever_front_end_it_passes(
+    api: AdminApi, start_front_end: Callable[..., FrontEnd]
+) -> None:
+    one, other = start_front_end(api, "fe1"), start_front_end(api, "fe2")
+    first = BOB | {"id": str(make_id())}
+    assert _notices(one, first) == [NOTICE]
+    assert _notices(one, first) == [NOTICE], "whoever lost the answer asks again, and is told again"
+    assert _notices(one, BOB | {"body": "again"}) == []
+    assert _notices(other, BOB | {"body": "elsewhere"}) == []
+    [told] = _recorded(api)
+    assert (told["partner"], told["wording"], told["im"]) == (NOTICE["to"], NOTICE["text"], first["id"])
+    assert (told["front_end"], told["version"]) == ("fe1", api.version)
+
+
+def test_partners_are_told_each_in_their_language_and_ours_are_not(
+    api: AdminApi, start_front_end: Callable[..., FrontEnd]
+) -> None:
+    front_end = start_front_end(api)
+    group = {
+        "sender": "bob@fabrikam.de",
+        "recipients": ["ada@contoso.com", "carol@fabrikam.fr"],
+        "body": "hello",
+        "conversation": "budget",
+    }
+    ours = {"sender": "sip:ada@contoso.com"}
+    assert _notices(front_end, group) == [
+        NOTICE | ours,
+        {"to": "sip:carol@fabrikam.fr", "language": "en", "text": "Is archived."} | ours,
+    ]
+    assert _notices(front_end, BOB | {"recipients": ["ada@contoso.com"]}) == []
+
+
+def test_a_stream_is_told_who_must_be_told_line_by_line(
+    api: AdminApi, start_front_end: Callable[..., FrontEnd]
+) -> None:
+    front_end = start_front_end(api)
+    line = b'{"sender":"yannis@contoso.com","recipients":["%s"],"body":"hello"}'
+    people = [b"bob@fabrikam.de", b"ada@contoso.com", b"carol@fabrikam.fr"]
+    answers = front_end.stream([line % person for person in people])
+    assert [answer["line"] for answer in answers] == [1, 2, 3]
+    told = [[notice["to"] for notice in answer.get("notices", [])] for answer in answers]
+    assert told == [["sip:bob@fabrikam.de"], [], ["sip:carol@fabrikam.fr"]]
+
+
+def test_who_is_not_archived_is_not_told(api: AdminApi, start_front_end: Callable[..., FrontEnd]) -> None:
+    api.administrator.put("/v1/policy/global/federated", json={"archive": "none"}).raise_for_status()
+    front_end = start_front_end(api)
+    answer = front_end.post(BOB)
+    assert (answer.status_code, answer.json()["archived"]) == (200, False)
+    assert "notices" not in answer.json()
+    assert _recorded(api) == []
+
+
+def test_while_the_admin_api_is_away_partners_are_told_and_it_is_recorded_later(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, start: Callable[..., FrontEnd]
+) -> None:
+    address = ("127.0.0.1", find_free_port())
+    settings = {
+        "LCS_ADMIN_API_URL": f"http://{address[0]}:{address[1]}",
+        "LCS_ADMIN_API_TOKEN": "frontend",
+    }
+    with contextlib.ExitStack() as first:
+        api = first.enter_context(
+            running_api(database, tmp_path, amqp_url=vhost.url("admin-api"), address=address)
+        )
+        api.administrator.put("/v1/policy/domains/contoso.com").raise_for_status()
+        api.administrator.put("/v1/policy/disclaimer", json=DISCLAIMER).raise_for_status()
+        front_end = start(vhost.url("frontend"), **settings)
+        wait_for(lambda: _policy_of(front_end) == api.version, "the policy")
+        front_end.wait_until_ready()
+    assert _notices(front_end, BOB) == [NOTICE]
+    assert _notices(front_end, BOB | {"body": "again"}) == []
+    with running_api(database, tmp_path, amqp_url=vhost.url("admin-api"), address=address) as api:
+        wait_for(lambda: len(_recorded(api)) == 1, "it to be recorded", seconds=30)

@@ -1,0 +1,69 @@
+"""baresip, a SIP client that we didn't write, in containers."""
+
+import json
+from pathlib import Path
+
+import docker
+from docker.models.containers import Container
+
+from deploy.local.process import wait_for
+from tests.sip.edge import CLIENTS_IMAGE
+
+_CONFIGURATION = """\
+sip_listen 0.0.0.0:0
+module_path /usr/lib/baresip/modules
+module stdio.so
+module_app account.so
+module_app contact.so
+module_app menu.so
+module ctrl_tcp.so
+ctrl_tcp_listen 127.0.0.1:4444
+"""
+
+
+class Baresip:
+    """Somebody's client, registered."""
+
+    def __init__(
+        self,
+        engine: docker.DockerClient,
+        folder: Path,
+        address: str,
+        password: str,
+        *,
+        peer: str,
+        proxy: str,
+        network: str,
+    ) -> None:
+        """``folder``: for its settings; ``peer``: the contact; ``proxy``: the edge, as ``sip:host:port``."""
+        folder.mkdir()
+        account = f'<sip:{address}>;auth_pass={password};outbound="{proxy};transport=tcp";regint=600'
+        contact = f'"Peer" <sip:{peer}>'
+        for name, text in (("accounts", account), ("config", _CONFIGURATION), ("contacts", contact)):
+            (folder / name).write_text(text + "\n")
+        self._container: Container = engine.containers.run(
+            CLIENTS_IMAGE,
+            ["baresip", "-f", "/settings"],
+            detach=True,
+            tty=True,
+            stdin_open=True,
+            network=network,
+            volumes={str(folder): {"bind": "/settings", "mode": "rw"}},
+        )
+        wait_for(lambda: "registered successfully" in self.said(), f"{address} to be registered")
+
+    def said(self) -> str:
+        """Return what it shows."""
+        return str(self._container.logs().decode())
+
+    def send(self, text: str) -> None:
+        """Have it write to the contact (baresip's module ctrl_tcp: netstrings of JSON)."""
+        requests = ({"command": "contact_next"}, {"command": "message", "params": text})
+        lines = [json.dumps(request) for request in requests]
+        script = 'exec 3<>/dev/tcp/127.0.0.1/4444; printf %s "$1" >&3; head -c 20 <&3'
+        stream = "".join(f"{len(line.encode())}:{line}," for line in lines)
+        self._container.exec_run(["bash", "-c", script, "-", stream])
+
+    def stop(self) -> None:
+        """Remove it."""
+        self._container.remove(force=True)

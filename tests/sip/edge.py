@@ -1,0 +1,196 @@
+"""A SIP edge in a container beside the stack's processes, and sipp, a client that we didn't write."""
+
+import contextlib
+import hashlib
+import json
+import secrets
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import docker
+import trustme
+from docker.models.containers import Container
+
+from deploy.local.process import find_free_port, wait_for
+
+_ROOT = Path(__file__).parent.parent.parent
+_EDGE_IMAGE = "lcs-archive/edge:test"
+CLIENTS_IMAGE = "lcs-archive/sip-clients:test"
+HOST = "127.0.0.1"
+GATEWAY = "127.0.0.2"
+"""Where requests come from that need no password."""
+_NAMES = [f"{name}{number}" for number in range(50) for name in ("yannis", "ada", "grace-ada")]
+"""Each test has people of its own: nobody is registered at a client that is gone."""
+
+
+class Edge:
+    """One edge, on the network of this host."""
+
+    def __init__(self, engine: docker.DockerClient, folder: Path, domain: str) -> None:
+        """``folder``: for what it is given. Nothing starts yet."""
+        self.engine = engine
+        self.domain = domain
+        self.port, self.tls_port, self.websocket_port = (find_free_port() for _ in range(3))
+        self.folder = folder
+        self._key = secrets.token_bytes(16)
+        self._container: Container | None = None
+        folder.mkdir(parents=True)
+
+    def certify(self, authority: trustme.CA) -> None:
+        """Give it a certificate for its domain, and have it trust who is certified by the same authority."""
+        issued = authority.issue_cert(self.domain)
+        issued.private_key_pem.write_to_path(self.folder / "key.pem")
+        issued.cert_chain_pems[0].write_to_path(self.folder / "certificate.pem")
+        authority.cert_pem.write_to_path(self.folder / "authorities.pem")
+
+    def start(self, hook: str, token: str, **settings: str) -> None:
+        """Start it, and wait until it answers. ``settings``: further ones of its environment."""
+        (self.folder / "token").write_text(token)
+        (self.folder / "users.json").write_text(json.dumps([self._user(name) for name in _NAMES]))
+        environment = {
+            "LCS_SIP_DOMAINS": self.domain,
+            "LCS_SIP_HOOK": hook,
+            "LCS_SIP_PORT": str(self.port),
+            "LCS_SIP_TLS_PORT": str(self.tls_port),
+            "LCS_SIP_WEBSOCKET_PORT": str(self.websocket_port),
+            "LCS_SIP_CERTIFICATE": "/run/secrets/certificate.pem",
+            "LCS_SIP_KEY": "/run/secrets/key.pem",
+            "LCS_SIP_AUTHORITIES": "/run/secrets/authorities.pem",
+            "LCS_SIP_TRUSTED": GATEWAY,
+            **settings,
+        }
+        self._container = self.engine.containers.run(
+            _EDGE_IMAGE,
+            detach=True,
+            network_mode="host",
+            environment=environment,
+            volumes={str(self.folder): {"bind": "/run/secrets", "mode": "ro"}},
+        )
+        wait_for(lambda: self._answers() or self._has_ended(), "the SIP edge to answer", seconds=60)
+        if self._has_ended():
+            raise RuntimeError(f"the edge ended: {self.logs()[-2000:]}")
+
+    def _answers(self) -> bool:
+        check = ["python3", "/opt/lcs/kamailio/edge.py", "check"]
+        return bool(self._running.exec_run(check).exit_code == 0)
+
+    def _has_ended(self) -> bool:
+        self._running.reload()
+        return bool(self._running.status == "exited")
+
+    @property
+    def _running(self) -> Container:
+        assert self._container is not None
+        return self._container
+
+    def logs(self) -> str:
+        """Return what it logged."""
+        return str(self._running.logs().decode())
+
+    def _user(self, name: str) -> dict[str, str]:
+        address = f"{name}@{self.domain}"
+        secret = f"{name}:{self.domain}:{self.password_of(address)}"
+        return {"address": address, "ha1": hashlib.md5(secret.encode()).hexdigest()}  # noqa: S324 - RFC 7616
+
+    def password_of(self, address: str) -> str:
+        """Return somebody's password."""
+        return hashlib.blake2b(address.encode(), key=self._key, digest_size=8).hexdigest()
+
+    def stop(self) -> None:
+        """Remove it."""
+        if self._container is not None:
+            self._container.remove(force=True)
+
+
+class Sipp:
+    """Runs scenarios with sipp, each in a container of its own."""
+
+    def __init__(self, engine: docker.DockerClient, folder: Path) -> None:
+        """``folder``: for scenarios and logs."""
+        self._engine = engine
+        self._folder = folder
+        self._answering: list[Container] = []
+
+    def run(self, scenario: str, port: int, *arguments: str) -> None:
+        """Run a scenario against a port, to its end. Raises AssertionError if it went otherwise."""
+        container = self._start(scenario, f"{HOST}:{port}", "-m", "1", "-timeout", "30", *arguments)
+        try:
+            code = container.wait(timeout=60)["StatusCode"]
+            assert code == 0, f"sipp ended with {code}: {container.logs().decode()[-3000:]}"
+        finally:
+            container.remove(force=True)
+
+    def answer(self, scenario: str, name: str, *arguments: str) -> tuple[int, Path]:
+        """Start what answers until the test ends; return its port, and the log of what it was told."""
+        port = find_free_port()
+        log = self._folder / f"{name}.log"
+        log.touch()
+        container = self._start(
+            scenario, "-p", str(port), "-trace_logs", "-log_file", f"/work/{log.name}", *arguments
+        )
+        self._answering.append(container)
+        return port, log
+
+    def _start(self, scenario: str, *arguments: str) -> Container:
+        # In every container sipp is the same process number, of which it makes what should be unique.
+        unique = secrets.token_hex(4)
+        path = self._folder / f"{unique}.xml"
+        path.write_text(scenario.replace("[branch]", f"[branch]-{unique}"))
+        call_id = ["-cid_str", f"%u-{unique}@%s"]
+        container: Container = self._engine.containers.run(
+            CLIENTS_IMAGE,
+            ["sipp", "-sf", f"/work/{path.name}", "-i", HOST, "-nostdin", *call_id, *arguments],
+            detach=True,
+            network_mode="host",
+            volumes={str(self._folder): {"bind": "/work", "mode": "rw"}},
+            working_dir="/work",
+        )
+        return container
+
+    def stop(self) -> None:
+        """End what still answers."""
+        for container in self._answering:
+            container.remove(force=True)
+
+
+@contextlib.contextmanager
+def agreeing_server() -> Iterator[str]:
+    """A hook that agrees to everything, in place of a front end; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer((HOST, 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://{HOST}:{server.server_port}/v1/sip"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def build_images(engine: docker.DockerClient) -> None:
+    """Build the edge, and the clients."""
+    for tag, dockerfile in (
+        (_EDGE_IMAGE, "deploy/kamailio/Dockerfile"),
+        (CLIENTS_IMAGE, "tests/sip/clients.Dockerfile"),
+    ):
+        engine.images.build(path=str(_ROOT), dockerfile=dockerfile, tag=tag, rm=True)
+
+
+def said_in(log: Path) -> list[str]:
+    """Return what a client of ``Sipp.answer`` was told: method and body, a line each."""
+    return [line.strip() for line in log.read_text().splitlines() if line.strip()]

@@ -1,0 +1,141 @@
+"""What is said over SIP is archived before it is delivered: sipp, through a real edge, to sipp."""
+
+import base64
+
+import pytest
+
+from tests.sip import scenarios
+from tests.sip.edge import said_in
+from tests.sip.office import Office, wait_until_told
+
+pytestmark = pytest.mark.containers
+
+
+def test_a_message_is_archived_and_delivered(office: Office) -> None:
+    log = office.register(office.ada)
+    office.send("Shall we meet at ten?")
+    wait_until_told(log, "MESSAGE Shall we meet at ten?")
+    [im] = office.archived()
+    assert im["body"] == "Shall we meet at ten?"
+    assert (im["sender"], im["recipients"]) == (f"sip:{office.yannis}", [f"sip:{office.ada}"])
+    assert (im["scope"], im["content_type"]) == ("internal", "text/plain")
+
+
+def test_a_message_over_tcp_is_archived_and_delivered(office: Office) -> None:
+    log = office.register(office.ada, "-t", "t1")
+    office.send("over TCP", "-t", "t1")
+    wait_until_told(log, "MESSAGE over TCP")
+    assert [im["body"] for im in office.archived()] == ["over TCP"]
+
+
+def test_a_session_is_one_conversation(office: Office) -> None:
+    log = office.register(office.ada)
+    password = office.edge.password_of(office.yannis)
+    office.sipp.run(scenarios.session(office.yannis, password, office.ada, ["one", "two"]), office.edge.port)
+    assert [line for line in said_in(log) if line.startswith(("MESSAGE", "BYE"))] == [
+        "MESSAGE one",
+        "MESSAGE two",
+        "BYE",
+    ]
+    ims = office.archived()
+    assert [(im["body"], im["recipients"]) for im in ims] == [
+        ("one", [f"sip:{office.ada}"]),
+        ("two", [f"sip:{office.ada}"]),
+    ]
+    assert len({im["conversation"] for im in ims}) == 1
+
+
+def test_the_text_in_an_invite_is_archived_once_though_it_is_sent_again(office: Office) -> None:
+    office.register(office.ada)
+    text = base64.b64encode(b"hello?").decode()
+    scenario = scenarios.session(
+        office.yannis,
+        office.edge.password_of(office.yannis),
+        office.ada,
+        ["hello?", "are you there?"],
+        toast=f"Ms-Text-Format: text/plain; charset=UTF-8;ms-body={text}\n",
+    )
+    office.sipp.run(scenario, office.edge.port)
+    assert [im["body"] for im in office.archived()] == ["hello?", "are you there?"]
+
+
+def test_who_says_the_first_text_of_an_invite_once_more_is_archived_once_more(office: Office) -> None:
+    office.register(office.ada)
+    toast = f"Ms-Text-Format: text/plain; charset=UTF-8;ms-body={base64.b64encode(b'ok').decode()}\n"
+    scenario = scenarios.session(
+        office.yannis, office.edge.password_of(office.yannis), office.ada, ["ok", "ok", "so?"], toast=toast
+    )
+    office.sipp.run(scenario, office.edge.port)
+    assert [im["body"] for im in office.archived()] == ["ok", "ok", "so?"]
+
+
+def test_a_typing_notice_is_delivered_and_not_archived(office: Office) -> None:
+    log = office.register(office.ada)
+    office.send("<isComposing/>", content_type="application/im-iscomposing+xml")
+    office.send("typed")
+    wait_until_told(log, "MESSAGE <isComposing/>", "MESSAGE typed")
+    assert [im["body"] for im in office.archived()] == ["typed"]
+
+
+def test_what_policy_does_not_archive_is_delivered(office: Office) -> None:
+    log = office.register(office.ada)
+    office.set_policy(internal="none")
+    office.send("off the record")
+    wait_until_told(log, "MESSAGE off the record")
+    assert office.archived() == []
+
+
+def test_several_recipients_make_a_group_im_and_each_gets_it(office: Office) -> None:
+    grace = f"grace-{office.ada}"
+    logs = [office.register(office.ada), office.register(grace)]
+    entries = "".join(f'<entry uri="sip:{each}"/>' for each in (office.ada, grace))
+    body = (
+        "--b1\nContent-Type: text/plain\n\nHello all\n--b1\nContent-Type: application/resource-lists+xml\n"
+        "Content-Disposition: recipient-list\n\n"
+        '<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists">'
+        f"<list>{entries}</list></resource-lists>\n--b1--\n"
+    )
+    office.send(
+        body,
+        to="list@contoso.com",
+        content_type="multipart/mixed;boundary=b1",
+        headers="Require: recipient-list-message\n",
+        status=202,
+    )
+    for log in logs:
+        wait_until_told(log, "MESSAGE Hello all")
+    [im] = office.archived()
+    assert im["body"] == "Hello all"
+    assert im["recipients"] == [f"sip:{office.ada}", f"sip:{grace}"]
+
+
+def test_who_is_not_there_gets_nothing_and_nothing_is_archived(office: Office) -> None:
+    office.send("nobody here", status=480)
+    assert office.archived() == []
+
+
+@pytest.mark.parametrize("sender", ["yannis", "ada"])
+def test_nobody_sends_under_anothers_name(office: Office, sender: str) -> None:
+    log = office.register(office.ada)
+    password = "wrong" if sender == "yannis" else office.edge.password_of(office.ada)
+    scenario = scenarios.message(office.yannis, office.ada, "forged", password=password, status=407)
+    office.sipp.run(scenario, office.edge.port)
+    office.send("genuine")
+    wait_until_told(log, "MESSAGE genuine")
+    assert [im["body"] for im in office.archived()] == ["genuine"]
+
+
+def test_in_a_critical_pool_nothing_is_delivered_while_the_broker_is_away(office: Office) -> None:
+    log = office.register(office.ada)
+    office.set_policy(critical=True)
+    broker = office.stack.broker
+    assert broker is not None
+    broker.stop()
+    try:
+        office.send("too early", status=503)
+    finally:
+        broker.start()
+    office.wait_until_normal()
+    office.send("in time")
+    wait_until_told(log, "MESSAGE in time")
+    assert [im["body"] for im in office.archived()] == ["in time"]

@@ -1,0 +1,118 @@
+"""What the tests of the archiving agent share: an agent over a port that answers as the test says."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from contract.message import AGENT_TYPE, IM, IM_TYPE, AgentStatement, decode_ims, decode_statement
+from contract.policy import GlobalSetting, Policy, Pool
+from contract.token import Connector
+from frontend.agent import Agent
+from frontend.config import FrontEndSettings
+from frontend.receipt import Fate, Receipt
+from frontend.slot import Slot
+from frontend.submission import read_submission
+
+SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
+CONNECTOR = Connector(name="c", hash="", pool="pool1", domains=frozenset({"contoso.com"}))
+
+
+class Port:
+    """In the publisher's place: each publish meets the next of ``fates``; when none is left, a confirm."""
+
+    def __init__(self, *fates: type[Exception] | None) -> None:
+        self.connected = asyncio.Event()
+        self.connected.set()
+        self.fates = list(fates)
+        self.confirmed: list[IM] = []
+        self.statements: list[AgentStatement] = []
+        self.messages = 0
+        self.trouble = "out of reach, says the test"
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def publish(self, body: bytes, _headers: object, type_: str, _id: str, *, seconds: float) -> None:
+        await asyncio.wait_for(self.gate.wait(), seconds)
+        fate = self.fates.pop(0) if self.fates else None
+        if fate is not None:
+            raise fate("as the test says")
+        if type_ == IM_TYPE:
+            self.messages += 1
+            self.confirmed += decode_ims(body)
+        elif type_ == AGENT_TYPE:
+            self.statements.append(decode_statement(body))
+
+
+class Policies:
+    """In the policies' place."""
+
+    def __init__(self, setting: GlobalSetting, *, critical: bool) -> None:
+        self.current = Policy(
+            version=7,
+            internal=setting,
+            federated=setting,
+            domains=frozenset({"contoso.com"}),
+            pools={"pool1": Pool(name="pool1", critical=critical)},
+            users={},
+        )
+
+
+def run(
+    scenario: Callable[[Agent, Port], Awaitable[None]],
+    *fates: type[Exception] | None,
+    setting: GlobalSetting = GlobalSetting.EVERYONE,
+    critical: bool = True,
+    folder: Path | None = None,
+    **settings: Any,
+) -> None:
+    """Run a scenario; ``fates`` are what the first publishes meet, ``folder`` is the agent's slot."""
+
+    async def main() -> None:
+        port = Port(*fates)
+        fixed: dict[str, Any] = {
+            "amqp_url": "amqp://nowhere",
+            "connectors_file": Path("none"),
+            "deadline_seconds": 0.5,
+        }
+        slot = Slot(folder or Path(temporary))
+        agent = Agent(
+            FrontEndSettings(**(fixed | {"deadline_seconds": 0.5} | settings)),
+            Policies(setting, critical=critical),  # type: ignore[arg-type] # stands in
+            port,  # type: ignore[arg-type] # stands in
+            slot,
+        )
+        task = asyncio.create_task(agent.run())
+        try:
+            await asyncio.wait_for(scenario(agent, port), 10)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            slot.release()
+
+    with tempfile.TemporaryDirectory() as temporary:
+        asyncio.run(main())
+
+
+def submit(agent: Agent, body: str = "hello", im_id: UUID | None = None) -> Receipt:
+    """Hand an agent an IM."""
+    document = {"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": body}
+    if im_id is not None:
+        document["id"] = str(im_id)
+    im = read_submission(json.dumps(document).encode(), SETTINGS)
+    return agent.submit(im, CONNECTOR)
+
+
+async def outcome(receipt: Receipt) -> str:
+    """Return why an IM could not be made safe, empty if the broker confirmed it."""
+    fate = await fate_of(receipt)
+    assert fate.kind != "spooled"
+    return fate.why
+
+
+async def fate_of(receipt: Receipt) -> Fate:
+    """Return what became of an IM."""
+    return await receipt.settled()

@@ -1,0 +1,73 @@
+"""Decisions that are remembered are those that would be made."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.policy import GlobalSetting, Policy, Pool, decide
+from contract.token import Connector
+from frontend.config import FrontEndSettings
+from frontend.decisions import Decisions
+from frontend.submission import CheckedIM, IMProblem, read_submission
+
+_SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
+_OURS = frozenset({"contoso.com"})
+_CONTOSO = Connector(name="chat", hash="1", pool="pool1", domains=_OURS)
+_FABRIKAM = Connector(name="chat", hash="2", pool="pool1", domains=frozenset({"fabrikam.com"}))
+_PEOPLE = ["sip:a@contoso.com", "sip:b@contoso.com", "sip:c@fabrikam.com"]
+
+policies = st.builds(
+    Policy,
+    version=st.integers(1, 9),
+    internal=st.sampled_from(GlobalSetting),
+    federated=st.sampled_from(GlobalSetting),
+    domains=st.just(_OURS),
+    pools=st.builds(lambda archive: {"pool1": Pool(name="pool1", archive=archive)}, st.booleans()),
+    users=st.dictionaries(st.sampled_from(_PEOPLE), st.integers(0, 3)),
+)
+
+
+def _im(sender: str, recipients: list[str], content_type: str = "text/plain") -> CheckedIM:
+    document = {"sender": sender, "recipients": recipients, "body": "hello", "content_type": content_type}
+    return read_submission(json.dumps(document).encode(), _SETTINGS)
+
+
+ims = st.builds(
+    _im,
+    st.sampled_from(_PEOPLE[:2]),
+    st.lists(st.sampled_from(_PEOPLE), min_size=1, max_size=3),
+    st.sampled_from(["text/plain", "audio/ogg"]),
+)
+
+
+@given(st.lists(st.tuples(policies, st.lists(ims, max_size=6)), max_size=4))
+def test_a_remembered_decision_is_the_one_that_policy_makes(
+    steps: list[tuple[Policy, list[CheckedIM]]],
+) -> None:
+    decisions = Decisions("pool1")
+    for policy, some in steps:
+        for im in some * 2:
+            assert decisions.decide(policy, im, _CONTOSO) == decide(
+                policy,
+                pool="pool1",
+                sender=im.sender,
+                recipients=im.recipients,
+                content_type=im.content_type,
+                domains=_OURS,
+            )
+
+
+def test_what_one_connector_may_send_another_may_not() -> None:
+    policy = Policy(
+        version=1, internal=GlobalSetting.EVERYONE, federated=GlobalSetting.EVERYONE, domains=_OURS, pools={},
+        users={},
+    )  # fmt: skip
+    decisions = Decisions("pool1")
+    im = _im("sip:a@contoso.com", ["sip:b@contoso.com"])
+    assert decisions.decide(policy, im, _CONTOSO).archive
+    for _ in range(2):
+        with pytest.raises(IMProblem, match="doesn't speak for contoso"):
+            decisions.decide(policy, im, _FABRIKAM)

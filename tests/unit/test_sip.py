@@ -1,0 +1,188 @@
+"""What a SIP request says, and that no request ends the front end."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frontend.sip import Said, SIPError, find_said, parse_request
+
+_LIST = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists">
+  <list><entry uri="sip:bill@example.com"/><entry uri="sip:joe@example.org"/></list>
+</resource-lists>"""
+
+
+def _request(
+    body: bytes = b"Watson, come here.",
+    *,
+    method: str = "MESSAGE",
+    uri: str = "sip:bob@b.example",
+    to: str = "<sip:bob@b.example>",
+    content_type: str = "text/plain",
+    more: str = "",
+) -> bytes:
+    head = (
+        f"{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
+        f'From: "Ann, \\"A\\" <x>" <sip:ann@a.example;transport=tcp>;tag=1\r\nTo: {to}\r\nCall-ID: call-1\r\n'
+        f"CSeq: 1 {method}\r\n{more}Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _said(raw: bytes) -> Said | None:
+    return find_said(parse_request(raw))
+
+
+def test_a_message_is_from_its_sender_to_the_requests_target() -> None:
+    said = _said(_request(to="<sip:somebody.else@b.example>"))
+    assert said == Said(
+        "sip:ann@a.example;transport=tcp",
+        ["sip:bob@b.example"],
+        None,
+        "text/plain",
+        "text",
+        "Watson, come here.",
+        b"Watson, come here.",
+    )
+
+
+def test_a_message_of_a_session_is_to_its_other_end_and_has_its_conversation() -> None:
+    said = _said(_request(uri="sip:bob@10.0.0.1:5060", to="<sip:bob@b.example>;tag=2"))
+    assert said is not None
+    assert (said.recipients, said.conversation) == (["sip:bob@b.example"], "sip:call-1")
+
+
+def test_a_conversations_id_of_office_communicator_is_its_key() -> None:
+    said = _said(_request(more="Ms-Conversation-ID: Acq1\r\n"))
+    assert said is not None
+    assert said.conversation == "sip:Acq1"
+
+
+def test_compact_and_folded_headers_are_read() -> None:
+    head = b"MESSAGE sip:b@b SIP/2.0\r\nf: sip:a@a;tag=1\r\nt:\r\n sip:b@b\r\ni: 1\r\nc: text/plain\r\nl: 2"
+    raw = head + b"\r\n\r\nhi!!"
+    said = _said(raw)
+    assert said is not None
+    assert (said.sender, said.recipients, said.body) == ("sip:a@a", ["sip:b@b"], "hi")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/im-iscomposing+xml",
+        "message/imdn+xml",
+        "application/sdp",
+        "text/x-msmsgsinvite; charset=UTF-8",
+    ],
+)
+def test_typing_notices_and_offers_say_nothing(content_type: str) -> None:
+    assert _said(_request(content_type=content_type)) is None
+
+
+def test_a_typing_notice_in_cpim_says_nothing() -> None:
+    inner = b"From: <im:a@a>\r\nTo: <im:b@b>\r\n\r\nContent-Type: application/im-iscomposing+xml\r\n\r\n<x/>"
+    assert _said(_request(inner, content_type="message/cpim")) is None
+    said = _said(
+        _request(inner.replace(b"application/im-iscomposing+xml", b"text/plain"), content_type="message/cpim")
+    )
+    assert said is not None
+
+
+def test_an_invite_carries_a_text_or_none() -> None:
+    assert _said(_request(b"v=0", method="INVITE", content_type="application/sdp")) is None
+    text = base64.b64encode("Grüße".encode()).decode()
+    toast = f"Ms-Text-Format: text/plain; charset=UTF-8;msgr=WAA=;ms-body={text}\r\n"
+    said = _said(_request(b"v=0", method="INVITE", content_type="application/sdp", more=toast))
+    assert said is not None
+    assert said[2:6] == ("sip:call-1", "text/plain; charset=UTF-8", "text", "Grüße")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("text/plain;charset=iso-8859-1", "Grüße".encode("latin-1")),
+        ("text/plain", b"\xff"),
+        ("text/plain", b"a\0b"),
+        ("text/rtf;charset=windows-1252", b"{\\rtf1 x}"),
+        ("application/x-ms-ink", b"ink"),
+    ],
+)
+def test_what_is_no_utf_8_text_is_kept_byte_for_byte(content_type: str, body: bytes) -> None:
+    said = _said(_request(body, content_type=content_type))
+    assert said is not None
+    assert (said.encoding, base64.b64decode(said.body)) == ("base64", body)
+
+
+def test_html_is_text_kept_as_it_is() -> None:
+    said = _said(_request(b"<b>hi</b>", content_type="text/html;charset=utf-8"))
+    assert said is not None
+    assert (said.content_type, said.encoding, said.body) == ("text/html;charset=utf-8", "text", "<b>hi</b>")
+
+
+def _several(*parts: tuple[str, str]) -> bytes:
+    body = "".join(f"--b1\r\n{head}\r\n\r\n{content}\r\n" for head, content in parts) + "--b1--\r\n"
+    return _request(body.encode(), content_type="multipart/mixed;boundary=b1")
+
+
+def test_a_list_of_recipients_makes_a_group_im() -> None:
+    listed = ("Content-Type: application/resource-lists+xml\r\nContent-Disposition: recipient-list", _LIST)
+    said = _said(_several(("Content-Type: text/plain", "Hello World!"), listed))
+    assert said is not None
+    assert said.recipients == ["sip:bill@example.com", "sip:joe@example.org"]
+    assert (said.content_type, said.body, said.listed) == ("text/plain", "Hello World!", True)
+
+
+@pytest.mark.parametrize("listed", ["<a", "<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>", "<resource-lists/>"])
+def test_a_bad_list_of_recipients_is_refused(listed: str) -> None:
+    part = ("Content-Type: application/resource-lists+xml\r\nContent-Disposition: recipient-list", listed)
+    with pytest.raises(SIPError):
+        _said(_several(("Content-Type: text/plain", "x"), part))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"SIP/2.0 200 OK\r\n\r\n",
+        b"MESSAGE sip:b@b SIP/3.0\r\nTo: x\r\n\r\n",
+        b"MESSAGE sip:b@b SIP/2.0\r\nTo\r\n\r\n",
+        b"MESSAGE sip:b@b SIP/2.0\r\nFrom: \xff\r\n\r\n",
+        _request().replace(b"Content-Length: 18", b"Content-Length: 19"),
+        _request().replace(b"Content-Length: 18", b"Content-Length: -1"),
+        _request(more="To: <sip:two@b.example>\r\n"),
+        _request(more="Ms-Text-Format: text/plain;ms-body=!\r\n", method="INVITE"),
+        _request(content_type="multipart/mixed"),
+    ],
+)
+def test_what_is_no_request_is_refused(raw: bytes) -> None:
+    with pytest.raises(SIPError):
+        _said(raw)
+
+
+_PIECES = st.sampled_from(
+    [
+        b"MESSAGE sip:b@b SIP/2.0\r\n",
+        b"INVITE sip:b@b SIP/2.0\r\n",
+        b"From: <sip:a@a>;tag=1\r\n",
+        b"To: <sip:b@b>\r\n",
+        b"Content-Type: multipart/mixed;boundary=b\r\n",
+        b"Content-Type: message/cpim\r\n",
+        b"Content-Length: 3\r\n",
+        b"Ms-Text-Format: text/plain;ms-body=aGk=\r\n",
+        *(b"--b\r\n", b"--b--", b"\r\n", b"\r\n\r\n", b" ", b"\xff", b"<", b'"'),
+    ]
+)
+
+
+@given(st.lists(st.one_of(_PIECES, st.binary(max_size=8)), max_size=20).map(b"".join))
+def test_no_bytes_end_in_anything_but_an_answer_or_a_clear_error(raw: bytes) -> None:
+    try:
+        said = _said(raw)
+    except SIPError as error:
+        assert str(error)
+    else:
+        assert said is None or said.recipients

@@ -1,0 +1,234 @@
+"""The archiving agent of a pool that isn't critical: what the broker can't take now goes to disk first."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from contract.message import make_id
+from frontend.agent import Agent
+from frontend.publisher import RefusedError, UnknownError
+from frontend.receipt import CONFIRMED, SPOOLED
+from frontend.slot import Slot
+from frontend.spool import Spool
+from frontend.spool_file import SpoolFile
+from tests.unit.agent_port import Port, fate_of, run, submit
+
+
+async def reached(condition: Callable[[], bool]) -> None:
+    """Return when a condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what the tests look at has no events
+            await asyncio.sleep(0.01)
+
+
+def test_while_the_broker_is_away_an_im_goes_to_disk_at_once_and_is_sent_later(tmp_path: Path) -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        receipts = [submit(agent, str(number)) for number in range(20)]
+        assert [await fate_of(receipt) for receipt in receipts] == [SPOOLED] * 20
+        assert agent.spooled == SpoolFile(tmp_path / "spool.sqlite").count == 20
+        await reached(lambda: agent.state.name == "spooling")
+        port.connected.set()
+        await reached(lambda: agent.spooled == 0)
+        assert [im.body for im in port.confirmed] == [str(number) for number in range(20)]
+        assert [im.seq for im in port.confirmed] == list(range(1, 21))
+        await reached(lambda: agent.state.name == "normal")
+        assert await fate_of(submit(agent)) is CONFIRMED
+
+    run(scenario, critical=False, folder=tmp_path, deadline_seconds=60)
+
+
+@pytest.mark.parametrize("error", [RefusedError, UnknownError])
+def test_ims_keep_their_order_when_trouble_begins(error: type[Exception]) -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.gate.clear()
+        receipts = [submit(agent, str(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # some are under way now …
+        receipts += [submit(agent, str(number)) for number in range(3, 6)]  # … and these wait
+        port.gate.set()
+        await reached(lambda: len(port.fates) < 3)  # refused
+        receipts += [submit(agent, str(number)) for number in range(6, 9)]
+        for receipt in receipts:
+            assert (await fate_of(receipt)).kind != "refused"
+        await reached(lambda: agent.spooled == 0 and len(port.confirmed) >= 9)
+        assert [im.body for im in port.confirmed] == [str(number) for number in range(9)]
+
+    run(scenario, *[error] * 3, critical=False, publish_ims=2, deadline_seconds=5)
+
+
+def test_a_row_of_the_spool_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
+    file = SpoolFile(tmp_path / "spool.sqlite")
+    file.append([b"{}", b"\xff"])
+    file.close()
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        assert (await fate_of(submit(agent, "readable"))).kind != "refused"
+        await reached(lambda: agent.spooled == 0 and len(port.confirmed) == 1)
+
+    run(scenario, critical=False, folder=tmp_path)
+    with sqlite3.connect(tmp_path / "spool.sqlite") as connection:
+        rows = connection.execute("SELECT content FROM unreadable").fetchall()
+    connection.close()
+    assert rows == [(b"{}",), (b"\xff",)]
+
+
+@pytest.mark.parametrize("error", [RefusedError, UnknownError])
+def test_what_the_broker_does_not_confirm_goes_to_disk_and_is_sent_again(error: type[Exception]) -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        im_id = make_id()
+        assert await fate_of(submit(agent, im_id=im_id)) is SPOOLED
+        port.fates = []
+        await reached(lambda: agent.spooled == 0)
+        assert [im.id for im in port.confirmed] == [im_id]
+
+    run(scenario, *[error] * 1000, critical=False, deadline_seconds=0.2)
+
+
+def test_the_spool_outlives_its_process_and_keeps_the_order(tmp_path: Path) -> None:
+    async def before(agent: Agent, port: Port) -> None:
+        assert await fate_of(submit(agent, "first")) is CONFIRMED
+        port.connected.clear()
+        for number in range(10):
+            assert await fate_of(submit(agent, str(number))) is SPOOLED
+
+    async def after(agent: Agent, port: Port) -> None:
+        await reached(lambda: agent.spooled == 0)
+        assert [im.body for im in port.confirmed] == [str(number) for number in range(10)]
+
+    run(before, critical=False, folder=tmp_path)
+    run(after, critical=False, folder=tmp_path)
+
+
+def test_the_next_process_says_how_far_an_agent_got_that_was_killed(tmp_path: Path) -> None:
+    killed = []
+
+    async def before(agent: Agent, _port: Port) -> None:
+        for _ in range(3):
+            assert await fate_of(submit(agent)) is CONFIRMED
+        killed.append(agent.id)
+
+    async def after(agent: Agent, port: Port) -> None:
+        await reached(lambda: bool(port.statements))
+        statement = port.statements[0]
+        assert (statement.agent, statement.confirmed, statement.ended) == (killed[0], 3, True)
+
+    run(before, folder=tmp_path)
+    run(after, folder=tmp_path)
+
+
+def test_an_agent_that_stopped_in_order_is_stated_once(tmp_path: Path) -> None:
+    async def before(agent: Agent, port: Port) -> None:
+        assert await fate_of(submit(agent)) is CONFIRMED
+        await agent.drain()
+        assert [(each.confirmed, each.ended) for each in port.statements] == [(1, True)]
+
+    async def after(agent: Agent, port: Port) -> None:
+        assert await fate_of(submit(agent)) is CONFIRMED
+        assert port.statements == []
+
+    run(before, folder=tmp_path)
+    run(after, folder=tmp_path)
+
+
+def test_an_agent_ended_by_a_publish_of_unknown_outcome_is_stated() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        first = agent.id
+        assert await fate_of(submit(agent)) is CONFIRMED
+        assert (await fate_of(submit(agent))).kind == "refused"
+        assert await fate_of(submit(agent)) is CONFIRMED
+        assert [(each.agent, each.confirmed, each.ended) for each in port.statements] == [(first, 1, True)]
+
+    run(scenario, None, UnknownError)
+
+
+def test_a_full_spool_blocks_and_says_so() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        fates = [await fate_of(submit(agent, "x" * 300)) for _ in range(10)]
+        kept = fates.count(SPOOLED)
+        assert 0 < kept < 10
+        assert "the spool is full" in fates[-1].why
+        await reached(lambda: (agent.state.name, agent.state.why) == ("blocking", fates[-1].why))
+        port.connected.set()
+        await reached(lambda: agent.state.name == "normal")
+        assert len(port.confirmed) == kept
+
+    run(scenario, critical=False, spool_max_bytes=2500)
+
+
+def test_a_disk_that_fails_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        monkeypatch.setattr(SpoolFile, "append", fail)
+        fate = await fate_of(submit(agent))
+        assert (fate.kind, fate.why) == ("refused", "the spool's disk fails: disk I/O error")
+        await reached(lambda: agent.state.name == "blocking")
+        monkeypatch.undo()
+        assert await fate_of(submit(agent)) is SPOOLED
+
+    run(scenario, critical=False)
+
+
+def test_a_disk_that_does_not_answer_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_: Spool) -> None:
+        await asyncio.Event().wait()
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        assert "did not answer in time" in (await fate_of(submit(agent))).why
+
+    monkeypatch.setattr(Spool, "run", never)
+    run(scenario, critical=False, deadline_seconds=0.2)
+
+
+def test_a_critical_pool_never_spools() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        assert (await fate_of(submit(agent))).kind == "refused"
+        await reached(lambda: agent.state.name == "blocking")
+        assert agent.spooled == 0
+
+    run(scenario, deadline_seconds=0.2)
+
+
+def test_trouble_passes_without_any_im() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        assert (await fate_of(submit(agent))).kind == "refused"
+        await reached(lambda: agent.state.name == "blocking")
+        port.fates = []
+        await reached(lambda: agent.state.name == "normal")
+
+    run(scenario, *[RefusedError] * 1000, deadline_seconds=0.2)
+
+
+def test_a_slot_belongs_to_one_and_is_adopted_when_it_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+
+    async def lost(agent: Agent, port: Port) -> None:
+        assert await fate_of(submit(agent)) is CONFIRMED
+        port.connected.clear()
+        assert await fate_of(submit(agent, "left")) is SPOOLED
+
+    async def heir(agent: Agent, port: Port) -> None:
+        await reached(lambda: len(port.confirmed) == 1)
+        assert port.confirmed[0].body == "left"
+        await reached(lambda: len(port.statements) == 1)
+        assert port.statements[0].confirmed == 1
+
+    run(lost, critical=False, folder=tmp_path / "1")
+    with pytest.raises(BlockingIOError):
+        held = Slot(tmp_path / "1")
+        try:
+            Slot(tmp_path / "1")
+        finally:
+            held.release()
+    run(heir, critical=False, folder=tmp_path / "2")
