@@ -10,24 +10,22 @@ import pika
 import psycopg
 
 from archiving.archive import Archive
-from contract.message import CONTENT_TYPE, IM, IM_TYPE, encode_ims, headers_of, make_id, time_of
+from archiving.names import COLUMNS, join_rows
+from contract.message import CONTENT_TYPE, COUNT_HEADER, IM, IM_TYPE, encode_ims, headers_of, make_id, time_of
 from contract.topology import INGEST_EXCHANGE, QUEUE
 
 _WINDOW = 2000
 """Messages on their way to their confirm at once, in the raw rate."""
-_COPY = (
-    b"COPY archive.messages (id, sent_at, conversation_id, sender_id, recipient_ids, federated,"
-    b" content_type_id, body, content, agent_id, seq, policy_version, rule_id) FROM STDIN (FORMAT BINARY)"
-)
+_COPY = f"COPY archive.messages ({COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
 
 
-def make_ims(count: int) -> list[IM]:
-    """Return IMs of one agent, as a front end would publish them."""
+def make_ims(count: int, *, users: int = 20_000) -> list[IM]:
+    """Return IMs of one agent, as a front end would publish them, between some users."""
     agent = uuid4()
     ims = []
     for seq in range(1, count + 1):
         im_id = make_id()
-        people = f"sip:user{seq * 7919 % 20_000}@contoso.com", f"sip:user{seq * 104_729 % 20_000}@contoso.com"
+        people = f"sip:user{seq * 7919 % users}@contoso.com", f"sip:user{seq * 104_729 % users}@contoso.com"
         ims.append(
             IM(
                 id=im_id, sent_at=time_of(im_id), sender=people[0], recipients=(people[1],),
@@ -94,13 +92,33 @@ def publish_groups(amqp_url: str, ims: Sequence[IM], *, size: int) -> float:
         return len(ims) / (time.perf_counter() - started)
 
 
+def measure_consume(amqp_url: str, ims: int) -> float:
+    """Consume so many IMs from the queue, acknowledged as the worker does it; return IM/s."""
+    parameters = pika.URLParameters(amqp_url)
+    parameters.frame_max = 16_384
+    with pika.BlockingConnection(parameters) as connection:
+        channel = connection.channel()
+        channel.basic_qos(prefetch_count=300)
+        taken = 0
+        started = time.perf_counter()
+        for number, (method, properties, _) in enumerate(channel.consume(QUEUE)):
+            taken += properties.headers[COUNT_HEADER]
+            if number % 8 == 0 or taken >= ims:
+                channel.basic_ack(method.delivery_tag, multiple=True)
+            if taken >= ims:
+                break
+        seconds = time.perf_counter() - started
+        channel.cancel()
+        return taken / seconds
+
+
 def measure_copy(owner_url: str, archive: Archive, ims: Sequence[IM], *, size: int) -> tuple[float, float]:
     """Return rows/s of COPY into ``messages`` itself, and of COPY + INSERT … ON CONFLICT in batches.
 
     The rows are packed beforehand, half of them for each figure.
     """
     batches = [
-        (len(ims[first : first + size]), archive.pack(ims[first : first + size]))
+        (len(ims[first : first + size]), join_rows(archive.names.pack(ims[first : first + size])))
         for first in range(0, len(ims), size)
     ]
     half = len(batches) // 2

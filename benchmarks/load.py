@@ -6,8 +6,6 @@ import random
 import time
 from urllib.parse import urlsplit
 
-_USERS = 20_000
-_CONVERSATIONS = 20_000
 _TEXT = (
     "the quick brown fox writes to the lazy dog about the migration that is on for tonight at ten, "
     "if the backup is green by then, and asks whether somebody has looked at the switch on the second "
@@ -17,12 +15,12 @@ _TEXT = (
 """400 characters: the size of an IM in the user model of OCS 2007 R2."""
 
 
-def make_submissions(count: int, *, seed: int = 1) -> list[bytes]:
-    """Return JSON bodies of ``POST /v1/messages``: people of a company in conversations of two."""
+def make_submissions(count: int, *, seed: int = 1, users: int = 20_000) -> list[bytes]:
+    """Return JSON bodies of ``POST /v1/messages``: people of a company, conversations of two."""
     rng = random.Random(seed)  # noqa: S311 - not a secret
     pairs = [
-        (f"sip:user{rng.randrange(_USERS)}@contoso.com", f"sip:user{rng.randrange(_USERS)}@contoso.com")
-        for _ in range(_CONVERSATIONS)
+        (f"sip:user{rng.randrange(users)}@contoso.com", f"sip:user{rng.randrange(users)}@contoso.com")
+        for _ in range(users)
     ]
     submissions = []
     for number in range(count):

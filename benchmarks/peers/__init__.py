@@ -1,0 +1,1 @@
+"""LCS Archive beside other ways to archive IMs, all in one run on one machine."""
