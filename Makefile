@@ -6,10 +6,10 @@ INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
 
 demo: $(INSTALLED) ## everything from nothing: starts the stack, sends IMs, shows their way, checks the counts
-	@$(PYTHON) -m deploy.local demo $(if $(CHAT),--chat "$(CHAT)")
+	@$(PYTHON) -m deploy.local demo $(if $(CHAT),--chat "$(CHAT)") $(if $(SIP),--sip)
 
 up: $(INSTALLED) ## the same stack in the foreground, until Ctrl-C
-	@$(PYTHON) -m deploy.local up
+	@$(PYTHON) -m deploy.local up $(if $(SIP),--sip)
 
 down: $(INSTALLED) ## clean up what a kill left
 	@$(PYTHON) -m deploy.local down

@@ -19,7 +19,7 @@ _OPERATOR: Final = "operator"
 """The broker's users are the services, and this one for its management page."""
 _DATABASE_ROLES: Final = {"migrations": "lcs_owner", "archiving": "lcs_archiving", "admin-api": "lcs_admin"}
 _PEOPLE: Final = ("administrator", "compliance", "operator")
-_DOMAINS: Final = "contoso.com,litware.com"
+DOMAINS: Final = "contoso.com,litware.com"
 """What the connectors speak for, unless ``LCS_CONNECTOR_DOMAINS`` says otherwise."""
 _SIP_USERS: Final = ("yannis@contoso.com", "administrator@contoso.com", "ada@contoso.com")
 """Who may log in to the SIP edge; their passwords are in ``people/sip-yannis`` and the like."""
@@ -89,7 +89,7 @@ def _sip_user(address: str, password: str) -> dict[str, str]:
 
 
 def _connector(name: str, token: str) -> dict[str, Any]:
-    domains = os.environ.get("LCS_CONNECTOR_DOMAINS", _DOMAINS).lower().replace(" ", "").split(",")
+    domains = os.environ.get("LCS_CONNECTOR_DOMAINS", DOMAINS).lower().replace(" ", "").split(",")
     return {"name": name, "hash": _hash(token), "pool": "pool1", "domains": domains}
 
 

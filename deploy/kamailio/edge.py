@@ -19,6 +19,13 @@ from typing import Final
 
 _HERE: Final = Path(__file__).parent
 _DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_PAGE: Final = _HERE / "page"
+_PAGES: Final = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/chat.css": ("chat.css", "text/css; charset=utf-8"),
+    "/chat.js": ("chat.js", "text/javascript; charset=utf-8"),
+}
+"""The chat page: where Kamailio serves a file, and its type. The image has it, built (``Dockerfile``)."""
 _PARTNER: Final = re.compile(r"(?P<domain>[^=]+)=(?P<uri>sips?:[a-z0-9.-]+(:[0-9]+)?(;transport=tls)?)")
 
 
@@ -59,6 +66,8 @@ class Settings:
     timeout_milliseconds: int = 4000
     """How long a front end may take; more than its own deadline."""
     max_bytes: int = 65_000
+    show_archived: bool = True
+    """Whether our own clients are told what of it is archived (header ``LCS-Archived``)."""
 
 
 def read_settings() -> Settings:
@@ -77,6 +86,12 @@ def read_settings() -> Settings:
 
     def words(name: str) -> list[str]:
         return [word for word in re.split(r"[,\s]+", environment.get(name, "").lower()) if word]
+
+    def switch(name: str, default: str) -> bool:
+        text = environment.get(name) or default
+        if text not in ("yes", "no"):
+            raise SettingError(f"{name} is {text!r}: say yes or no")
+        return text == "yes"
 
     try:
         token = (folder / "token").read_text().strip()
@@ -115,6 +130,7 @@ def read_settings() -> Settings:
         trusted=words("LCS_SIP_TRUSTED"),
         timeout_milliseconds=number("LCS_SIP_TIMEOUT_MILLISECONDS", 4000),
         max_bytes=number("LCS_SIP_MAX_BYTES", 65_000),
+        show_archived=switch("LCS_SIP_SHOW_ARCHIVED", "yes"),
     )
     if partners and not (settings.certificate and settings.key and settings.authorities):
         raise SettingError(
@@ -137,6 +153,9 @@ def write_configuration(settings: Settings) -> Path:
     _write_table(tables / "users", ((user["address"].lower(), user["ha1"]) for user in settings.users))
     _write_table(tables / "domains", ((domain, "1") for domain in settings.domains))
     _write_table(tables / "partners", settings.partners.items())
+    pages = _PAGES if (_PAGE / "chat.js").exists() else {}
+    _write_table(tables / "pages", ((at, (_PAGE / name).read_text()) for at, (name, _) in pages.items()))
+    _write_table(tables / "types", ((at, type_) for at, (_, type_) in pages.items()))
     (tables / "version").write_text("table_name(string) table_version(int)\naddress:6\ntrusted:6\n")
     (tables / "trusted").write_text("id(int,auto) src_ip(string) proto(string)\n")
     (tables / "address").write_text(
@@ -156,6 +175,8 @@ def write_configuration(settings: Settings) -> Path:
     lines = [f'#!define {name} "{value}"' for name, value in defines.items()]
     lines += [f"#!define LCS_TIMEOUT {settings.timeout_milliseconds}"]
     lines += [f"#!define LCS_MAX_BYTES {settings.max_bytes}"]
+    if settings.show_archived:
+        lines.append("#!define LCS_SHOW_ARCHIVED")
     advertise = f" advertise {settings.advertised}:" if settings.advertised else ""
     for protocol, port in _listeners(settings):
         lines.append(
@@ -190,8 +211,12 @@ def _write_table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
     path.write_text(head + "".join(body))
 
 
+_ESCAPED: Final = str.maketrans({"\\": "\\\\", ":": "\\:", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+
 def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace(":", "\\:")
+    """Return a value as a file of db_text has it."""
+    return text.translate(_ESCAPED)
 
 
 def check(host: str, port: int) -> bool:

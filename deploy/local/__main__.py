@@ -15,6 +15,7 @@ from httpx import HTTPError
 from deploy.local.broker import Broker
 from deploy.local.chat import SAMPLE
 from deploy.local.demo import Demo, DisagreementError
+from deploy.local.edge import MODULES, LocalEdge
 from deploy.local.process import StartError, kill_leftovers
 from deploy.local.stack import Stack
 
@@ -22,14 +23,14 @@ ROOT = Path(__file__).parent.parent.parent
 STATE = ROOT / ".state"
 
 
-def _demo(state: Path, chat: Path) -> None:
+def _demo(state: Path, chat: Path, *, sip: bool) -> None:
     if not chat.is_file():
         sys.exit(f"CHAT: there is no file {chat}")
     folder = state / "demo"
     kill_leftovers(folder)
     shutil.rmtree(folder, ignore_errors=True)
     started = time.monotonic()
-    stack = Stack(folder, say=_say)
+    stack = Stack(folder, sip=sip, say=_say)
     try:
         print("Starting the stack")
         stack.start()
@@ -39,8 +40,8 @@ def _demo(state: Path, chat: Path) -> None:
     print(f"\nAll agree. {time.monotonic() - started:.0f} s; nothing is left running.")
 
 
-def _up(state: Path) -> None:
-    stack = Stack(state / "up", say=_say)
+def _up(state: Path, *, sip: bool) -> None:
+    stack = Stack(state / "up", sip=sip, say=_say)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -69,10 +70,13 @@ def _say(text: str) -> None:
     print(f"  {text}", flush=True)
 
 
-def _install_broker() -> None:
-    """Have the distribution's RabbitMQ where no broker is named and none is installed."""
+def _install(*, sip: bool) -> None:
+    """Have the distribution's servers where they aren't installed."""
+    script = Path(__file__).parent / "install-server.sh"
     if not Broker.is_installed():
-        subprocess.run([Path(__file__).parent / "install-rabbitmq.sh"], check=True)
+        subprocess.run([script, "rabbitmq-server", "3.10"], check=True)
+    if sip and not LocalEdge.is_installed():
+        subprocess.run([script, "kamailio", "6.0", *MODULES], check=True)
 
 
 def main() -> None:
@@ -82,20 +86,22 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="start the stack, send IMs, show their way, check the counts")
     demo.add_argument("--chat", type=Path, default=SAMPLE, help="a log whose first 2,000 IMs are sent")
-    commands.add_parser("up", help="run the stack in the foreground")
+    up = commands.add_parser("up", help="run the stack in the foreground")
     commands.add_parser("down", help="end what a kill left running")
     commands.add_parser("install", help="install what the stack needs from the distribution")
+    for command in (demo, up):
+        command.add_argument("--sip", action="store_true", help="with an edge for SIP clients (Debian 13)")
     arguments = parser.parse_args()
     try:
         match arguments.command:
             case "demo":
-                _install_broker()
-                _demo(arguments.state, arguments.chat)
+                _install(sip=arguments.sip)
+                _demo(arguments.state, arguments.chat, sip=arguments.sip)
             case "up":
-                _install_broker()
-                _up(arguments.state)
+                _install(sip=arguments.sip)
+                _up(arguments.state, sip=arguments.sip)
             case "install":
-                _install_broker()
+                _install(sip=False)
             case _:
                 _down(arguments.state)
     except (StartError, DisagreementError, TimeoutError, HTTPError, OSError, psycopg.Error) as error:

@@ -10,6 +10,8 @@ import httpx
 import msgspec
 
 from deploy.local.chat import DOMAIN, read_chat
+from deploy.local.edge import LocalEdge
+from deploy.local.phone import Phone
 from deploy.local.process import wait_for
 from deploy.local.stack import Stack
 
@@ -47,6 +49,9 @@ class Demo:
         self._follow_one_im()
         _title("Per user: Administrator's and Yannis's archiving is switched off, then on, over REST")
         self._toggle()
+        if self._stack.edge is not None:
+            _title("SIP: two clients at the edge")
+            self._talk_sip(self._stack.edge)
         _title(f"Chat: {chat.name}, every second person is archived")
         self._send_chat(chat)
         _title("Reading back, and the counts")
@@ -128,9 +133,34 @@ class Demo:
             self._wait_for_front_ends()
             for front_end in self._front_ends:
                 status, answer = self._send(front_end, im)
-                _say("answered", f"{status} archived: {answer['archived']}, {answer['rule']}")
-                if status != expected:
-                    raise DisagreementError(f"expected {expected:d}")
+                _expect(status, expected, f"archived: {answer['archived']}, {answer['rule']}")
+
+    def _talk_sip(self, edge: LocalEdge) -> None:
+        yannis, administrator = (self._phone(edge, name) for name in ("yannis", "administrator"))
+        try:
+            for phone in (yannis, administrator):
+                _expect(phone.register(), httpx.codes.OK, f"{phone.address} registers")
+            text = "Test Archiving Messages, over SIP"
+            _expect(yannis.write(administrator.address, text), httpx.codes.OK, "MESSAGE to administrator")
+            _say("delivered", repr(read := administrator.read()))
+            if read != text:
+                raise DisagreementError(f"sent was {text!r}")
+        finally:
+            yannis.close()
+            administrator.close()
+        self._count(True)
+        query = {"user": _YANNIS, "text": text, "limit": "1"}
+        wait_for(lambda: bool(self._find(query)), "the IM in the archive", seconds=10)
+        _say("found", f"by the compliance officer: {self._find(query)[0]['body']!r}")
+
+    def _phone(self, edge: LocalEdge, name: str) -> Phone:
+        return Phone(edge.address, f"{name}@{DOMAIN}", self._stack.tokens[f"sip-{name}"])
+
+    def _find(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (
+            self._officer.get("/v1/messages", params=query).raise_for_status().json()["messages"]
+        )
+        return found
 
     def _send_chat(self, chat: Path) -> None:
         ims = list(read_chat(chat, 2000))
@@ -220,6 +250,12 @@ def _stream(front_end: httpx.Client, ims: list[dict[str, object]]) -> Iterator[d
         response.raise_for_status()
         for line in response.iter_lines():
             yield msgspec.json.decode(line)
+
+
+def _expect(status: int, expected: int, what: str) -> None:
+    _say("answered", f"{status} {what}")
+    if status != expected:
+        raise DisagreementError(f"expected {expected:d}")
 
 
 def _title(text: str) -> None:

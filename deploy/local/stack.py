@@ -14,9 +14,10 @@ import psycopg
 
 import admin_api.migrations
 import archiving.migrations
-from deploy.credentials import make_credentials
+from deploy.credentials import DOMAINS, make_credentials
 from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
+from deploy.local.edge import LocalEdge
 from deploy.local.process import Process, find_free_port, kill_leftovers
 
 DATABASE = "lcslog"
@@ -31,9 +32,15 @@ class Stack:
     """
 
     def __init__(
-        self, folder: Path, *, front_ends: int = 2, workers: int = 1, say: Callable[[str], None] = print
+        self,
+        folder: Path,
+        *,
+        front_ends: int = 2,
+        workers: int = 1,
+        sip: bool = False,
+        say: Callable[[str], None] = print,
     ) -> None:
-        """``folder`` keeps all data, logs and secrets; ``say`` is told of progress."""
+        """``folder`` keeps all data, logs and secrets; ``sip``: with an edge; ``say`` is told of progress."""
         self.folder = folder
         self.front_end_urls: list[str] = []
         self.admin_url = ""
@@ -44,6 +51,8 @@ class Stack:
         """Further settings of front ends and workers that start from now on."""
         self._front_ends = front_ends
         self._workers = workers
+        self._sip = sip
+        self.edge: LocalEdge | None = None
         self._say = say
         self._amqp_url = os.environ.get("LCS_AMQP_URL")
         self._database_url = os.environ.get("LCS_DATABASE_URL")
@@ -75,6 +84,8 @@ class Stack:
         self._start_cdr()
         for number in range(1, self._front_ends + 1):
             self.start_front_end(f"fe{number}")
+        if self._sip:
+            self._start_edge(secrets / "edge")
 
     @property
     def _broker(self) -> Broker:
@@ -192,6 +203,12 @@ class Stack:
         )
         self.front_end_urls.append(f"http://127.0.0.1:{port}")
         return process
+
+    def _start_edge(self, secrets: Path) -> None:
+        hook = f"{self.front_end_urls[0]}/v1/sip"
+        self.edge = LocalEdge(self.folder / "processes", hook=hook, secrets=secrets, domains=DOMAINS)
+        self.processes["edge"] = self.edge.process
+        self._say("{:11} sip:{}:{}, {}".format("edge", *self.edge.address, self.edge.websocket_url))
 
     def _start(
         self, name: str, module: str, port: int, settings: Mapping[str, str], *arguments: str

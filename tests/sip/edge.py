@@ -184,11 +184,13 @@ def agreeing_server() -> Iterator[str]:
 
 def build_images(engine: docker.DockerClient) -> None:
     """Build the edge, and the clients."""
-    for tag, dockerfile in (
-        (_EDGE_IMAGE, "deploy/kamailio/Dockerfile"),
-        (CLIENTS_IMAGE, "tests/sip/clients.Dockerfile"),
-    ):
-        engine.images.build(path=str(_ROOT), dockerfile=dockerfile, tag=tag, rm=True)
+    build_image(engine, _EDGE_IMAGE, "deploy/kamailio/Dockerfile")
+    build_image(engine, CLIENTS_IMAGE, "tests/sip/clients.Dockerfile")
+
+
+def build_image(engine: docker.DockerClient, tag: str, dockerfile: str) -> None:
+    """Build an image from the repository's root."""
+    engine.images.build(path=str(_ROOT), dockerfile=dockerfile, tag=tag, rm=True)
 
 
 def said_in(log: Path) -> list[str]:

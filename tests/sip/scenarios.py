@@ -61,6 +61,17 @@ Content-Length: [len]
     return _scenario(_send(first), '<recv response="407" auth="true"/>', _send(second), _receive(status))
 
 
+def list_body(text: str, recipients: list[str]) -> str:
+    """Return the body of a MESSAGE to several (RFC 5365): what is said, and to whom; its boundary is b1."""
+    entries = "".join(f'<entry uri="sip:{each}"/>' for each in recipients)
+    return (
+        f"--b1\nContent-Type: text/plain\n\n{text}\n--b1\nContent-Type: application/resource-lists+xml\n"
+        "Content-Disposition: recipient-list\n\n"
+        '<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists">'
+        f"<list>{entries}</list></resource-lists>\n--b1--\n"
+    )
+
+
 def session(user: str, password: str, to: str, texts: list[str], *, toast: str = "") -> str:
     """Invite, say some texts, hang up. ``toast``: the header that carries the first text in the INVITE."""
     first, second = _invites(user, password, to, toast)

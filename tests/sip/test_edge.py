@@ -88,15 +88,8 @@ def test_what_policy_does_not_archive_is_delivered(office: Office) -> None:
 def test_several_recipients_make_a_group_im_and_each_gets_it(office: Office) -> None:
     grace = f"grace-{office.ada}"
     logs = [office.register(office.ada), office.register(grace)]
-    entries = "".join(f'<entry uri="sip:{each}"/>' for each in (office.ada, grace))
-    body = (
-        "--b1\nContent-Type: text/plain\n\nHello all\n--b1\nContent-Type: application/resource-lists+xml\n"
-        "Content-Disposition: recipient-list\n\n"
-        '<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists">'
-        f"<list>{entries}</list></resource-lists>\n--b1--\n"
-    )
     office.send(
-        body,
+        scenarios.list_body("Hello all", [office.ada, grace]),
         to="list@contoso.com",
         content_type="multipart/mixed;boundary=b1",
         headers="Require: recipient-list-message\n",

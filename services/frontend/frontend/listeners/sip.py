@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -36,6 +36,8 @@ ENDED_HEADER: Final = "LCS-Ended"
 NOTICES_HEADER: Final = "LCS-Notices"
 """What the edge is to tell partners before it relays: URI, text in base64, URI, text, … between bars."""
 NOTICES_SENDER_HEADER: Final = "LCS-Notices-From"
+ARCHIVED_HEADER: Final = "LCS-Archived"
+"""Whether what was said is archived, ``yes`` or ``no``: the edge shows it to our own clients."""
 NOTHING_SAID: Final = "nothing-said"
 SAID_BEFORE: Final = "said-before"
 
@@ -78,7 +80,7 @@ class SIPListener:
                 return _pass(False, NOTHING_SAID)
             digest = _digest(said)
             if sip.method == "MESSAGE" and request.headers.get(TOAST_HEADER) == digest:
-                return _pass(True, SAID_BEFORE)
+                return _pass(True, SAID_BEFORE, {ARCHIVED_HEADER: "yes"})
             im = check_submission(_submission_of(said), len(raw), self._settings)
             im.client = client_of(sip)
             outcome = await take_in(self._agent, im, connector)
@@ -87,7 +89,7 @@ class SIPListener:
             ANSWERED.labels(problem.status, "").inc()
             raise
         ANSWERED.labels(outcome.status, outcome.rule).inc()
-        headers = _notices_in(outcome.notices)
+        headers = _notices_in(outcome.notices) | {ARCHIVED_HEADER: "yes" if outcome.archived else "no"}
         if sip.method == "INVITE":
             headers[TOAST_HEADER] = digest
         if said.listed:
@@ -141,9 +143,10 @@ def _notices_in(notices: Sequence[Notice]) -> dict[str, str]:
     return {NOTICES_HEADER: "|".join(texts), NOTICES_SENDER_HEADER: notices[0].sender}
 
 
-def _pass(archived: bool, rule: str) -> Response:
+def _pass(archived: bool, rule: str, headers: Mapping[str, str] | None = None) -> Response:
     ANSWERED.labels(200, rule).inc()
-    return Response(_encoder.encode(Passed(200, archived, rule)), 200, media_type="application/json")
+    body = _encoder.encode(Passed(200, archived, rule))
+    return Response(body, 200, headers, media_type="application/json")
 
 
 def _digest(said: Said) -> str:
