@@ -34,7 +34,8 @@ def overview() -> Dashboard:
             width=16, height=12, stacked=True,
         ))
         .with_panel(figure(
-            "Oldest IM waits", "At most: nobody can look into the queue.", "lcs:lcslog_oldest:age_seconds",
+            "Oldest IM waits", "At most: nobody can look into the queue. Workers tell of what they hold.",
+            "lcs:lcslog_oldest:age_seconds",
             unit="s", bad_from=120,
         ))
         .with_panel(figure(
@@ -55,11 +56,11 @@ def overview() -> Dashboard:
         .with_panel(graph(
             "Accepted → confirmed → committed",
             "IMs a second: answered 201 or 202, confirmed by the broker, committed by PostgreSQL. One line means"
-            " that all is well.",
+            " that all is well; once pools or front ends are chosen, committed is still of all.",
             {
                 "accepted": _rate_of_front_ends(_ARCHIVED),
                 "confirmed": _rate_of_front_ends("lcs_frontend_confirmed_ims_total"),
-                "committed": _rate("lcs_archiving_committed_ims_total"),
+                "committed (all pools)": _rate("lcs_archiving_committed_ims_total"),
             },
             unit="cps",
         ))
@@ -102,14 +103,15 @@ def overview() -> Dashboard:
             'sum({__name__=~"rabbitmq_alarms_.+"})', bad_from=1,
         ))
         .with_panel(figure(
-            "Not answering", "Services that Prometheus can't reach.", 'count(up == 0) or vector(0)', bad_from=1
+            "Not answering", "Of those that Prometheus knows: a container that stopped is none, see Answering.",
+            'count(up == 0) or vector(0)', bad_from=1,
         ))
         .with_panel(figure(
             "Database", "1: workers reach it.", "min(lcs_archiving_database_connected)",
         ))
         .with_panel(graph(
             "Spool", "IMs on front ends' disks that wait for the broker.",
-            {"{{front_end}}": of_front_ends("lcs_frontend_spool_ims")}, width=8,
+            {"{{front_end}}": of_front_ends("lcs_frontend_spool_ims")}, width=6,
         ))
         .with_panel(graph(
             "Free disk", "Of front ends (policy, spool) and of the broker.",
@@ -117,10 +119,13 @@ def overview() -> Dashboard:
                 "{{front_end}}": of_front_ends("lcs_frontend_disk_free_bytes"),
                 "RabbitMQ {{instance}}": "rabbitmq_disk_space_available_bytes",
             },
-            unit="bytes", width=8,
+            unit="bytes", width=6,
         ))
         .with_panel(graph(
-            "Archive", "Size of the database.", {"size": "max(lcs_archive_size_bytes)"}, unit="bytes", width=8
+            "Archive", "Size of the database.", {"size": "max(lcs_archive_size_bytes)"}, unit="bytes", width=6
+        ))
+        .with_panel(graph(
+            "Answering", "How many of each service answer Prometheus.", {"{{job}}": "lcs:answering:replicas"}, width=6
         ))
     )  # fmt: skip
 
@@ -222,6 +227,16 @@ def pipeline() -> Dashboard:
             {"{{instance}}": "lcs_archiving_lag_seconds"}, unit="s", width=8,
         ))
         .with_panel(graph(
+            "In workers' hands", "IMs taken and not yet acknowledged.",
+            {"{{instance}}": "lcs_archiving_unacknowledged_ims"}, width=8,
+        ))
+        .with_panel(graph(
+            "Oldest in a worker's hands", "Since it was published; 0: none. One that only rises is stuck.",
+            {"{{instance}}": "(time() - lcs_archiving_unacknowledged_oldest_timestamp_seconds)"
+                             " * (lcs_archiving_unacknowledged_oldest_timestamp_seconds > bool 0)"},
+            unit="s", width=8,
+        ))
+        .with_panel(graph(
             "Call detail records", "AMQP messages in lcscdr, a second's worth of a front end each; activities stored a second.",
             {
                 "in lcscdr": 'sum(rabbitmq_detailed_queue_messages{queue="lcscdr"})',
@@ -251,7 +266,7 @@ def policy() -> Dashboard:
             {"{{pool}}": 'lcs_completeness_missing_ims{pool=~"$pool"}'}, width=16, height=9,
         ))
         .with_panel(figure(
-            "Accepted", "Numbered by archiving agents.",
+            "Accepted", "Numbered by archiving agents: of the chosen pools, all front ends.",
             'sum(lcs_completeness_accepted_ims{pool=~"$pool"})', height=3, width=8,
         ))
         .with_panel(figure(
@@ -275,10 +290,11 @@ def policy() -> Dashboard:
         ))
         .with_row(row("Archive"))
         .with_panel(graph(
-            "Archived in an hour", "IMs.", {"IMs": "sum(increase(lcs_archiving_committed_ims_total[1h]))"}, width=8
+            "Archived in an hour", "IMs of the chosen pools, by the numbers of their agents.",
+            {"IMs": 'sum(delta(lcs_completeness_archived_ims{pool=~"$pool"}[1h]))'}, width=8,
         ))
-        .with_panel(graph("Size", "Of the database.", {"size": "max(lcs_archive_size_bytes)"}, unit="bytes", width=8))
-        .with_panel(graph("Parked, over time", "IMs that wait for somebody.", {"parked": "max(lcs_parked_ims)"}, width=8))
+        .with_panel(graph("Size", "Of the database: all pools.", {"size": "max(lcs_archive_size_bytes)"}, unit="bytes", width=8))
+        .with_panel(graph("Parked, over time", "IMs of all pools that wait for somebody.", {"parked": "max(lcs_parked_ims)"}, width=8))
         .with_row(row("Admin API"))
         .with_panel(graph(
             "Requests", "A second, by route.",

@@ -171,3 +171,41 @@ def test_the_depth_rises_without_a_worker_and_falls_with_one(
     prometheus.wait_for(f"{ONLY_WHILE_IT_SHRINKS} or {depth} < 20", "the depth to fall")
     prometheus.wait_for(f"{depth} < 20", "the depth to fall")
     prometheus.wait_for("lcs:lcslog_oldest:age_seconds < 10", "no IM to wait")
+
+
+@contextlib.contextmanager
+def nothing_is_stored(containers: Containers) -> Iterator[None]:
+    """Lock the table of IMs: workers hang, and all else goes on."""
+    [postgres] = containers.containers("postgres")
+    psql = ["psql", "--username=postgres", "--dbname=lcslog", "--command"]
+    lock = "BEGIN; LOCK TABLE archive.messages IN EXCLUSIVE MODE; SELECT pg_sleep(600)"
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'BEGIN; LOCK%'"
+    postgres.exec_run([*psql, lock], detach=True)
+    try:
+        yield
+    finally:
+        code, said = postgres.exec_run([*psql, end])
+        assert code == 0, said
+
+
+def test_a_worker_that_hangs_is_seen_by_what_it_holds(prometheus: Prometheus, containers: Containers) -> None:
+    held = "time() - (lcs_archiving_unacknowledged_oldest_timestamp_seconds > 0)"
+    prometheus.wait_for("lcs:lcslog:consumers > 0", "a worker")
+    with nothing_is_stored(containers):
+        prometheus.wait_for(f"{held} > 20", "what it holds to grow old")
+        prometheus.wait_for("lcs_archiving_unacknowledged_ims > 0", "IMs to be held")
+        prometheus.wait_for("lcs:lcslog_oldest:age_seconds > 20", "the oldest IM to wait")
+        prometheus.wait_for('ALERTS{alertname="WorkerStuck"}', "an alert")
+    prometheus.wait_for("lcs:lcslog_oldest:age_seconds < 10", "no IM to wait")
+
+
+def test_a_container_that_stops_is_missed(prometheus: Prometheus, containers: Containers) -> None:
+    answering = 'lcs:answering:replicas{job="frontend"}'
+    stopped, *_ = containers.containers("frontend")
+    prometheus.wait_for(f"{answering} == 2", "two front ends")
+    stopped.stop(timeout=10)
+    try:
+        prometheus.wait_for(f'{answering} == 1 unless on () up{{job="frontend"}} == 0', "it to be unknown")
+    finally:
+        stopped.start()
+    prometheus.wait_for(f"{answering} == 2", "it to be back")
