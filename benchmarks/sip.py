@@ -75,7 +75,7 @@ class _Edge:
         self._edge = Edge(engine, folder / "edge", "contoso.com")
         self._edge.start(hook, token, LCS_SIP_CERTIFICATE="", LCS_SIP_KEY="", LCS_SIP_AUTHORITIES="")
         self._sipp = Sipp(engine, folder)
-        port, _ = self._sipp.answer(scenarios.agree(), "ada0", "-trace_err")
+        port, _ = self._sipp.answer(scenarios.agree(), "-trace_err")
         password = self._edge.password_of("ada0@contoso.com")
         register = scenarios.register("ada0@contoso.com", password, f"sip:ada0@{HOST}:{port}")
         self._sipp.run(register, self._edge.port)

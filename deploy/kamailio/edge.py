@@ -175,6 +175,7 @@ def write_configuration(settings: Settings) -> Path:
     lines = [f'#!define {name} "{value}"' for name, value in defines.items()]
     lines += [f"#!define LCS_TIMEOUT {settings.timeout_milliseconds}"]
     lines += [f"#!define LCS_MAX_BYTES {settings.max_bytes}"]
+    lines += [f"#!define LCS_BUFFER {settings.max_bytes + 4096}"]
     if settings.show_archived:
         lines.append("#!define LCS_SHOW_ARCHIVED")
     advertise = f" advertise {settings.advertised}:" if settings.advertised else ""

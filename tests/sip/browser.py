@@ -16,6 +16,11 @@ from tests.sip.edge import HOST, Edge, build_image
 _IMAGE = "lcs-archive/sip-browser:test"
 
 
+_READ_MESSAGES = """
+return [...document.querySelectorAll("#messages li")].map(
+    (item) => [".text", ".fate"].map((part) => item.querySelector(part).innerText))"""
+
+
 class Shown(NamedTuple):
     """A message on the page, and what stands below it."""
 
@@ -57,10 +62,7 @@ class ChatPage:
 
     def shown(self) -> list[Shown]:
         """Return the messages of the conversation that is open."""
-        items = self.driver.find_elements(By.CSS_SELECTOR, "#messages li")
-        return [
-            Shown(*(item.find_element(By.CLASS_NAME, part).text for part in Shown._fields)) for item in items
-        ]
+        return [Shown(*parts) for parts in self.driver.execute_script(_READ_MESSAGES)]
 
     def wait_until_shown(self, *messages: tuple[str, str]) -> None:
         """Return when the conversation is these messages, each with what stands below it."""
@@ -99,7 +101,7 @@ class Browser:
 
         def start() -> bool:
             try:
-                drivers.append(webdriver.Remote(options=options, client_config=config))
+                drivers.append(webdriver.Remote(self._address, options=options, client_config=config))
             except HTTPError:  # not yet listening
                 return False
             return True

@@ -122,10 +122,10 @@ class Sipp:
         finally:
             container.remove(force=True)
 
-    def answer(self, scenario: str, name: str, *arguments: str) -> tuple[int, Path]:
+    def answer(self, scenario: str, *arguments: str) -> tuple[int, Path]:
         """Start what answers until the test ends; return its port, and the log of what it was told."""
         port = find_free_port()
-        log = self._folder / f"{name}.log"
+        log = self._folder / f"{port}.log"
         log.touch()
         container = self._start(
             scenario, "-p", str(port), "-trace_logs", "-log_file", f"/work/{log.name}", *arguments

@@ -41,6 +41,10 @@ class Office:
             self.administrator.put(f"/v1/policy/global/{scope}", json={"archive": setting}).raise_for_status()
         self.administrator.put("/v1/policy/pools/pool1", json=settings).raise_for_status()
         self._set_disclaimer(disclaimer)
+        self.wait_for_policy()
+
+    def wait_for_policy(self) -> None:
+        """Return when the front end has the policy of now."""
         version = self.administrator.get("/v1/policy").raise_for_status().json()["version"]
         wait_for(lambda: self.readiness()["policy"]["version"] == version, "the policy at the front end")
 
@@ -65,7 +69,7 @@ class Office:
         """
         edge = at or self.edge
         name = address.partition("@")[0]
-        port, log = self.sipp.answer(answering or scenarios.answer(), name, *transport)
+        port, log = self.sipp.answer(answering or scenarios.answer(), *transport)
         contact = f"sip:{name}@{HOST}:{port}" + (";transport=tcp" if transport else "")
         self.sipp.run(scenarios.register(address, edge.password_of(address), contact), edge.port, *transport)
         return log
@@ -96,6 +100,11 @@ class Office:
             "/v1/messages", params={"user": user or self.yannis, "order": "asc", "limit": 1000}
         )
         return list(found.raise_for_status().json()["messages"])
+
+    def told(self, partner: str) -> list[dict[str, Any]]:
+        """Return the notices that a partner was given."""
+        found = self.officer.get("/v1/disclaimers", params={"partner": partner}).raise_for_status()
+        return list(found.json()["disclaimers"])
 
     def sessions(self, *, ended: str | None, messages: int = 0) -> list[dict[str, Any]]:
         """Return yannis's call detail records, newest first, once the newest ended so."""

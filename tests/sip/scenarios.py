@@ -74,8 +74,17 @@ def list_body(text: str, recipients: list[str]) -> str:
 
 def session(user: str, password: str, to: str, texts: list[str], *, toast: str = "") -> str:
     """Invite, say some texts, hang up. ``toast``: the header that carries the first text in the INVITE."""
+    steps = _begin(user, password, to, toast)
+    for number, text in enumerate(texts):
+        steps += _say_in_session(user, password, to, 3 + 2 * number, text)
+    steps += [_send(_in_dialog("BYE", user, to, 2 * len(texts) + 3)), _receive(200)]
+    return _scenario(*steps)
+
+
+def _begin(user: str, password: str, to: str, toast: str = "") -> list[str]:
+    """Begin a session."""
     first, second = _invites(user, password, to, toast)
-    steps = [
+    return [
         _send(first),
         '<recv response="100" optional="true"/><recv response="407" auth="true"/>',
         _send(_in_dialog("ACK", user, to, 1, routed=False), once=True),
@@ -84,10 +93,40 @@ def session(user: str, password: str, to: str, texts: list[str], *, toast: str =
         '<recv response="200" rrs="true"/>',
         _send(_in_dialog("ACK", user, to, 2), once=True),
     ]
-    for number, text in enumerate(texts, 3):
-        steps += [_send(_in_dialog("MESSAGE", user, to, number, text)), _receive(200)]
-    steps += [_send(_in_dialog("BYE", user, to, len(texts) + 3)), _receive(200)]
-    return _scenario(*steps)
+
+
+def _say_in_session(
+    user: str, password: str, to: str, number: int, text: str, status: int = 200
+) -> list[str]:
+    """Send a MESSAGE in a session, after the challenge for it."""
+    authentication = _attempts(user, password)[1][1]
+    return [
+        _send(_in_dialog("MESSAGE", user, to, number, text)),
+        '<recv response="407" auth="true"/>',
+        _send(_in_dialog("MESSAGE", user, to, number + 1, text, headers=authentication)),
+        _receive(status),
+    ]
+
+
+def forge(user: str, password: str, to: str) -> str:
+    """In a session say something as the other, to oneself; then something of one's own to another client."""
+    steps = _begin(user, password, to)
+    forged = _in_dialog("MESSAGE", user, to, 3, "forged")
+    forged = forged.replace(f"From: <sip:{user}>;tag=[call_number]", f"From: <sip:{to}>[peer_tag_param]")
+    forged = forged.replace(f"To: <sip:{to}>[peer_tag_param]", f"To: <sip:{user}>;tag=[call_number]")
+    forged = forged.replace("MESSAGE [next_url]", f"MESSAGE {_contact_of(user)}")
+    own = _attempts(user, password)[1][1]
+    astray = _in_dialog("MESSAGE", user, to, 5, "astray").replace("[next_url]", _contact_of(user))
+    steps += [
+        _send(forged),
+        '<recv response="407" auth="true"/>',
+        _send(forged.replace("CSeq: 3", f"{own}CSeq: 4")),
+        _receive(407),
+        _send(astray),
+        _receive(403),
+    ]
+    steps += _say_in_session(user, password, to, 6, "genuine")
+    return _scenario(*steps, _send(_in_dialog("BYE", user, to, 8)), _receive(200))
 
 
 def refused_session(user: str, password: str, to: str, status: int) -> str:
@@ -112,7 +151,7 @@ INVITE sip:{to} SIP/2.0
 To: <sip:{to}>
 Call-ID: [call_id]
 CSeq: {number} INVITE
-Contact: <sip:{user.partition("@")[0]}@[local_ip]:[local_port];transport=[transport]>
+Contact: <{_contact_of(user)}>
 {toast}{authentication}Content-Type: application/sdp
 Content-Length: [len]
 
@@ -127,7 +166,13 @@ m=message 5060 sip null
     ]
 
 
-def _in_dialog(method: str, user: str, to: str, number: int, body: str = "", *, routed: bool = True) -> str:
+def _contact_of(user: str) -> str:
+    return f"sip:{user.partition('@')[0]}@[local_ip]:[local_port];transport=[transport]"
+
+
+def _in_dialog(
+    method: str, user: str, to: str, number: int, body: str = "", *, routed: bool = True, headers: str = ""
+) -> str:
     uri, routes = ("[next_url]", "[routes]\n") if routed else (f"sip:{to}", "")
     content = "Content-Type: text/plain;charset=UTF-8\n" if body else ""
     return f"""\
@@ -136,7 +181,7 @@ def _in_dialog(method: str, user: str, to: str, number: int, body: str = "", *, 
 To: <sip:{to}>[peer_tag_param]
 Call-ID: [call_id]
 CSeq: {number} {method}
-{content}Content-Length: [len]
+{headers}{content}Content-Length: [len]
 
 {body}"""
 

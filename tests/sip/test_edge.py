@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from deploy.local.process import wait_for
 from tests.sip import scenarios
 from tests.sip.edge import said_in
 from tests.sip.office import Office, wait_until_told
@@ -100,6 +101,60 @@ def test_several_recipients_make_a_group_im_and_each_gets_it(office: Office) -> 
     [im] = office.archived()
     assert im["body"] == "Hello all"
     assert im["recipients"] == [f"sip:{office.ada}", f"sip:{grace}"]
+
+
+def test_a_list_of_recipients_that_nobody_asked_for_changes_neither_archive_nor_delivery(
+    office: Office,
+) -> None:
+    grace = f"grace-{office.ada}"
+    logs = [office.register(office.ada), office.register(grace)]
+    for headers in ("", "Supported: recipient-list-message\n"):
+        body = scenarios.list_body("Hello", [grace])
+        office.send(body, content_type="multipart/mixed;boundary=b1", headers=headers)
+    wait_for(lambda: len(said_in(logs[0])) >= 2, "both at ada's client")
+    assert said_in(logs[1]) == []
+    assert [im["recipients"] for im in office.archived()] == [[f"sip:{office.ada}"]] * 2
+
+
+def test_a_list_of_recipients_in_a_later_header_is_a_list_to_both(office: Office) -> None:
+    grace = f"grace-{office.ada}"
+    logs = [office.register(office.ada), office.register(grace)]
+    office.send(
+        scenarios.list_body("Hello", [grace]),
+        content_type="multipart/mixed;boundary=b1",
+        headers="Require: other\nRequire: recipient-list-message\n",
+        status=202,
+    )
+    wait_until_told(logs[1], "MESSAGE Hello")
+    assert said_in(logs[0]) == []
+    assert [im["recipients"] for im in office.archived()] == [[f"sip:{grace}"]]
+
+
+def test_a_recipient_whose_address_is_escaped_is_who_it_is(office: Office) -> None:
+    log = office.register(office.ada)
+    office.set_policy(internal="per_user")
+    flags = {"archive_internal": True, "archive_federated": False}
+    office.administrator.put(f"/v1/policy/users/{office.ada}", json=flags).raise_for_status()
+    office.wait_for_policy()
+    office.send("hidden?", to=office.ada.replace("a", "%61", 1))
+    wait_until_told(log, "MESSAGE hidden?")
+    assert [im["body"] for im in office.archived(office.ada)] == ["hidden?"]
+
+
+def test_all_devices_of_a_person_get_what_is_said(office: Office) -> None:
+    logs = [office.register(office.ada) for _ in range(2)]
+    office.send("ring everywhere")
+    for log in logs:
+        wait_until_told(log, "MESSAGE ring everywhere")
+    assert [im["body"] for im in office.archived()] == ["ring everywhere"]
+
+
+def test_in_a_session_nobody_speaks_for_the_other_or_to_somebody_else(office: Office) -> None:
+    log = office.register(office.ada)
+    password = office.edge.password_of(office.yannis)
+    office.sipp.run(scenarios.forge(office.yannis, password, office.ada), office.edge.port)
+    assert [line for line in said_in(log) if line.startswith("MESSAGE")] == ["MESSAGE genuine"]
+    assert [(im["sender"], im["body"]) for im in office.archived()] == [(f"sip:{office.yannis}", "genuine")]
 
 
 def test_who_is_not_there_gets_nothing_and_nothing_is_archived(office: Office) -> None:

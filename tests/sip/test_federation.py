@@ -78,10 +78,21 @@ def test_a_partner_is_told_once_that_it_is_archived_before_what_is_said(
     office.send("again", to=friend)
     wait_until_told(log, notice, "MESSAGE hello", "MESSAGE again")
     assert [im["body"] for im in office.archived()] == ["hello", "again"]
-    told = office.officer.get("/v1/disclaimers", params={"partner": friend}).json()["disclaimers"]
-    assert [(each["wording"], each["im"]) for each in told] == [
+    assert [(each["wording"], each["im"]) for each in office.told(friend)] == [
         ("Diese Unterhaltung wird archiviert, überall.", office.archived()[0]["id"])
     ]
+
+
+def test_a_partner_that_cannot_be_told_gets_nothing_and_is_told_with_the_next(
+    office: Office, partner: Edge, friend: str
+) -> None:
+    office.set_policy(disclaimer="Archived.")
+    office.send("nobody there", to=friend, status=480)
+    wait_for(lambda: office.told(friend) == [], "the notice to be taken back")
+    log = office.register(friend, at=partner)
+    office.send("hello", to=friend)
+    wait_until_told(log, "MESSAGE Archived.", "MESSAGE hello")
+    assert len(office.told(friend)) == 1
 
 
 def test_a_partner_that_writes_first_is_told_too(office: Office, partner: Edge, friend: str) -> None:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.sip import scenarios
 from tests.sip.edge import GATEWAY, HOST, said_in
 from tests.sip.office import Office, wait_until_told, wait_until_told_last
 
@@ -121,3 +122,42 @@ def test_what_is_sent_again_is_archived_and_delivered_once(office: Office, gatew
     office.send("the end")
     wait_until_told(log, "MESSAGE once", "MESSAGE the end")
     assert [im["body"] for im in office.archived()] == ["once", "the end"]
+
+
+def _ask_over_tcp(office: Office, request: bytes) -> bytes:
+    edge, gateway = (HOST, office.edge.port), (GATEWAY, 0)
+    with socket.create_connection(edge, timeout=20, source_address=gateway) as connection:
+        connection.sendall(request.replace(b"SIP/2.0/UDP", b"SIP/2.0/TCP"))
+        return connection.recv(65_535)
+
+
+def test_a_long_text_is_archived_and_delivered(office: Office) -> None:
+    log = office.register(office.ada, "-t", "t1")
+    assert _ask_over_tcp(office, _message(office, "x" * 50_000)).startswith(b"SIP/2.0 200 ")
+    wait_until_told(log, "MESSAGE " + "x" * 50_000)
+    assert [im["body"] for im in office.archived()] == ["x" * 50_000]
+
+
+def test_a_text_too_long_for_copies_is_refused_before_it_is_archived(office: Office) -> None:
+    office.register(office.ada)
+    body = scenarios.list_body("x" * 40_000, [office.ada]).replace("\n", "\r\n")
+    listed = "Content-Type: multipart/mixed;boundary=b1\r\nRequire: recipient-list-message"
+    assert _ask_over_tcp(office, _message(office, body, type=listed)).startswith(b"SIP/2.0 513 ")
+    assert office.archived() == []
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    ["X: a\nFrom: <sip:mallory@contoso.com>;tag=2\n\nforged", "X: a\nContent-Length: 6\n\nsecret"],
+)
+def test_a_head_that_two_could_read_in_two_ways_is_neither_archived_nor_delivered(
+    office: Office, gateway: socket.socket, hidden: str
+) -> None:
+    log = office.register(office.ada)
+    gateway.sendto(
+        _message(office, "genuine", forwards=f"Max-Forwards: 70\r\n{hidden}"), (HOST, office.edge.port)
+    )
+    office.send("the end")
+    wait_until_told_last(log, "MESSAGE the end")
+    archived = [_text_of(im) for im in office.archived(office.ada)]
+    assert archived == [line.removeprefix("MESSAGE ") for line in said_in(log)] == ["the end"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.sip import Said, SIPError, find_said, parse_request
+from frontend.sip import Said, SIPError, escape, find_said, parse_request
 
 _LIST = """\
 <?xml version="1.0" encoding="UTF-8"?>
@@ -122,24 +122,71 @@ def test_html_is_text_kept_as_it_is() -> None:
     assert (said.content_type, said.encoding, said.body) == ("text/html;charset=utf-8", "text", "<b>hi</b>")
 
 
-def _several(*parts: tuple[str, str]) -> bytes:
+_REQUIRE = "Require: recipient-list-message\r\n"
+_LIST_HEAD = "Content-Type: application/resource-lists+xml\r\nContent-Disposition: recipient-list"
+
+
+def _several(*parts: tuple[str, str], more: str = _REQUIRE, to: str = "<sip:bob@b.example>") -> bytes:
     body = "".join(f"--b1\r\n{head}\r\n\r\n{content}\r\n" for head, content in parts) + "--b1--\r\n"
-    return _request(body.encode(), content_type="multipart/mixed;boundary=b1")
+    return _request(body.encode(), content_type="multipart/mixed;boundary=b1", more=more, to=to)
 
 
 def test_a_list_of_recipients_makes_a_group_im() -> None:
-    listed = ("Content-Type: application/resource-lists+xml\r\nContent-Disposition: recipient-list", _LIST)
-    said = _said(_several(("Content-Type: text/plain", "Hello World!"), listed))
+    said = _said(_several(("Content-Type: text/plain", "Hello World!"), (_LIST_HEAD, _LIST)))
     assert said is not None
     assert said.recipients == ["sip:bill@example.com", "sip:joe@example.org"]
     assert (said.content_type, said.body, said.listed) == ("text/plain", "Hello World!", True)
 
 
+@pytest.mark.parametrize(
+    ("more", "to"), [("", "<sip:bob@b.example>"), (_REQUIRE, "<sip:bob@b.example>;tag=2")]
+)
+def test_a_list_that_nobody_requires_or_in_a_session_is_content_like_any_other(more: str, to: str) -> None:
+    said = _said(_several(("Content-Type: text/plain", "x"), (_LIST_HEAD, _LIST), more=more, to=to))
+    assert said is not None
+    assert (said.recipients, said.listed) == (["sip:bob@b.example"], False)
+    assert said.content_type == "multipart/mixed;boundary=b1"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (),
+        ((_LIST_HEAD, _LIST),),
+        (("", "x"), ("", "y"), (_LIST_HEAD, _LIST)),
+        (("Content-Transfer-Encoding: base64", "eA=="), (_LIST_HEAD, _LIST)),
+    ],
+)
+def test_what_is_required_as_a_list_and_is_none_is_refused(parts: tuple[tuple[str, str], ...]) -> None:
+    with pytest.raises(SIPError):
+        _said(_several(*parts))
+
+
+def test_an_address_is_who_it_is_however_it_is_escaped() -> None:
+    said = _said(_request(uri="sip:%62ob%2eb@b.example"))
+    assert said is not None
+    assert said.recipients == ["sip:bob.b@b.example"]
+    assert escape("sip:j\u00fcrgen|x@b.example") == "sip:j%C3%BCrgen%7Cx@b.example"
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        b"X: a\nFrom: <sip:mallory@a.example>;tag=1\n\nforged\r\n",
+        b"X: a\nContent-Length: 6\n\nsecret\r\n",
+        b"X: a\rFrom: <sip:mallory@a.example>\r\n",
+        b"X: a\0\r\n",
+    ],
+)
+def test_a_head_that_two_could_read_in_two_ways_is_refused(hidden: bytes) -> None:
+    with pytest.raises(SIPError):
+        parse_request(_request().replace(b"CSeq:", hidden + b"CSeq:"))
+
+
 @pytest.mark.parametrize("listed", ["<a", "<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>", "<resource-lists/>"])
 def test_a_bad_list_of_recipients_is_refused(listed: str) -> None:
-    part = ("Content-Type: application/resource-lists+xml\r\nContent-Disposition: recipient-list", listed)
     with pytest.raises(SIPError):
-        _said(_several(("Content-Type: text/plain", "x"), part))
+        _said(_several(("Content-Type: text/plain", "x"), (_LIST_HEAD, listed)))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +202,9 @@ def test_a_bad_list_of_recipients_is_refused(listed: str) -> None:
         _request().replace(b"Content-Length: 18", b"Content-Length: -1"),
         _request(more="To: <sip:two@b.example>\r\n"),
         _request(more="Ms-Text-Format: text/plain;ms-body=!\r\n", method="INVITE"),
-        _request(content_type="multipart/mixed"),
+        _request(content_type="multipart/mixed", more="Require: recipient-list-message\r\n"),
+        _request(uri="sip:%ff@b.example"),
+        _request().replace(b"Content-Length: 18", b"Content-Length: " + b"1" * 5000),
     ],
 )
 def test_what_is_no_request_is_refused(raw: bytes) -> None:
@@ -171,6 +220,7 @@ _PIECES = st.sampled_from(
         b"To: <sip:b@b>\r\n",
         b"Content-Type: multipart/mixed;boundary=b\r\n",
         b"Content-Type: message/cpim\r\n",
+        b"Require: recipient-list-message\r\n",
         b"Content-Length: 3\r\n",
         b"Ms-Text-Format: text/plain;ms-body=aGk=\r\n",
         *(b"--b\r\n", b"--b--", b"\r\n", b"\r\n\r\n", b" ", b"\xff", b"<", b'"'),

@@ -8,21 +8,24 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from email import message_from_bytes
 from typing import Final, NamedTuple
+from urllib.parse import quote, unquote
 from xml.etree import ElementTree as ET
 
 from contract.message import Encoding
 
 _REQUEST_LINE: Final = re.compile(r"(?P<method>[A-Z]+) (?P<uri>\S+) SIP/2\.0")
-_FOLD: Final = re.compile(rb"\r?\n[ \t]+")
+_FOLD: Final = re.compile(rb"\r\n[ \t]+")
+_CPIM_TYPE: Final = re.compile(rb"^content-type:[ \t]*([!-:<-~]+)", re.IGNORECASE | re.MULTILINE)
+_IDENTITY: Final = ("7bit", "8bit", "binary")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NAME_ADDR: Final = re.compile(
     r'\s*(?:"(?:[^"\\]|\\.)*"\s*|[^"<]*)<(?P<uri>[^<>]*)>(?P<parameters>.*)', re.DOTALL
 )
 _PARAMETER: Final = re.compile(r';\s*(?P<name>[^\s;="]+)\s*(?:=\s*(?P<value>"(?:[^"\\]|\\.)*"|[^;]*))?')
-_COMPACT: Final = {"c": "content-type", "e": "content-encoding", "f": "from", "i": "call-id",
-                   "l": "content-length", "t": "to"}  # fmt: skip
+_COMPACT: Final = {"c": "content-type", "f": "from", "i": "call-id", "l": "content-length", "t": "to"}
 """RFC 3261, 7.3.3."""
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _SINGLE: Final = ("from", "to", "call-id", "content-type", "content-length")
 _NO_CONTENT: Final = frozenset({
     "application/im-iscomposing+xml",  # typing notices: RFC 3994
@@ -34,6 +37,10 @@ _NO_CONTENT: Final = frozenset({
 })  # fmt: skip
 """Types of bodies in which nobody says anything."""
 _MAX_CLIENT: Final = 200
+_MAX_CONVERSATION: Final = 255
+_USER_SAFE: Final = "-_.!~*'()&=+$,;?/"
+_LIST_OPTION: Final = "recipient-list-message"
+_LIST: Final = "recipient-list"
 _LIST_TYPE: Final = "application/resource-lists+xml"
 _ENTRY: Final = "{urn:ietf:params:xml:ns:resource-lists}entry"
 
@@ -94,6 +101,8 @@ def find_session(request: Request, status: str) -> Session | None:
     recipient, _ = _read_address(request, "to")
     _, conversation = _way_of(request)
     assert conversation is not None  # a BYE is within a dialog, or it is refused
+    if len(conversation) > _MAX_CONVERSATION:
+        raise SIPError("Call-ID is too long")
     ended = "bye" if request.method == "BYE" else status
     return Session(conversation, sender, recipient, client_of(request), not ended, ended)
 
@@ -112,6 +121,9 @@ def parse_request(raw: bytes) -> Request:
         first, *lines = _FOLD.sub(b" ", head).decode().split("\r\n")
     except UnicodeDecodeError:
         raise SIPError("the head is not UTF-8") from None
+    # Kamailio ends a line at a line feed alone: one header to us would be several to it, or a body.
+    if _CONTROL.search(head.replace(b"\r\n", b"")):
+        raise SIPError("a control character in the head")
     match = _REQUEST_LINE.fullmatch(first)
     if match is None:
         raise SIPError("no request line")
@@ -128,7 +140,7 @@ def parse_request(raw: bytes) -> Request:
     request = Request(match["method"], match["uri"], headers, body)
     length = request.header("content-length")
     if length:
-        if not length.isascii() or not length.isdigit() or int(length) > len(body):
+        if not _NUMBER.fullmatch(length) or int(length) > len(body):
             raise SIPError("Content-Length is not the length of the body")
         request = request._replace(body=body[: int(length)])
     return request
@@ -142,20 +154,21 @@ def find_said(request: Request) -> Said | None:
     if request.method != "MESSAGE" or not request.body:
         return None
     recipient, session = _way_of(request)
-    recipients, listed = [recipient], list[str]()
     content_type, body = request.header("content-type") or "text/plain", request.body
-    if _type_of(content_type).startswith("multipart/"):
-        listed, parts = _split(content_type, body)
-        recipients = listed or recipients
-        if listed and len(parts) != 1:
-            raise SIPError("a list of recipients, and not one text for them")
-        if listed:
-            content_type, body = parts[0]
-        if all(_is_no_content(*part) for part in parts):
-            return None
-    elif _is_no_content(content_type, body):
+    listed = _requires_list(request)
+    recipients = [recipient]
+    if listed:
+        recipients, content_type, body = _read_listed(content_type, body)
+    if _is_no_content(content_type, body):
         return None
-    return Said(sender, recipients, session, content_type, *_encode(content_type, body), listed=bool(listed))
+    return Said(sender, recipients, session, content_type, *_encode(content_type, body), listed=listed)
+
+
+def _requires_list(request: Request) -> bool:
+    """Whether a request is for those listed in its body (RFC 5365, 4): not so in a session."""
+    _, tag = _read_address(request, "to")
+    options = ",".join(request.headers.get("require", ())).split(",")
+    return not tag and _LIST_OPTION in (option.strip().lower() for option in options)
 
 
 def _read_address(request: Request, name: str) -> tuple[str, str]:
@@ -171,7 +184,22 @@ def _read_address(request: Request, name: str) -> tuple[str, str]:
     else:  # RFC 3261, 20: what follows a URI without brackets are the header's parameters
         uri, semicolon, rest = value.partition(";")
         parameters = semicolon + rest
-    return uri.strip(), dict(_parameters_of(parameters)).get("tag", "")
+    return _unescape(uri.strip()), dict(_parameters_of(parameters)).get("tag", "")
+
+
+def _unescape(uri: str) -> str:
+    """Return a URI with its user as it is meant: ``sip:%62ob@b.example`` is bob (RFC 3261, 19.1.2)."""
+    user, at, rest = uri.partition("@")
+    try:
+        return unquote(user, errors="strict") + at + rest if at else uri
+    except UnicodeDecodeError:
+        raise SIPError("an address whose escapes are not UTF-8") from None
+
+
+def escape(address: str) -> str:
+    """Return a canonical address as it may stand in a request (RFC 3261, 25.1)."""
+    user, _, host = address.removeprefix("sip:").partition("@")
+    return f"sip:{quote(user, safe=_USER_SAFE)}@{host}"
 
 
 def _parameters_of(text: str) -> Iterator[tuple[str, str]]:
@@ -186,7 +214,7 @@ def _way_of(request: Request) -> tuple[str, str | None]:
     other end.
     """
     to, tag = _read_address(request, "to")
-    recipient = to if tag else request.uri
+    recipient = to if tag else _unescape(request.uri)
     if named := request.header("ms-conversation-id"):
         return recipient, f"sip:{named}"
     if tag or request.method in ("INVITE", "BYE"):
@@ -218,45 +246,55 @@ def _type_of(content_type: str) -> str:
 def _is_no_content(content_type: str, body: bytes) -> bool:
     kind = _type_of(content_type)
     if kind == "message/cpim":  # RFC 3862: two heads, of which the second tells the type
-        inner = message_from_bytes(body.partition(b"\r\n\r\n")[2])
-        kind = inner.get_content_type()
+        inner = body.partition(b"\r\n\r\n")[2].partition(b"\r\n\r\n")[0]
+        match = _CPIM_TYPE.search(inner)
+        kind = match[1].decode().lower() if match else "text/plain"
     return kind in _NO_CONTENT
 
 
-def _split(content_type: str, body: bytes) -> tuple[list[str], list[tuple[str, bytes]]]:
-    """Return the recipients that a body of several parts lists (RFC 5365), and its other parts."""
-    try:
-        head = f"Content-Type: {content_type}\r\n\r\n".encode("ascii")
-    except UnicodeEncodeError:
-        raise SIPError("Content-Type is not ASCII") from None
-    whole = message_from_bytes(head + body)
-    if not whole.is_multipart():
-        raise SIPError("a body of several parts that has none")
+def _read_listed(content_type: str, body: bytes) -> tuple[list[str], str, bytes]:
+    """Return whom a body of two parts lists (RFC 5365), and the type and content of what is said to them."""
     recipients: list[str] = []
-    parts: list[tuple[str, bytes]] = []
-    for part in whole.walk():
-        if part.is_multipart():
-            continue
-        content = part.get_payload(decode=True)
-        assert isinstance(content, bytes)
-        if part.get_content_type() == _LIST_TYPE and part.get_content_disposition() == "recipient-list":
+    said: list[tuple[str, bytes]] = []
+    for headers, content in _split(content_type, body):
+        kind = headers.get("content-type", "text/plain")
+        if headers.get("content-transfer-encoding", "binary").lower() not in _IDENTITY:
+            raise SIPError("a part that is encoded")
+        if _type_of(kind) == _LIST_TYPE and _type_of(headers.get("content-disposition", "")) == _LIST:
             recipients += _read_list(content)
         else:
-            parts.append((str(part.get("Content-Type", "text/plain")), content))
-    return recipients, parts
+            said.append((kind, content))
+    if not recipients or len(said) != 1:
+        raise SIPError("not one list of recipients and one text for them, as Require says")
+    return recipients, *said[0]
+
+
+def _split(content_type: str, body: bytes) -> Iterator[tuple[dict[str, str], bytes]]:
+    """Yield head and content of each part (RFC 2046, 5.1.1); what a part is made of is its own affair."""
+    boundary = dict(_parameters_of(content_type[len(_type_of(content_type)) :])).get("boundary", "")
+    if not _type_of(content_type).startswith("multipart/") or not boundary:
+        raise SIPError("no body of several parts")
+    _, *pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode())
+    for piece in pieces:
+        if piece.startswith(b"--"):
+            return
+        head, separator, content = piece.partition(b"\r\n\r\n")
+        if not separator or not piece.startswith(b"\r\n"):
+            raise SIPError("a part without a head")
+        lines = (line.partition(":") for line in _FOLD.sub(b" ", head).decode(errors="replace").split("\r\n"))
+        yield {name.strip().lower(): value.strip() for name, _, value in lines}, content
+    raise SIPError("parts without an end")
 
 
 def _read_list(content: bytes) -> list[str]:
-    if b"<!" in content.replace(b"<!--", b""):
-        raise SIPError("a list of recipients with a DTD")
     try:
-        root = ET.fromstring(content)  # noqa: S314 - without a DTD there is nothing to expand
-    except (ET.ParseError, ValueError, LookupError) as error:
-        raise SIPError(f"the list of recipients is not XML: {error}") from None
-    found = [entry.get("uri", "") for entry in root.iter(_ENTRY)]
-    if not found:
-        raise SIPError("a list of recipients with nobody in it")
-    return found
+        text = content.decode()
+        if "<!" in text.replace("<!--", ""):
+            raise SIPError("a list of recipients with a DTD")
+        root = ET.fromstring(text)  # noqa: S314 - without a DTD there is nothing to expand
+    except (ET.ParseError, UnicodeDecodeError) as error:
+        raise SIPError(f"the list of recipients is not XML in UTF-8: {error}") from None
+    return [_unescape(entry.get("uri", "")) for entry in root.iter(_ENTRY)]
 
 
 def _encode(content_type: str, body: bytes) -> tuple[Encoding, str, bytes]:

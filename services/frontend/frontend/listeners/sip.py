@@ -3,8 +3,9 @@
 import base64
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
+from uuid import UUID
 
 import msgspec
 from fastapi import Request as HTTPRequest
@@ -18,17 +19,16 @@ from contract.problem import Problem
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.connectors import Connectors
-from frontend.listeners.http import read_body, take_in
+from frontend.listeners.http import Answer, read_body, take_in
 from frontend.metrics import ANSWERED
-from frontend.receipt import Notice
-from frontend.sip import Said, Session, SIPError, client_of, find_said, find_session, parse_request
+from frontend.sip import Said, Session, SIPError, client_of, escape, find_said, find_session, parse_request
 from frontend.submission import Submission, check_submission
 
 CONTENT_TYPE: Final = "message/sip"
 """RFC 3261, 27.5."""
 TOAST_HEADER: Final = "LCS-Toast"
 """What the edge is given with the answer to an INVITE that carries text, and brings back with the session's
-first MESSAGE: many clients send that text again."""
+first MESSAGE, for many clients send that text again: its digest, and whether it is archived."""
 RECIPIENTS_HEADER: Final = "LCS-Recipients"
 """To whom the edge is to send what was said, a copy each (RFC 5365): it is the answer's body."""
 ENDED_HEADER: Final = "LCS-Ended"
@@ -36,8 +36,14 @@ ENDED_HEADER: Final = "LCS-Ended"
 NOTICES_HEADER: Final = "LCS-Notices"
 """What the edge is to tell partners before it relays: URI, text in base64, URI, text, … between bars."""
 NOTICES_SENDER_HEADER: Final = "LCS-Notices-From"
+NOTICES_IM_HEADER: Final = "LCS-Notices-IM"
+"""The IM with which they are told: what ``LCS-Untold`` brings back if they could not be."""
 ARCHIVED_HEADER: Final = "LCS-Archived"
 """Whether what was said is archived, ``yes`` or ``no``: the edge shows it to our own clients."""
+_MAX_LIST: Final = 20_000
+"""Characters of ``LCS-Recipients`` at most; what is on the way (HAProxy's tune.bufsize) must hold it."""
+UNTOLD_HEADER: Final = "LCS-Untold"
+"""From the edge, with the request again: the IM of notices that could not be delivered, nor was the IM."""
 NOTHING_SAID: Final = "nothing-said"
 SAID_BEFORE: Final = "said-before"
 
@@ -68,6 +74,8 @@ class SIPListener:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CONTENT_TYPE:
             raise Problem(415, f"send the SIP request as it came, as {CONTENT_TYPE}")
         raw = await read_body(request, self._settings.max_im_bytes)
+        if UNTOLD_HEADER in request.headers:
+            return self._take_back(request.headers[UNTOLD_HEADER])
         try:
             try:
                 sip = parse_request(raw)
@@ -79,9 +87,13 @@ class SIPListener:
                 self._note(session)
                 return _pass(False, NOTHING_SAID)
             digest = _digest(said)
-            if sip.method == "MESSAGE" and request.headers.get(TOAST_HEADER) == digest:
-                return _pass(True, SAID_BEFORE, {ARCHIVED_HEADER: "yes"})
+            toast, _, archived = request.headers.get(TOAST_HEADER, "").partition(" ")
+            if sip.method == "MESSAGE" and toast == digest:
+                return _pass(archived == "yes", SAID_BEFORE, {ARCHIVED_HEADER: archived})
             im = check_submission(_submission_of(said), len(raw), self._settings)
+            recipients = "|".join(map(escape, im.recipients))
+            if len(recipients) > _MAX_LIST:
+                raise Problem(413, "too many recipients for a list: send it to some at a time")
             im.client = client_of(sip)
             outcome = await take_in(self._agent, im, connector)
             self._note(session)
@@ -89,13 +101,21 @@ class SIPListener:
             ANSWERED.labels(problem.status, "").inc()
             raise
         ANSWERED.labels(outcome.status, outcome.rule).inc()
-        headers = _notices_in(outcome.notices) | {ARCHIVED_HEADER: "yes" if outcome.archived else "no"}
+        archived = "yes" if outcome.archived else "no"
+        headers = _notices_in(outcome) | {ARCHIVED_HEADER: archived}
         if sip.method == "INVITE":
-            headers[TOAST_HEADER] = digest
+            headers[TOAST_HEADER] = f"{digest} {archived}"
         if said.listed:
-            headers |= {RECIPIENTS_HEADER: "|".join(im.recipients), "Content-Type": said.content_type}
+            headers |= {RECIPIENTS_HEADER: recipients, "Content-Type": said.content_type}
             return Response(said.content, outcome.status, headers)
         return Response(_encoder.encode(outcome), outcome.status, headers, media_type="application/json")
+
+    def _take_back(self, untold: str) -> Response:
+        try:
+            self._agent.disclaimers.retract(UUID(untold))
+        except ValueError:
+            raise Problem(400, f"{UNTOLD_HEADER} is not the id of an IM") from None
+        return Response(status_code=204)
 
     def _note(self, session: Session | None) -> None:
         """Have a session's begin or end in the call detail records."""
@@ -135,12 +155,17 @@ def _submission_of(said: Said) -> Submission:
     )
 
 
-def _notices_in(notices: Sequence[Notice]) -> dict[str, str]:
-    """Return the headers that say what partners are told; a bar stands in no URI (RFC 3261, 25.1)."""
+def _notices_in(outcome: Answer) -> dict[str, str]:
+    """Return the headers that say what partners are told; a bar stands in no escaped address."""
+    notices = outcome.notices
     if not notices:
         return {}
-    texts = (f"{notice.to}|{base64.b64encode(notice.text.encode()).decode()}" for notice in notices)
-    return {NOTICES_HEADER: "|".join(texts), NOTICES_SENDER_HEADER: notices[0].sender}
+    texts = (f"{escape(notice.to)}|{base64.b64encode(notice.text.encode()).decode()}" for notice in notices)
+    return {
+        NOTICES_HEADER: "|".join(texts),
+        NOTICES_SENDER_HEADER: escape(notices[0].sender),
+        NOTICES_IM_HEADER: str(outcome.id),
+    }
 
 
 def _pass(archived: bool, rule: str, headers: Mapping[str, str] | None = None) -> Response:
