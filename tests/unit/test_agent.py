@@ -65,7 +65,7 @@ def test_after_a_publish_of_unknown_outcome_a_new_agent_begins_at_1() -> None:
 def test_an_im_that_waits_past_its_deadline_is_given_up_and_never_published() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()
-        assert "could not be reached" in await outcome(submit(agent, "late"))
+        assert "out of reach" in await outcome(submit(agent, "late"))
         port.connected.set()
         assert await outcome(submit(agent, "in time")) == ""
         assert [(im.body, im.seq) for im in port.confirmed] == [("in time", 1)]

@@ -6,6 +6,7 @@ not touched by that, and the reconciliation names what differs.
 
 import asyncio
 import logging
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from contract.cdr import CDR_TYPE, Activity, encode_activities
@@ -16,7 +17,7 @@ from frontend.config import FrontEndSettings
 from frontend.metrics import CDR_LOST
 from frontend.policies import Policies
 from frontend.publisher import Publisher, RefusedError, UnknownError
-from frontend.submission import CheckedIM
+from frontend.submission import MAX_CONVERSATION, CheckedIM
 
 log = logging.getLogger("frontend")
 
@@ -26,6 +27,10 @@ _MAX_GATHERED: Final = 100_000
 """Activities in memory, at most, while the broker is away."""
 _MAX_MESSAGE: Final = 2000
 """Activities in an AMQP message."""
+_MAX_BYTES: Final = 1 << 20
+"""About as many bytes in it: RabbitMQ 4 refuses what has more than 16 MiB."""
+_MAX_CLIENT: Final = 200
+_MAX_ENDED: Final = 64
 _MAX_UNPUBLISHED: Final = 50
 """AMQP messages that the broker does not take; then what comes is summed up further."""
 _Key = tuple[str, str, tuple[str, ...], str]
@@ -44,6 +49,7 @@ class CDR:
         self._policies = policies
         self._gathered: dict[_Key, Activity] = {}
         self._sessions: list[Activity] = []
+        self._turn = asyncio.Lock()
         self._unpublished: list[tuple[str, bytes]] = []
         """Ids and bodies of AMQP messages: what is of unknown outcome goes again under its id."""
 
@@ -60,7 +66,7 @@ class CDR:
                 recipients=im.recipients,
                 scope=decision.scope,
                 pool=self._settings.pool,
-                client=im.client,
+                client=im.client[:_MAX_CLIENT],
                 first=im.sent_at,
                 last=im.sent_at,
             )
@@ -74,8 +80,11 @@ class CDR:
             activity.passed[decision.rule] = activity.passed.get(decision.rule, 0) + 1
 
     def note_session(self, activity: Activity) -> None:
-        """Note that a session begins or ends."""
+        """Note that a session begins or ends; what its client says of it is cut to what an IM's may have."""
         if self._may_gather():
+            activity.conversation = activity.conversation[:MAX_CONVERSATION]
+            activity.client = activity.client[:_MAX_CLIENT]
+            activity.ended = activity.ended[:_MAX_ENDED]
             self._sessions.append(activity)
 
     def _may_gather(self) -> bool:
@@ -107,12 +116,16 @@ class CDR:
 
     async def _publish(self) -> None:
         """Publish what has gathered; what the broker does not take is tried again."""
+        async with self._turn:
+            await self._publish_all()
+
+    async def _publish_all(self) -> None:
         if len(self._unpublished) < _MAX_UNPUBLISHED:
             activities = [*self._gathered.values(), *self._sessions]
             self._gathered, self._sessions = {}, []
             for place in range(0, len(activities), _MAX_MESSAGE):
-                some = activities[place : place + _MAX_MESSAGE]
-                self._unpublished.append((str(make_id()), encode_activities(some)))
+                for body in _encode(activities[place : place + _MAX_MESSAGE]):
+                    self._unpublished.append((str(make_id()), body))
         while self._unpublished:
             message_id, body = self._unpublished[0]
             try:
@@ -121,3 +134,14 @@ class CDR:
                 log.warning("call detail records wait", extra={"error": str(error)[:200]})
                 return
             self._unpublished.pop(0)
+
+
+def _encode(activities: Sequence[Activity]) -> Iterator[bytes]:
+    """Yield the bodies of as many AMQP messages as it takes for none to be too long."""
+    body = encode_activities(activities)
+    if len(body) <= _MAX_BYTES or len(activities) == 1:
+        yield body
+    else:
+        half = len(activities) // 2
+        yield from _encode(activities[:half])
+        yield from _encode(activities[half:])

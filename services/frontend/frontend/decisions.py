@@ -7,6 +7,7 @@ from contract.token import Connector
 from frontend.submission import CheckedIM, check_connector
 
 _MAX_REMEMBERED: Final = 100_000
+_MAX_RECIPIENTS: Final = 8
 
 
 class Decisions:
@@ -30,7 +31,7 @@ class Decisions:
         decision = self._remembered.get(key)
         if decision is None:
             check_connector(connector, im, policy.domains if policy is not None else connector.domains)
-            decision = self._remembered[key] = decide(
+            decision = decide(
                 policy,
                 pool=self._pool,
                 sender=im.sender,
@@ -38,4 +39,6 @@ class Decisions:
                 content_type=im.content_type,
                 domains=connector.domains,
             )
+            if len(im.recipients) <= _MAX_RECIPIENTS:  # a long list hardly comes again
+                self._remembered[key] = decision
         return decision

@@ -66,7 +66,8 @@ class Disclaimers:
         self._told: OrderedDict[tuple[str, str], UUID] = OrderedDict()
         """Conversation and partner, with the IM that they were told with, or one that came later."""
         self._away_until = 0.0
-        self._unrecorded: deque[_Claim] = deque()
+        self._unrecorded: deque[_Claim | UUID] = deque()
+        """Claims, and the IMs whose claims are taken back."""
         self._to_record = asyncio.Event()
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -132,10 +133,23 @@ class Disclaimers:
         if not recorded:
             self._record_later(claim)
         for worded in claim.notices:
+            if recorded and worded.partner in untold:
+                continue  # it may yet fail, and another front end hear of that: the next IM asks again
             self._told[claim.conversation, worded.partner] = claim.im
             if len(self._told) > _MAX_REMEMBERED:
                 self._told.popitem(last=False)
         return untold
+
+    def retract(self, im: UUID) -> None:
+        """Take back that partners were told with an IM: they could not be. They are told with the next."""
+        for key in [key for key, told_with in self._told.items() if told_with == im]:
+            del self._told[key]
+        self._record_later(im)
+
+    async def _delete(self, im: UUID) -> None:
+        if self._client is None:
+            raise httpx.ConnectError("no admin API")
+        (await self._client.delete(f"/v1/disclaimers/{im}")).raise_for_status()
 
     async def _post(self, claim: _Claim) -> Sequence[str]:
         if self._client is None:
@@ -145,11 +159,10 @@ class Disclaimers:
         )
         return msgspec.json.decode(response.raise_for_status().content, type=_Untold).partners
 
-    def _record_later(self, claim: _Claim) -> None:
+    def _record_later(self, entry: _Claim | UUID) -> None:
         if len(self._unrecorded) >= _MAX_UNRECORDED:
-            lost = self._unrecorded.popleft()
-            log.error("not recorded that partners were told", extra={"im": str(lost.im)})
-        self._unrecorded.append(claim)
+            _note_lost(self._unrecorded.popleft())
+        self._unrecorded.append(entry)
         self._to_record.set()
 
     async def run(self) -> None:
@@ -166,29 +179,40 @@ class Disclaimers:
             try:
                 while True:
                     await self._to_record.wait()
-                    await self._record()
+                    if not await self._record():
+                        await asyncio.sleep(_AWAY_SECONDS)
             finally:
-                if self._unrecorded:
-                    with contextlib.suppress(httpx.HTTPError):
-                        await self._record()
+                await self._record_at_last()
 
-    async def _record(self) -> None:
+    async def _record(self) -> bool:
+        """Record what could not be recorded; return whether all is, False at the first that can't be."""
         while self._unrecorded:
-            claim = self._unrecorded[0]
+            entry = self._unrecorded[0]
             try:
-                await self._post(claim)
+                await (self._delete(entry) if isinstance(entry, UUID) else self._post(entry))
             except httpx.HTTPStatusError as error:
-                if error.response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:  # it never will be
-                    log.error("not recorded that partners were told", extra={"im": str(claim.im)})
-                else:
-                    await asyncio.sleep(_AWAY_SECONDS)
-                    continue
+                if error.response.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
+                    return False
+                _note_lost(entry)  # it never will be
             except (httpx.HTTPError, msgspec.DecodeError):
-                await asyncio.sleep(_AWAY_SECONDS)
-                continue
-            if self._unrecorded and self._unrecorded[0] is claim:
+                return False
+            if self._unrecorded and self._unrecorded[0] is entry:
                 self._unrecorded.popleft()
         self._to_record.clear()
+        return True
+
+    async def _record_at_last(self) -> None:
+        """Record what is left, if the admin API takes it now: nobody waits for it any more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AWAY_SECONDS):
+                await self._record()
+        if self._unrecorded:
+            log.error("not recorded who was told", extra={"ims": len(self._unrecorded)})
+
+
+def _note_lost(entry: _Claim | UUID) -> None:
+    im = entry if isinstance(entry, UUID) else entry.im
+    log.error("not recorded who was told", extra={"im": str(im)})
 
 
 def _word(im: CheckedIM, policy: Policy) -> list[Notice]:

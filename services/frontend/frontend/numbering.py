@@ -5,6 +5,8 @@ How far an agent got is said on the queue; what could not be said yet, by this p
 killed, stands in a file until it is.
 """
 
+import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -30,7 +32,7 @@ from contract.message import (
 from contract.policy import Decision
 from frontend.config import FrontEndSettings
 from frontend.metrics import CONFIRM_SECONDS, CONFIRMED, PUBLISH_SIZE
-from frontend.publisher import Publisher, UnknownError
+from frontend.publisher import Publisher, RefusedError, UnknownError
 from frontend.submission import CheckedIM
 
 if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
@@ -56,23 +58,32 @@ class Numbering:
         self.id = uuid4()
         self.confirmed = 0
         """The number of the last IM that the broker has confirmed."""
+        self.trouble = ""
+        """Why the broker took nothing last time, though it was connected; empty when it took it."""
+        self.turn = asyncio.Lock()
+        """Held by whoever publishes: one AMQP message at a time is on its way to its confirm."""
         self._confirmed_at: datetime | None = None
         self._stated = 0
+        self._kept = True
         self._ended = read_agents(folder)
         self._descriptor = -1
         self._save()
 
-    @property
-    def unsaid(self) -> bool:
-        """Whether there are agents that ended and of which the queue doesn't know how far they got."""
-        return bool(self._ended)
-
     async def publish(self, ims: Sequence[tuple[CheckedIM, Decision]]) -> None:
-        """Put IMs on the queue in one AMQP message, with the next numbers.
+        """Put IMs on the queue in one AMQP message, with the next numbers; the caller holds ``turn``.
 
         Raises RefusedError: they are not on the queue, and the numbers are free again. UnknownError: nobody
         knows, and a new agent begins.
         """
+        try:
+            if self._ended and not await self._say_ended():
+                raise RefusedError("it does not take the statements that come first")
+            await self._publish(ims)
+        except (RefusedError, UnknownError) as error:
+            log.warning("not confirmed by the broker", extra={"ims": len(ims), "error": str(error)[:200]})
+            raise
+
+    async def _publish(self, ims: Sequence[tuple[CheckedIM, Decision]]) -> None:
         numbered = [
             self._number(im, decision, seq) for seq, (im, decision) in enumerate(ims, self.confirmed + 1)
         ]
@@ -84,13 +95,7 @@ class Numbering:
         started = time.monotonic()
         confirmed = False
         try:
-            await self._publisher.publish(
-                encode_ims(numbered),
-                headers,
-                IM_TYPE,
-                str(numbered[0].id),
-                seconds=self._settings.deadline_seconds,
-            )
+            await self._put(encode_ims(numbered), headers, IM_TYPE, str(numbered[0].id))
             confirmed = True
         except UnknownError:
             self._begin_anew()
@@ -100,8 +105,7 @@ class Numbering:
                 self._tracing.end_publish(numbered, confirmed=confirmed)
         self.confirmed += len(numbered)
         self._confirmed_at = datetime.now(UTC)
-        # No fsync: it outlives the process, and after a power cut the numbers on the queue must do.
-        os.pwrite(self._descriptor, _LINE.format(self.id, self.confirmed).encode(), 0)
+        self._keep_number()
         log.debug(
             "confirmed",
             extra={"im": numbered[0].id, "ims": len(numbered), "agent": self.id, "seq": numbered[0].seq},
@@ -109,6 +113,26 @@ class Numbering:
         CONFIRMED.inc(len(numbered))
         PUBLISH_SIZE.observe(len(numbered))
         CONFIRM_SECONDS.observe(time.monotonic() - started)
+
+    async def _put(self, body: bytes, headers: HeadersType, type_: str, message_id: str) -> None:
+        seconds = self._settings.deadline_seconds
+        try:
+            await self._publisher.publish(body, headers, type_, message_id, seconds=seconds)
+        except (RefusedError, UnknownError) as error:
+            self.trouble = error.why
+            raise
+        self.trouble = ""
+
+    def _keep_number(self) -> None:
+        """Note how far this agent got; no fsync: after a power cut the numbers on the queue must do."""
+        try:
+            os.pwrite(self._descriptor, _LINE.format(self.id, self.confirmed).encode(), 0)
+        except OSError as error:  # the IMs are on the queue, and that is what counts
+            if self._kept:
+                log.error("an agent's number could not be kept on disk", extra={"error": str(error)})
+            self._kept = False
+        else:
+            self._kept = True
 
     def _number(self, im: CheckedIM, decision: Decision, seq: int) -> IM:
         return IM(
@@ -142,26 +166,35 @@ class Numbering:
         if agents and not self._save():
             raise OSError("its agents' numbers could not be kept on disk")
 
-    async def state(self, *, ended: bool, anyhow: bool = False) -> None:
-        """Say on the queue how far this agent got, if it is news or ``anyhow``.
+    async def say(self) -> None:
+        """Say on the queue how far the agents got that ended and, if it is news, this one.
 
-        Raises RefusedError or UnknownError if the broker doesn't take it.
+        In trouble it is a trial too: else nobody would see that the broker takes IMs again.
         """
-        if ended or anyhow or self.confirmed > self._stated:
+        async with self.turn:
+            if self._ended and not await self._say_ended():
+                return
             confirmed = self.confirmed
-            await self._state(self.id, confirmed, ended=ended, confirmed_at=self._confirmed_at)
-            self._stated = confirmed
+            if (confirmed > self._stated or self.trouble) and await self._say(self.id, confirmed):
+                self._stated = confirmed
 
-    async def state_ended(self) -> None:
-        """Say how far the agents got that ended; raises as ``state`` does."""
+    async def end(self) -> None:
+        """Say how far this agent got, once it is known what became of the last publish: there is no more."""
+        await self.turn.acquire()  # for good
+        if await self._say(self.id, self.confirmed, ended=True) and not self._ended:
+            with contextlib.suppress(OSError):  # then the next process says it once more
+                self._path.unlink(missing_ok=True)
+
+    async def _say_ended(self) -> bool:
         for agent, confirmed in list(self._ended.items()):
-            await self._state(agent, confirmed, ended=True)
+            if not await self._say(agent, confirmed, ended=True):
+                return False
             del self._ended[agent]
         self._save()
+        return True
 
-    async def _state(
-        self, agent: UUID, confirmed: int, *, ended: bool, confirmed_at: datetime | None = None
-    ) -> None:
+    async def _say(self, agent: UUID, confirmed: int, *, ended: bool = False) -> bool:
+        """Put a statement on the queue; if that fails, it is said later, or the IMs' own numbers must do."""
         statement = AgentStatement(
             agent=agent,
             pool=self._settings.pool,
@@ -169,15 +202,14 @@ class Numbering:
             confirmed=confirmed,
             ended=ended,
             at=datetime.now(UTC),
-            confirmed_at=confirmed_at,
+            confirmed_at=self._confirmed_at if agent == self.id else None,
         )
-        await self._publisher.publish(
-            encode_statement(statement),
-            {},
-            AGENT_TYPE,
-            f"{agent}-{confirmed}",
-            seconds=self._settings.deadline_seconds,
-        )
+        try:
+            await self._put(encode_statement(statement), {}, AGENT_TYPE, f"{agent}-{confirmed}")
+        except (RefusedError, UnknownError) as error:
+            log.warning("an agent's statement was not confirmed", extra={"error": str(error)[:200]})
+            return False
+        return True
 
     def _save(self) -> bool:
         """Write the file anew: the agent that numbers now first, in a line of fixed length."""
@@ -197,11 +229,6 @@ class Numbering:
             os.close(self._descriptor)
         self._descriptor = descriptor
         return True
-
-    def end(self) -> None:
-        """Forget what has been said in full: the next process has nothing to say of it."""
-        if not self._ended and self._stated == self.confirmed:
-            self._path.unlink(missing_ok=True)
 
 
 def read_agents(folder: Path) -> dict[UUID, int]:

@@ -14,20 +14,20 @@ from uuid import UUID
 import aio_pika
 import httpx
 import msgspec
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
 from contract.broker import BrokerAddress
 from contract.policy import Policy, PolicyHeader, PolicyUser
 from contract.topology import POLICY_EXCHANGE
 from frontend.config import FrontEndSettings
 from frontend.metrics import POLICY_VERSION
-from frontend.publisher import PlainConnection, raise_if_cancelled
+from frontend.publisher import PlainConnection, close, raise_if_cancelled
 
 log = logging.getLogger("frontend")
 
 _CHECK_IN_SECONDS: Final = 5.0
 _SAVE_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 1.0
+_CONNECT_SECONDS: Final = 3.0
 
 _header_decoder = msgspec.json.Decoder(PolicyHeader)
 _user_decoder = msgspec.json.Decoder(PolicyUser)
@@ -160,9 +160,15 @@ class Policies:
 
     async def _hear_notices(self) -> None:
         """Look at once when the admin API says that there is something new; a notice lost does no harm."""
+        trouble = ""
         while True:
-            with contextlib.suppress(*CONNECTION_EXCEPTIONS, TimeoutError):
+            try:
                 await self._hear_notices_once()
+                trouble = ""
+            except (Exception, asyncio.CancelledError) as error:  # aiormq raises either in mid-opening
+                if repr(error) != trouble:  # else it is known
+                    trouble = repr(error)
+                    log.warning("notices of the policy can't be heard", extra={"error": trouble[:200]})
             raise_if_cancelled()
             await asyncio.sleep(_RETRY_SECONDS)
 
@@ -170,18 +176,22 @@ class Policies:
         connection = await aio_pika.connect(
             self._nodes.next_url(),
             connection_class=PlainConnection,
-            timeout=3,
+            timeout=_CONNECT_SECONDS,
             heartbeat=10,
             client_properties={"connection_name": f"policy of front end {self._settings.front_end}"},
         )
-        async with connection:
-            channel = await connection.channel()
-            queue = await channel.declare_queue(exclusive=True, auto_delete=True)
-            await queue.bind(POLICY_EXCHANGE)
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                channel = await connection.channel()
+                queue = await channel.declare_queue(exclusive=True, auto_delete=True)
+                await queue.bind(POLICY_EXCHANGE)
+                notices = queue.iterator(no_ack=True)
+                await notices.consume()
             self._look.set()  # what was said meanwhile was not heard
-            async with queue.iterator(no_ack=True) as notices:
-                async for _ in notices:
-                    self._look.set()
+            async for _ in notices:
+                self._look.set()
+        finally:
+            await close(connection)
 
     async def _save(self) -> None:
         """Keep the current policy on disk; not for every change, and out of the event loop's way."""

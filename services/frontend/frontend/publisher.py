@@ -33,6 +33,12 @@ class RefusedError(Exception):
     why = "the broker refuses messages: its queue is full, or gone"
 
 
+class UnreachableError(RefusedError):
+    """There is no connection to put it on; the publisher's ``trouble`` says why."""
+
+    why = ""
+
+
 class UnknownError(Exception):
     """Nobody knows whether the message got to the queue; it may turn up there later."""
 
@@ -104,7 +110,7 @@ class Publisher:
                 pause, trouble = _MIN_PAUSE, ""
                 await self._watch()
                 log.warning("connection to the broker lost")
-            except Exception as error:  # aiormq raises even bare ones when a connection dies in mid-opening
+            except (Exception, asyncio.CancelledError) as error:  # aiormq raises either in mid-opening
                 raise_if_cancelled()
                 if repr(error) != trouble:  # else it is known: a long outage needs no line for every try
                     trouble = repr(error)
@@ -129,7 +135,7 @@ class Publisher:
                 await channel.initialize()
                 exchange = await channel.get_exchange(self._exchange, ensure=False)
         except BaseException:
-            await _close(connection)
+            await close(connection)
             raise
         connection.close_callbacks.add(lambda *_: closed.set())
         channel.close_callbacks.add(lambda *_: closed.set())
@@ -169,7 +175,7 @@ class Publisher:
         self._set_connected(False)
         link, self._link = self._link, None
         if link is not None:
-            await _close(link.connection)
+            await close(link.connection)
 
     async def publish(
         self,
@@ -186,7 +192,7 @@ class Publisher:
         """
         link = self._link
         if link is None or not self.connected.is_set():
-            raise RefusedError("no connection to the broker")
+            raise UnreachableError("no connection to the broker")
         message = aio_pika.Message(
             body,
             headers=headers,
@@ -247,6 +253,7 @@ async def _first_of(*awaitables: Awaitable[object]) -> None:
             task.cancel()
 
 
-async def _close(connection: AbstractConnection) -> None:
+async def close(connection: AbstractConnection) -> None:
+    """Close a connection, as far as the broker lets us in time."""
     with contextlib.suppress(Exception):  # whatever it says, we are done with it
         await asyncio.wait_for(connection.close(), _CLOSE_SECONDS)

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 from xml.etree import ElementTree as ET
 
 from contract.message import Encoding
+from frontend.submission import MAX_CONVERSATION
 
 _REQUEST_LINE: Final = re.compile(r"(?P<method>[A-Z]+) (?P<uri>\S+) SIP/2\.0")
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
@@ -37,7 +38,6 @@ _NO_CONTENT: Final = frozenset({
 })  # fmt: skip
 """Types of bodies in which nobody says anything."""
 _MAX_CLIENT: Final = 200
-_MAX_CONVERSATION: Final = 255
 _USER_SAFE: Final = "-_.!~*'()&=+$,;?/"
 _LIST_OPTION: Final = "recipient-list-message"
 _LIST: Final = "recipient-list"
@@ -101,7 +101,7 @@ def find_session(request: Request, status: str) -> Session | None:
     recipient, _ = _read_address(request, "to")
     _, conversation = _way_of(request)
     assert conversation is not None  # a BYE is within a dialog, or it is refused
-    if len(conversation) > _MAX_CONVERSATION:
+    if len(conversation) > MAX_CONVERSATION:
         raise SIPError("Call-ID is too long")
     ended = "bye" if request.method == "BYE" else status
     return Session(conversation, sender, recipient, client_of(request), not ended, ended)

@@ -19,8 +19,12 @@ from contract.problem import Problem
 from contract.token import Connector
 from frontend.config import FrontEndSettings
 
-_MAX_CONVERSATION: Final = 255
+MAX_CONVERSATION: Final = 255
 _MAX_CONTENT_TYPE: Final = 255
+_MAX_REMEMBERED: Final = 8
+"""Recipients of an IM whose people are remembered, checked."""
+_MAX_REMEMBERED_BYTES: Final = 4096
+"""Of such an IM, without its body."""
 _CONTENT_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+ *(;[\t -~]*)?", re.ASCII)
 _PLACE: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _NAMED: Final = re.compile(r"(missing required|unknown) field `(?P<name>.*)`$", re.DOTALL)
@@ -112,9 +116,12 @@ def read_submission(raw: bytes, settings: FrontEndSettings) -> CheckedIM:
 def check_submission(submission: Submission, size: int, settings: FrontEndSettings) -> CheckedIM:
     """Return the IM of a submission that came in ``size`` bytes. Raises Problem, which names the field."""
     _check_body(submission, settings)
-    sender, recipients, conversation = _check_people(
-        submission.sender, tuple(submission.recipients), settings.max_recipients
-    )
+    people = (submission.sender, tuple(submission.recipients), settings.max_recipients)
+    # A long list hardly comes again, and takes much memory to remember.
+    if len(submission.recipients) > _MAX_REMEMBERED or size - len(submission.body) > _MAX_REMEMBERED_BYTES:
+        sender, recipients, conversation = _check_people(*people)
+    else:
+        sender, recipients, conversation = _recall_people(*people)
     im_id, sent_at = _check_time(submission, settings)
     if submission.conversation is not None:
         _check_conversation(submission.conversation)
@@ -190,12 +197,14 @@ def _check_body(submission: Submission, settings: FrontEndSettings) -> None:
         )
 
 
-@lru_cache(maxsize=1 << 16)
 def _check_people(sender: str, recipients: tuple[str, ...], most: int) -> tuple[str, tuple[str, ...], str]:
     """Return sender and recipients canonically, and the key of their conversation. Raises Problem."""
     checked = _check_recipients(recipients, most)
     address = _address(sender, "/sender")
     return address, checked, _conversation_of(address, checked)
+
+
+_recall_people = lru_cache(maxsize=1 << 16)(_check_people)
 
 
 def _check_recipients(recipients: tuple[str, ...], most: int) -> tuple[str, ...]:
@@ -222,11 +231,11 @@ def _address(text: str, field: str) -> str:
 
 
 def _check_conversation(key: str) -> None:
-    if not 1 <= len(key) <= _MAX_CONVERSATION:
+    if not 1 <= len(key) <= MAX_CONVERSATION:
         raise Problem(
             422,
             f"the conversation's key has {len(key)} characters: leave it out, or give one of 1 to"
-            f" {_MAX_CONVERSATION}",
+            f" {MAX_CONVERSATION}",
             field="/conversation",
         )
     if "\0" in key:

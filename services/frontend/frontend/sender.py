@@ -1,0 +1,56 @@
+"""The sender: publishes what is in the spool, oldest first, then takes it out."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from frontend.config import FrontEndSettings
+from frontend.numbering import Numbering
+from frontend.publisher import Publisher, RefusedError, UnknownError
+from frontend.spool import Spool, SpoolError
+
+_RETRY_SECONDS: Final = 0.05
+_DISK_SECONDS: Final = 1.0
+"""For so long a disk that fails is left alone."""
+
+
+class Sender:
+    """Empties a spool for as long as the broker takes what is in it."""
+
+    def __init__(
+        self,
+        settings: FrontEndSettings,
+        spool: Spool,
+        numbering: Numbering,
+        publisher: Publisher,
+        note: Callable[[], None],
+    ) -> None:
+        """``note`` is called when there is less in the spool, or it can't be sent: others may go on."""
+        self._settings = settings
+        self._spool = spool
+        self._numbering = numbering
+        self._publisher = publisher
+        self._note = note
+
+    async def run(self) -> None:
+        """Send, until cancelled."""
+        while True:
+            await self._spool.filled.wait()
+            await self._publisher.connected.wait()
+            try:
+                await self._send_some()
+            except RefusedError:
+                await asyncio.sleep(_RETRY_SECONDS)
+            except UnknownError:
+                continue  # they come again, under a new agent's numbers: the archive knows their ids
+            except SpoolError:
+                self._note()
+                await asyncio.sleep(_DISK_SECONDS)
+
+    async def _send_some(self) -> None:
+        spooled = await self._spool.first(self._settings.publish_ims, self._settings.publish_bytes)
+        if spooled:
+            async with self._numbering.turn:
+                await self._numbering.publish([(each.im, each.decision) for each in spooled])
+            await self._spool.remove_first()
+        self._note()
