@@ -5,6 +5,8 @@ from functools import lru_cache
 
 MAX_LENGTH = 454
 """Characters of a canonical address at most: the limit that OCS 2007 R2 sets on a SIP URI."""
+_MAX_TEXT = 1024
+"""And with all that belongs to a URI: so long is what is remembered."""
 
 _ADDRESS = re.compile(
     r"(?:sips?:)?"
@@ -29,6 +31,8 @@ def parse_address(text: str) -> str:
 
     Raises AddressError.
     """
+    if len(text) > _MAX_TEXT:
+        raise AddressError(f"{text[:80]!r}… has {len(text)} characters, at most {_MAX_TEXT} are allowed")
     # "ẞ".lower() and the like may change under a second lower(): casefold would merge people.
     lowered = text.strip().lower()
     match = _ADDRESS.fullmatch(lowered)

@@ -3,24 +3,35 @@
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import pika
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 
+import archiving.migrations
+import archiving.names
+from archiving.archive import POISON, Archive
 from contract.message import (
     AGENT_TYPE,
+    IM_TYPE,
     AgentStatement,
+    encode_ims,
     encode_statement,
+    headers_of,
     make_id,
     time_of,
 )
-from contract.topology import QUEUE
+from contract.topology import INGEST_EXCHANGE, QUEUE
 from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
     KILL_AT,
     changed,
     make_ims,
+    parked,
     publish,
     run_command,
     running_worker,
@@ -105,6 +116,28 @@ def test_a_worker_told_to_end_stores_what_it_took_and_exits_0(
         wait_until_stored(database, ims)
 
 
+def test_a_batch_given_up_when_told_to_end_is_not_acknowledged_with_a_later_one(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    first, second = make_ims(2)
+    waiting = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with running_worker(vhost, database, tmp_path, settings={"LCS_BATCH_SIZE": "1"}) as worker:
+        wait_for(lambda: b'"consuming"' in (tmp_path / "worker.log").read_bytes(), "the worker to consume")
+        with psycopg.connect(database.url("postgres")) as lock:
+            lock.execute("LOCK TABLE archive.messages IN ACCESS EXCLUSIVE MODE")
+            publish(vhost, [first])
+            wait_for(lambda: len(database.rows(f"SELECT {waiting}")) == 1, "the first batch to be stored")
+            publish(vhost, [second])
+            wait_for(lambda: vhost.depth(QUEUE) == 0, "the second to be taken")
+            worker.popen.send_signal(signal.SIGTERM)
+            assert database.rows(f"SELECT pg_terminate_backend(pid) {waiting}") == [(True,)]
+        assert worker.popen.wait(30) == 0
+    assert first.id not in stored_ids(database)
+    with running_worker(vhost, database, tmp_path):
+        wait_until_stored(database, [first, second])
+        wait_until_empty(vhost)
+
+
 def test_a_database_that_went_away_gets_everything_when_it_is_back(
     vhost: Vhost, own_database: ArchiveDatabase, tmp_path: Path
 ) -> None:
@@ -174,6 +207,57 @@ BlockingConnection.process_data_events = fail_once
         wait_until_empty(vhost)
 
 
+def test_a_connection_that_is_never_of_use_is_made_anew_ever_slower(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    failing = """
+from pika import BlockingConnection
+def fail(*arguments, **named):
+    raise KeyError("something inside pika")
+BlockingConnection.process_data_events = fail
+"""
+    with running_worker(vhost, database, tmp_path, patch=failing):
+        wait_for(lambda: b'"retry_in":2.0' in (tmp_path / "worker.log").read_bytes(), "the longest pause")
+
+
+class RawProperties(pika.BasicProperties):  # type: ignore[misc]  # pika ships no types
+    """Properties of which pika writes some headers, ``at``, as it would never do."""
+
+    as_: bytes
+    """Their type, for that of an integer of eight bytes."""
+
+    def encode(self) -> list[bytes]:
+        """See pika."""
+        return [b"".join(super().encode()).replace(b"\x02atl", b"\x02at" + self.as_)]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"at": 1_800_000_000_000},  # a time in milliseconds: the year 59010
+        {"nested": {"at": 1_800_000_000_000}, "list": [{"at": 1 << 62}]},
+    ],
+)
+def test_headers_that_cannot_be_read_hold_nothing_up(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, headers: dict[str, Any]
+) -> None:
+    ims, unknown, last = make_ims(2), make_ims(2), make_ims(1)
+    for type_, some in ((IM_TYPE, ims), ("lcs.im.v99", unknown)):
+        properties = RawProperties(type=type_, headers=headers | headers_of(some), delivery_mode=2)
+        properties.as_ = b"T"
+        with vhost.connect("frontend") as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            channel.basic_publish(INGEST_EXCHANGE, QUEUE, encode_ims(some), properties, mandatory=True)
+    publish(vhost, last)
+    with running_worker(vhost, database, tmp_path):
+        wait_until_stored(database, ims + last)
+        wait_until_empty(vhost)
+    [(body, reason, first, count, _)] = parked(database)
+    assert (body, first, count) == (encode_ims(unknown), 1, 2)
+    assert "unknown contract" in reason
+
+
 def test_an_agents_last_word_shows_what_never_came(
     vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
 ) -> None:
@@ -212,6 +296,93 @@ def test_a_wild_date_has_a_place_and_moves_when_its_month_gets_one(
     ]
 
 
+def test_content_types_are_never_used_up(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> None:
+    database.rows("SELECT setval('archive.content_types_id_seq', 32767)")
+    new, known, binary = (
+        changed(im, content_type=f"text/plain; msgr={place % 2}") for place, im in enumerate(make_ims(3))
+    )
+    binary = changed(binary, content_type="application/octet-stream", encoding="base64", body="AP/+")
+    rich = changed(make_ims(1)[0], content_type="text/html")
+    ims = [new, known, binary, rich]
+    publish(vhost, ims)
+    with running_worker(vhost, database, tmp_path):
+        wait_until_stored(database, ims)
+        publish(vhost, ims)  # what is known goes another way
+        wait_until_empty(vhost)
+    assert parked(database) == []
+    rows = database.rows("SELECT content_type FROM archive.archived_messages ORDER BY content_type")
+    assert rows == [
+        ("application/octet-stream",), ("text/html",), ("text/plain; msgr=0",), ("text/plain; msgr=1",),
+    ]  # fmt: skip
+    assert database.rows("SELECT min(content_type_id) > 32767 FROM archive.messages") == [(True,)]
+
+
+def test_an_older_archive_keeps_its_rows_and_its_workers_wait_until_they_are_new(
+    database: ArchiveDatabase,
+) -> None:
+    with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
+        connection.execute("DROP SCHEMA archive, cdr CASCADE")
+    config = Config()
+    config.set_main_option("script_location", str(Path(archiving.migrations.__file__).parent))
+    config.attributes["database_url"] = database.url("lcs_owner")
+    command.upgrade(config, "0007")
+    with pytest.raises(psycopg.Error) as too_new:
+        Archive(database.url("lcs_archiving"))
+    assert not isinstance(too_new.value, POISON)
+    sessions = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename = 'lcs_archiving'"
+    wait_for(lambda: database.rows(sessions) == [], "no session to be left")
+    with psycopg.connect(database.url("lcs_owner")) as connection:
+        connection.execute("INSERT INTO archive.content_types (name) VALUES ('text/plain')")
+        connection.execute(
+            "INSERT INTO archive.messages"
+            " VALUES (%s, now(), 1, 1, '{1}', false, 1, 'hello', NULL, 1, 1, 1, 1)",
+            [make_id()],
+        )
+    archiving.migrations.migrate(database.url("lcs_owner"))
+    with psycopg.connect(database.url("lcs_archiving")) as older:
+        with pytest.raises(psycopg.Error) as too_old:
+            older.execute("SELECT archive.open_batch()")
+        assert not isinstance(too_old.value, POISON)
+    archive = Archive(database.url("lcs_archiving"))
+    assert archive.store(make_ims(1)) == 1
+    archive.close()
+    with psycopg.connect(database.url("lcs_admin")) as connection:
+        rows = connection.execute("SELECT content_type, body FROM archive.archived_messages").fetchall()
+    assert rows == [("text/plain", "hello")] * 2
+
+
+def test_a_session_is_not_closed_under_the_thread_that_waits_in_it(database: ArchiveDatabase) -> None:
+    archive = Archive(database.url("lcs_archiving"))
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with psycopg.connect(database.url("postgres")) as lock, ThreadPoolExecutor(1) as pool:
+        lock.execute("LOCK TABLE archive.users IN ACCESS EXCLUSIVE MODE")
+        packing = pool.submit(archive.names.pack, make_ims(1))
+        wait_for(lambda: len(database.rows(waiting)) == 1, "the thread to wait")
+        archive.close()
+        another = Archive(database.url("lcs_archiving"))
+        lock.rollback()
+        assert len(packing.result(30)) == 1
+    assert another.count_parked() == (0, False)
+    assert another.store(make_ims(1)) == 1
+    another.close()
+
+
+def test_people_of_large_groups_are_not_remembered_without_bound(
+    database: ArchiveDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiving.names, "_MAX_CACHED", 100)
+    archive = Archive(database.url("lcs_archiving"))
+    members = tuple(f"sip:{number}@contoso.com" for number in range(60))
+    groups = [
+        changed(im, conversation=f"group {place}", recipients=members) for place, im in enumerate(make_ims(3))
+    ]
+    for im in groups:
+        archive.names.pack([im])
+    rows, unknown = archive.names.pack_known(groups)
+    assert (len(rows), unknown) == (1, groups[:2])
+    archive.close()
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -246,3 +417,21 @@ def test_a_bad_setting_stops_the_service_with_one_clear_line(vhost: Vhost, datab
     assert result.returncode == 1
     assert result.stderr.startswith("LCS_BATCH_SIZE: Input should be a valid integer")
     assert result.stderr.count("\n") == 1
+
+
+def test_the_database_is_of_unicode_whatever_the_server_makes_by_default(
+    own_database: ArchiveDatabase,
+) -> None:
+    statements = (Path(__file__).parents[2] / "deploy" / "postgres" / "database.sql").read_text()
+    with psycopg.connect(own_database.server.url(), autocommit=True) as connection:
+        connection.execute("ALTER DATABASE template1 IS_TEMPLATE false")
+        connection.execute("ALTER DATABASE template1 RENAME TO unicode")
+        connection.execute(
+            "CREATE DATABASE template1 TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C' IS_TEMPLATE true"
+        )
+        for statement in statements.split(";\n")[:-1]:
+            connection.execute(statement.encode())
+        encoding = connection.execute(
+            "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'lcslog'"
+        ).fetchone()
+    assert encoding == ("UTF8",)

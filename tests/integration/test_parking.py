@@ -2,12 +2,15 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pika
 import psycopg
 import pytest
 
+from archiving.archive import Archive
+from archiving.replay import replay_all
 from contract.message import (
     IM_TYPE,
     encode_ims,
@@ -39,6 +42,7 @@ from tests.integration.archiving_service import (
         (b"{}", "missing required field"),
         (b"\xff\xfe", "unreadable"),
         (b'"\\ud800"', "unreadable"),
+        (b'{"mood":' + b"[" * 2000 + b"]" * 2000 + b"}", "recursion"),
     ],
 )
 def test_a_line_nobody_can_read_is_parked_and_the_rest_is_stored(
@@ -91,6 +95,39 @@ def test_a_whole_message_that_nobody_can_read_is_parked_line_by_line(
     ]
 
 
+@pytest.mark.parametrize("body", [b"", b"\n", b" \r\n\t\n"])
+def test_a_message_without_an_im_is_parked_whole_and_accounted_for(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, body: bytes
+) -> None:
+    ims = make_ims(6)
+    publish(vhost, ims[:2])
+    publish(vhost, ims[2:5], body=body)
+    publish(vhost, ims[5:])
+    with running_worker(vhost, database, tmp_path):
+        wait_until_stored(database, ims[:2] + ims[5:])
+        wait_until_empty(vhost)
+    [(kept, reason, first, count, _)] = parked(database)
+    assert (kept, first, count) == (body, 3, 3)
+    assert "no IM in it" in reason
+    assert database.rows("SELECT accepted, archived, parked, missing FROM archive.completeness") == [
+        (6, 3, 3, 0)
+    ]
+
+
+@pytest.mark.parametrize("bad", [[], [b"?"]], ids=["all can be read", "one cannot"])
+def test_what_a_message_says_it_holds_and_does_not_is_missing(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, bad: list[bytes]
+) -> None:
+    ims = make_ims(10)
+    lines = encode_ims(ims).splitlines()[:7]
+    publish(vhost, ims, body=b"\n".join(lines[: 7 - len(bad)] + bad))
+    with running_worker(vhost, database, tmp_path):
+        wait_until_stored(database, ims[: 7 - len(bad)])
+        wait_until_empty(vhost)
+    rows = database.rows("SELECT accepted, parked, missing, missing_numbers::text FROM archive.completeness")
+    assert rows == [(10, len(bad), 3, "{[8,11)}")]
+
+
 def test_an_older_and_a_newer_version_of_the_contract_are_stored_side_by_side(
     vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
 ) -> None:
@@ -130,6 +167,22 @@ def test_an_im_the_database_refuses_is_parked_and_the_rest_is_stored(
     assert database.rows("SELECT accepted, archived, parked, missing FROM archive.completeness") == [
         (100, 99, 1, 0)
     ]
+
+
+def test_an_im_whose_agent_cannot_be_named_is_parked_and_the_rest_is_stored(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    good = make_ims(3)
+    [bad] = make_ims(1)
+    bad = changed(bad, pool="a\0b")
+    publish(vhost, [bad])
+    publish(vhost, good)
+    with running_worker(vhost, database, tmp_path):
+        wait_until_stored(database, good)
+        wait_until_empty(vhost)
+    [(body, reason, *_)] = parked(database)
+    assert (body, "0x00" in reason) == (encode_ims([bad]).rstrip(), True)
+    assert database.rows("SELECT ims FROM archive.publishes") == [(3,)]
 
 
 def test_a_message_of_an_unknown_contract_is_parked_whole(
@@ -195,6 +248,46 @@ def test_what_still_cannot_be_stored_is_parked_again(
     [(_, reason, first, count, state)] = parked(database)
     assert ("0x00" in reason, first, count, state) == (True, 2, 1, "parked")
     assert database.rows("SELECT archived, parked, missing FROM archive.completeness") == [(2, 1, 0)]
+
+
+def ask_for_replays(database: ArchiveDatabase, count: int) -> None:
+    """Have the archive hold so much that nobody can read, behind as much of which no replay was asked for."""
+    with psycopg.connect(database.url("postgres")) as connection:
+        connection.execute(
+            "INSERT INTO archive.parked (key, reason, body, properties, ims, state)"
+            " SELECT n::text::bytea, 'unreadable', 'x', '{\"type\": \"lcs.im.v1\"}', 1,"
+            " CASE WHEN n > %(count)s THEN 'replaying' ELSE 'parked' END"
+            " FROM generate_series(1, 2 * %(count)s) AS n",
+            {"count": count},
+        )
+
+
+def still_asked_for(database: ArchiveDatabase) -> Any:
+    """Return how many replays were not yet tried."""
+    return database.rows("SELECT count(*) FROM archive.parked WHERE state = 'replaying'")[0][0]
+
+
+def test_a_long_replay_holds_up_neither_ims_nor_the_end(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    ask_for_replays(database, 20_000)
+    ims = make_ims(3)
+    with running_worker(vhost, database, tmp_path) as worker:
+        wait_for(lambda: still_asked_for(database) < 20_000, "the replay to begin")
+        publish(vhost, ims)
+        wait_until_stored(database, ims)
+        assert worker.stop() == 0
+        assert still_asked_for(database) > 0
+
+
+def test_a_replay_reads_little_more_than_what_it_tries(database: ArchiveDatabase) -> None:
+    ask_for_replays(database, 300)
+    archive = Archive(database.url("lcs_archiving"))
+    assert replay_all(archive) == (0, 300)
+    archive.close()
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'parked'"
+    wait_for(lambda: int(str(database.rows(read)[0][0])) > 300, "the statistics")
+    assert int(str(database.rows(read)[0][0])) < 10 * 300
 
 
 def test_what_the_broker_gave_up_is_parked_too_and_accounted_for(

@@ -1,5 +1,6 @@
 """One IM's trace: what the archive keeps of its way, and what a collector is told."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -12,10 +13,11 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from contract.message import make_id
+from contract.message import encode_ims, make_id
 from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
+    KILL_AT,
     make_ims,
     publish,
     running_worker,
@@ -42,6 +44,35 @@ def test_an_im_that_comes_twice_is_stored_once_and_both_deliveries_are_known(
         " FROM archive.traces WHERE seq = 2 ORDER BY batch"
     )
     assert rows == [(3, True, True), (3, True, True)]
+
+
+def test_the_trace_of_a_message_with_an_unreadable_line_is_kept(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    ims = make_ims(4)
+    lines = encode_ims(ims).splitlines()
+    publish(vhost, ims, body=b"\n".join([b"?", *lines[1:3], b"?"]))
+    with running_worker(vhost, database, tmp_path):
+        wait_until_stored(database, ims[1:3])
+        wait_until_empty(vhost)
+    rows = database.rows("SELECT seq, publish_ims, consumed_at IS NULL FROM archive.traces ORDER BY seq")
+    assert rows == [(2, 4, False), (3, 4, False)]
+
+
+def test_when_a_message_came_is_known_even_if_a_trial_stored_it(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    ims = make_ims(2)
+    publish(vhost, ims)
+    patch = KILL_AT + "import archiving.preparation; archiving.preparation.prepare_batch = die"
+    for number in range(2):
+        with running_worker(vhost, database, tmp_path / str(number), patch=patch) as worker:
+            assert worker.popen.wait(30) == -signal.SIGKILL
+    with running_worker(vhost, database, tmp_path):
+        wait_until_stored(database, ims)
+        wait_until_empty(vhost)
+    rows = database.rows("SELECT consumed_at > now() - interval '1 hour' FROM archive.traces")
+    assert rows == [(True,), (True,)]
 
 
 def test_a_trace_is_forgotten_in_time_and_the_im_is_not(database: ArchiveDatabase) -> None:

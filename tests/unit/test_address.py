@@ -51,6 +51,7 @@ def test_any_text_is_an_address_or_told_why_not(text: str) -> None:
         ("sip:yannis@con\0toso.com", "not a SIP address"),
         ("", "not a SIP address"),
         ("sip:" + "y" * 500 + "@contoso.com", "at most 454"),
+        ("sip:yannis@contoso.com;" + "y" * 2000, "at most 1024"),
     ],
 )
 def test_what_is_no_address_is_told_why(text: str, why: str) -> None:

@@ -1,5 +1,6 @@
 """The database side: one transaction stores a batch of IMs, and notes their numbers as archived."""
 
+import contextlib
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -8,7 +9,7 @@ from uuid import UUID
 import psycopg
 
 from archiving.consumer import Delivery
-from archiving.names import COLUMNS, Names, join_rows
+from archiving.names import COLUMNS, LAYOUT, Names, join_rows
 from archiving.parking import Parked, park, properties_of, storable
 from contract.message import IM, AgentStatement
 
@@ -71,20 +72,22 @@ class Archive:
     """What one worker has with the database ``lcslog``: a session that stores, and one that numbers names."""
 
     def __init__(self, url: str) -> None:
-        """``url``: the worker's role; connects at once. Raises psycopg.OperationalError."""
-        self._naming = _connect(url)
-        self.names = Names(self._naming)
-        try:
-            self._connection = _connect(url)
-            self._connection.execute("SELECT archive.open_batch()")
-        except psycopg.Error:
-            self._naming.close()
-            raise
+        """``url``: the worker's role; connects at once.
+
+        Raises psycopg.Error, none of POISON, if the database is away or of a version that takes other rows.
+        """
+        with contextlib.ExitStack() as opened:
+            self.names = Names(connect(url))
+            opened.callback(self.names.close)
+            self._connection = connect(url)
+            opened.callback(self._connection.close)
+            self._connection.execute("SELECT archive.open_batch(%s)", [LAYOUT])
+            opened.pop_all()
 
     def close(self) -> None:
-        """End the sessions."""
+        """End the sessions. Other threads may be at ``names``."""
         self._connection.close()
-        self._naming.close()
+        self.names.close()
 
     def ensure_partitions(self) -> None:
         """Make the partitions of the months to come."""
@@ -214,6 +217,13 @@ class Archive:
             ],
         )
 
+    def expect(self, numbers: Numbers) -> None:
+        """Note that an agent numbered IMs so far: those that never come are missing."""
+        self._connection.execute(
+            "SELECT archive.log_agent(archive.intern_agent(%s, %s), NULL, %s, NULL, NULL)",
+            [numbers.agent, numbers.pool, numbers.last],
+        )
+
     def account(self, archived: Iterable[Numbers], parked: Iterable[Numbers] = ()) -> Account:
         """Return what ``append`` is to note of the agents' numbers. Raises psycopg.Error."""
         ranges: dict[int, tuple[list[str], list[str]]] = {}
@@ -228,7 +238,8 @@ class Archive:
         )
 
 
-def _connect(url: str) -> psycopg.Connection:
+def connect(url: str) -> psycopg.Connection:
+    """Return a session in autocommit. Raises psycopg.OperationalError."""
     return psycopg.connect(
         url,
         autocommit=True,

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import msgspec
 from pika.spec import BasicProperties
@@ -29,12 +30,16 @@ from contract.message import (
 
 _MAX_TIME: Final = 1 << 52
 """Microseconds since 1970: in the year 2112."""
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading raises that lies in what is read."""
 
 
 class Publish(NamedTuple):
     """An AMQP message of IMs as it came: all times in seconds since 1970, None if not told."""
 
-    first: IM
+    agent: UUID
+    pool: str
+    first_seq: int
     ims: int
     published: float | None
     confirmed: float | None
@@ -53,6 +58,8 @@ class Batch:
     """The agents' numbers of what is in ``parked``, as far as they are known."""
     publishes: list[Publish] = field(default_factory=list)
     """For the trace: of what could be read."""
+    announced: list[Numbers] = field(default_factory=list)
+    """Of messages that hold fewer IMs than they say: all that they should hold."""
 
     def refuse(self, im: IM, reason: str, deliveries: Iterable[Delivery]) -> None:
         """Move an IM to what is to be parked, as it came."""
@@ -78,14 +85,18 @@ def _read(delivery: Delivery, batch: Batch) -> None:
     try:
         if properties.type == IM_TYPE:
             ims = decode_ims(delivery.body)
-            batch.ims += ims
-            _note_publish(delivery, ims, batch)
-            return
-        if properties.type == AGENT_TYPE:
+            if ims:
+                batch.ims += ims
+                _note_publish(delivery, ims[0], ims[0].seq, len(ims), batch)
+                _note_shortage(delivery, len(ims), batch)
+                return
+            reason = "unreadable: no IM in it"
+        elif properties.type == AGENT_TYPE:
             batch.statements.append((decode_statement(delivery.body), delivery))
             return
-        reason = f"unknown contract {properties.type!r}: this worker reads {IM_TYPE} and {AGENT_TYPE}"
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        else:
+            reason = f"unknown contract {properties.type!r}: this worker reads {IM_TYPE} and {AGENT_TYPE}"
+    except _UNREADABLE as error:
         if properties.type == IM_TYPE:
             _read_lines(delivery, batch)
             return
@@ -93,11 +104,21 @@ def _read(delivery: Delivery, batch: Batch) -> None:
     park_whole(delivery, reason, batch)
 
 
-def _note_publish(delivery: Delivery, ims: list[IM], batch: Batch) -> None:
-    if ims:
-        headers = delivery.properties.headers or {}
-        published, confirmed = _time_in(headers, PUBLISHED_HEADER), _time_in(headers, CONFIRMED_HEADER)
-        batch.publishes.append(Publish(ims[0], len(ims), published, confirmed, delivery.consumed))
+def _note_publish(delivery: Delivery, im: IM, first_seq: int, ims: int, batch: Batch) -> None:
+    """Note a message for the trace. ``im``: any one of it."""
+    headers = delivery.properties.headers or {}
+    published, confirmed = _time_in(headers, PUBLISHED_HEADER), _time_in(headers, CONFIRMED_HEADER)
+    batch.publishes.append(
+        Publish(im.agent, im.pool, first_seq, ims, published, confirmed, delivery.consumed)
+    )
+
+
+def _note_shortage(delivery: Delivery, ims: int, batch: Batch) -> None:
+    """Note what a message should hold by its headers, if it holds less."""
+    headers = delivery.properties.headers or {}
+    count = number_in(headers, COUNT_HEADER)
+    if count is not None and ims < count and (first := number_in(headers, FIRST_SEQ_HEADER)) is not None:
+        batch.announced += _numbers_of(delivery.properties, first, first + count - 1)
 
 
 def _time_in(headers: Mapping[str, Any], name: str) -> float | None:
@@ -111,23 +132,26 @@ def park_whole(delivery: Delivery, reason: str, batch: Batch) -> None:
     headers = delivery.properties.headers or {}
     count, first = number_in(headers, COUNT_HEADER), number_in(headers, FIRST_SEQ_HEADER)
     if count is not None and first is not None:
-        _account(delivery.properties, first, first + count - 1, batch)
+        batch.numbers += _numbers_of(delivery.properties, first, first + count - 1)
 
 
 def _read_lines(delivery: Delivery, batch: Batch) -> None:
     """Read the good lines of a body that has bad ones; the place of a line tells its number."""
     first = number_in(delivery.properties.headers or {}, FIRST_SEQ_HEADER)
-    lines = [line for line in delivery.body.split(b"\n") if line.strip()]
+    lines = [line for line in delivery.body.split(b"\n") if line.strip(b" \t\r")]
+    good: list[IM] = []
     for place, line in enumerate(lines):
         try:
-            batch.ims.append(decode_im(line))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            good.append(decode_im(line))
+        except _UNREADABLE as error:
             seq = None if first is None else first + place
             batch.parked.append(Parked(line, delivery.properties, f"unreadable: {error}", seq))
             if seq is not None:
-                _account(delivery.properties, seq, seq, batch)
-    if not lines:
-        batch.parked.append(Parked(delivery.body, delivery.properties, "unreadable: no IM in it", None))
+                batch.numbers += _numbers_of(delivery.properties, seq, seq)
+    if good:
+        batch.ims += good
+        _note_publish(delivery, good[0], good[0].seq if first is None else first, len(lines), batch)
+    _note_shortage(delivery, len(lines), batch)
 
 
 def _origin_of(im: IM, deliveries: Iterable[Delivery]) -> tuple[bytes, BasicProperties]:
@@ -137,14 +161,16 @@ def _origin_of(im: IM, deliveries: Iterable[Delivery]) -> tuple[bytes, BasicProp
         first, count = number_in(headers, FIRST_SEQ_HEADER), number_in(headers, COUNT_HEADER)
         if agent_in(headers) == im.agent and first is not None and first <= im.seq < first + (count or 0):
             for line in delivery.body.split(b"\n"):
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                with contextlib.suppress(*_UNREADABLE):
                     if decode_im(line) == im:
                         return line, delivery.properties
     return encode_ims([im]).rstrip(), BasicProperties(type=IM_TYPE)
 
 
-def _account(properties: BasicProperties, first: int, last: int, batch: Batch) -> None:
+def _numbers_of(properties: BasicProperties, first: int, last: int) -> list[Numbers]:
+    """Return numbers of a message's agent; none if its headers don't name one."""
     headers = properties.headers or {}
     agent, pool = agent_in(headers), headers.get(POOL_HEADER)
     if agent is not None and isinstance(pool, str) and 0 < first <= last:
-        batch.numbers.append(Numbers(agent, pool, first, last))
+        return [Numbers(agent, pool, first, last)]
+    return []

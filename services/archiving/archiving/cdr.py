@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import msgspec
 import psycopg
 
+from archiving.archive import POISON, connect
 from archiving.config import CDRSettings
 from archiving.consumer import Consumer, Delivery
 from archiving.metrics import BROKER_CONNECTED, CDR_ACTIVITIES, CDR_REJECTED, DATABASE_CONNECTED
@@ -80,9 +81,7 @@ class CDRWorker:
 
     def _connect(self) -> psycopg.Connection:
         if self._connection is None:
-            self._connection = psycopg.connect(
-                self._settings.database_url, autocommit=True, connect_timeout=5, tcp_user_timeout=30_000
-            )
+            self._connection = connect(self._settings.database_url)
             log.info("connected to the database")
         return self._connection
 
@@ -111,7 +110,7 @@ class CDRWorker:
         try:
             message, body, count = _read(delivery)
             connection.execute(_LOG, (message, body, self._idle))
-        except (ValueError, psycopg.DataError, psycopg.IntegrityError) as error:
+        except (*POISON, RecursionError) as error:
             log.error("call detail records that cannot be stored", extra={"error": repr(error)[:300]})
             connection.execute("SELECT cdr.reject(%s, %s)", (repr(error)[:1000], delivery.body))
             CDR_REJECTED.inc()
@@ -120,10 +119,13 @@ class CDRWorker:
 
 
 def _read(delivery: Delivery) -> tuple[UUID, str, int]:
-    """Return a message's id, its activities as a JSON array, and their number. Raises ValueError."""
+    """Return a message's id, its activities as a JSON array, and their number.
+
+    Raises ValueError, or RecursionError.
+    """
     properties = delivery.properties
     if properties.type != CDR_TYPE:
         raise ValueError(f"of type {properties.type!r}, not {CDR_TYPE}")
     activities = decode_activities(delivery.body)  # msgspec's errors are ValueErrors
-    message = UUID(properties.message_id) if properties.message_id else uuid4()
+    message = UUID(str(properties.message_id)) if properties.message_id else uuid4()
     return message, msgspec.json.encode(activities).decode(), len(activities)

@@ -48,7 +48,7 @@ class WorkerSettings(ConsumerSettings):
     batch_milliseconds: float = Field(default=5, ge=0, le=1000)
     """How long a batch that isn't full waits for more."""
     prefetch: int = Field(default=300, ge=1, le=65_535)
-    """AMQP messages on their way to us that are not acknowledged; each carries up to 1,000 IMs."""
+    """AMQP messages of a queue on their way to us that are not acknowledged; each carries up to 1,000 IMs."""
     trace_days: int = Field(default=30, ge=1)
     """How long the archive keeps by which publish and batch each IM came."""
     otlp_endpoint: HttpUrl | None = None

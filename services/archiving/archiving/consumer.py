@@ -4,15 +4,18 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import pika
+from pika import data
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
 from contract.broker import BrokerAddress
+from contract.message import COUNT_HEADER
 from contract.topology import PARKED_QUEUE
 
 log = logging.getLogger("archiving")
@@ -41,6 +44,53 @@ class Delivery(NamedTuple):
         count = (self.properties.headers or {}).get("x-delivery-count")
         return count if isinstance(count, int) else 0
 
+    @property
+    def published(self) -> float:
+        """When its front end sent it: seconds since 1970; it came to the queue no earlier."""
+        return self.properties.timestamp or self.consumed
+
+    @property
+    def ims(self) -> int:
+        """How many IMs it says it holds; 1 if it doesn't."""
+        count = (self.properties.headers or {}).get(COUNT_HEADER)
+        return count if isinstance(count, int) else 1
+
+
+class Unacknowledged:
+    """Messages taken and not yet acknowledged. One thread changes it, others may read."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.ims = 0
+        """IMs in them."""
+        self._messages: deque[Delivery] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._messages)
+
+    @property
+    def oldest(self) -> float:
+        """When the message taken first was published: seconds since 1970; 0: there is none."""
+        try:
+            return self._messages[0].published
+        except IndexError:
+            return 0
+
+    def add(self, delivery: Delivery) -> None:
+        """Count a message that was taken."""
+        self._messages.append(delivery)
+        self.ims += delivery.ims
+
+    def remove(self, tag: int) -> None:
+        """Count messages no more, up to the one with this tag."""
+        while self._messages and self._messages[0].tag <= tag:
+            self.ims -= self._messages.popleft().ims
+
+    def clear(self) -> None:
+        """Count none any more: their connection is gone."""
+        self._messages.clear()
+        self.ims = 0
+
 
 class SilentError(Exception):
     """The queue has messages, and the broker gives out none."""
@@ -49,8 +99,8 @@ class SilentError(Exception):
 class Consumer(threading.Thread):
     """Takes AMQP messages as long as it runs, over a connection that it rebuilds whenever it breaks.
 
-    What it takes waits in ``deliveries``, at most the prefetch count of the broker. A connection that is
-    lost takes its unacknowledged messages back to the queue: they come again, here or elsewhere.
+    What it takes waits in ``deliveries``, of each queue no more than the prefetch count. A connection that
+    is lost takes its unacknowledged messages back to the queue: they come again, here or elsewhere.
     """
 
     def __init__(self, amqp_url: str, prefetch: int, queues: Sequence[str]) -> None:
@@ -59,6 +109,7 @@ class Consumer(threading.Thread):
         self.deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self.connection_number = 0
         self.consuming = False
+        self.unacknowledged = Unacknowledged()
         self._nodes = BrokerAddress(amqp_url)
         self._prefetch = prefetch
         self._queues = queues
@@ -66,8 +117,8 @@ class Consumer(threading.Thread):
         self._ended = threading.Event()
         self._connection: pika.BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
-        self._unacknowledged = 0
-        """The tag of the last message taken; 0 once it is acknowledged."""
+        self._acknowledged = False
+        """Whether this connection was of any use."""
         self._quiet_since = 0.0
 
     def run(self) -> None:
@@ -76,12 +127,12 @@ class Consumer(threading.Thread):
         while not self._ended.is_set():
             try:
                 self._consume()
-                pause = 0.1
             except Exception as error:  # not only AMQPError: pika fails in many ways when a connection dies
-                if self.consuming:
-                    pause = 0.1
+                if self._acknowledged:
+                    pause, self._acknowledged = 0.1, False
                 log.warning("broker out of reach", extra={"error": repr(error)[:200], "retry_in": pause})
                 self.consuming = False
+                self.unacknowledged.clear()
                 self._ended.wait(pause)
                 pause = min(pause * 2, _MAX_PAUSE)
         self.consuming = False
@@ -93,7 +144,7 @@ class Consumer(threading.Thread):
             channel.basic_qos(prefetch_count=self._prefetch)
             channel.add_on_cancel_callback(_raise_cancelled)
             self.connection_number += 1
-            self._unacknowledged, self._quiet_since = 0, time.monotonic()
+            self._quiet_since = time.monotonic()
             self._connection, self._channel = connection, channel
             tags: list[str] = []
             if not self._stop_taking.is_set():
@@ -109,7 +160,7 @@ class Consumer(threading.Thread):
                     for tag in tags:
                         channel.basic_cancel(tag)
                     tags, self.consuming = [], False
-                if tags and not self._unacknowledged:
+                if tags and not self.unacknowledged:
                     self._listen(connection, channel)
             connection.process_data_events(time_limit=0)  # the last acknowledgements
         finally:
@@ -128,10 +179,10 @@ class Consumer(threading.Thread):
         self._quiet_since = time.monotonic()
         for _ in range(2):  # what came a moment ago is on its way
             waiting = sum(_count(channel, queue) for queue in self._queues)
-            if not waiting or self._unacknowledged:
+            if not waiting or self.unacknowledged:
                 return
             connection.process_data_events(time_limit=1)
-        if not self._unacknowledged:
+        if not self.unacknowledged:
             raise SilentError(f"{waiting} messages wait, none comes")
 
     def _take(
@@ -145,10 +196,10 @@ class Consumer(threading.Thread):
         self._put(method, properties, body, parked=True)
 
     def _put(self, method: Basic.Deliver, properties: BasicProperties, body: bytes, *, parked: bool) -> None:
-        self._unacknowledged = method.delivery_tag
-        self.deliveries.put(
-            Delivery(self.connection_number, method.delivery_tag, properties, body, parked, time.time())
-        )
+        tag = method.delivery_tag
+        delivery = Delivery(self.connection_number, tag, properties, body, parked, time.time())
+        self.unacknowledged.add(delivery)
+        self.deliveries.put(delivery)
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Acknowledge a message and all before it; void if its connection is gone (they come again)."""
@@ -157,8 +208,10 @@ class Consumer(threading.Thread):
     def _acknowledge(self, delivery: Delivery) -> None:
         if delivery.connection == self.connection_number and self._channel is not None:
             self._channel.basic_ack(delivery.tag, multiple=True)
-            if delivery.tag == self._unacknowledged:
-                self._unacknowledged, self._quiet_since = 0, time.monotonic()
+            self._acknowledged = True
+            self.unacknowledged.remove(delivery.tag)
+            if not self.unacknowledged:
+                self._quiet_since = time.monotonic()
 
     def stop_taking(self) -> None:
         """Let the broker send no more; what was taken can still be acknowledged."""
@@ -179,6 +232,41 @@ class Consumer(threading.Thread):
                 connection.add_callback_threadsafe(function)
             except AMQPError:
                 log.debug("connection closed meanwhile")
+
+
+_WIDTHS: Final = {b"T": 8, b"d": 8, b"f": 4}
+
+
+def _decode_table(encoded: bytes, offset: int) -> tuple[dict[str | bytes, Any], int]:
+    """Return an AMQP table and where it ends, as pika does; what pika can't read of it as text of its bytes.
+
+    pika gives up the connection for such a value (a time in milliseconds is beyond the year 9999), and the
+    message would be the first again on the next, for ever.
+    """
+    end = offset + 4 + int.from_bytes(encoded[offset : offset + 4])
+    offset += 4
+    table: dict[str | bytes, Any] = {}
+    while offset < end:
+        key, offset = data.decode_short_string(encoded, offset)
+        try:
+            table[key], offset = data.decode_value(encoded, offset)
+        except Exception:  # of many kinds: RecursionError is one
+            start, offset = offset, min(end, _end_of_value(encoded, offset, end))
+            table[key] = repr(encoded[start:offset])
+    return table, end
+
+
+def _end_of_value(encoded: bytes, offset: int, end: int) -> int:
+    """Return where a value ends; ``end``, that of its table, if nobody can tell."""
+    kind, rest = encoded[offset : offset + 1], offset + 1
+    if kind in _WIDTHS:
+        return rest + _WIDTHS[kind]
+    if kind in b"AF":
+        return rest + 4 + int.from_bytes(encoded[rest : rest + 4])
+    return end
+
+
+data.decode_table = _decode_table  # there is no way to give pika another
 
 
 def _count(channel: BlockingChannel, queue: str) -> int:

@@ -38,6 +38,11 @@ LAG_SECONDS: Final = Gauge(
 NEWEST_COMMITTED: Final = Gauge(
     "lcs_archiving_newest_committed_timestamp_seconds", "When the newest IM that is committed was accepted"
 )
+UNACKNOWLEDGED: Final = Gauge("lcs_archiving_unacknowledged_ims", "IMs taken and not yet acknowledged")
+UNACKNOWLEDGED_OLDEST: Final = Gauge(
+    "lcs_archiving_unacknowledged_oldest_timestamp_seconds",
+    "When the message of these that was taken first was published; 0: there is none",
+)
 CDR_ACTIVITIES: Final = Counter("lcs_cdr_activities", "Activities stored as call detail records")
 CDR_REJECTED: Final = Counter(
     "lcs_cdr_rejected_messages", "AMQP messages of call detail records that could not be stored"

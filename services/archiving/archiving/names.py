@@ -14,7 +14,8 @@ from archiving.rendering import needs_rendering, render
 from contract.message import IM, content_of
 
 _MAX_CACHED: Final = 500_000
-"""Entries of a cache at most; then it starts anew."""
+"""Names in a cache at most, and recipients of all routes together; then they start anew."""
+_CLOSE_SECONDS: Final = 1.0
 
 # PostgreSQL's binary COPY format (documentation of COPY, "Binary Format"): a header, per row the number
 # of fields and each field's length and bytes, a trailer. Packing it by hand costs 1 µs a row instead of 6.
@@ -25,10 +26,12 @@ COLUMNS: Final = (
     " agent_id, seq, policy_version, rule_id"
 )
 """The columns of a row."""
+LAYOUT: Final = 2
+"""Of rows, as ``archive.open_batch()`` numbers it: another with every change of what stands here."""
 _FIELDS: Final = 13
 _KEY: Final = struct.Struct(">hi16siq")  # number of fields, id, sent_at
-_TEXT: Final = struct.Struct(">ihi")  # content_type_id, length of body
-_BYTES: Final = struct.Struct(">ihii")  # content_type_id, no body, length of content
+_TEXT: Final = struct.Struct(">iii")  # content_type_id, length of body
+_BYTES: Final = struct.Struct(">iiii")  # content_type_id, no body, length of content
 _NULL: Final = struct.pack(">i", -1)
 _ORIGIN: Final = struct.Struct(">iiiqiqih")  # agent_id, seq, policy_version, rule_id
 
@@ -51,6 +54,20 @@ class Names:
         }
         self._agents: dict[int, int] = {}  # by UUID.int, whose hash is cheap
         self._routes: dict[_Route, bytes] = {}
+        self._recipients = 0
+        """Of all routes."""
+
+    def close(self) -> None:
+        """End the session; if another thread waits in it for long, it ends when that thread lets it go.
+
+        To close it from under that thread would free what it reads from, and it might read from what the
+        next connection opens.
+        """
+        if self._lock.acquire(timeout=_CLOSE_SECONDS):
+            try:
+                self._connection.close()
+            finally:
+                self._lock.release()
 
     def pack(self, ims: Sequence[IM]) -> list[bytes]:
         """Return IMs as rows of ``COLUMNS`` in COPY's binary format.
@@ -109,6 +126,7 @@ class Names:
             "SELECT archive.add_participants(%s::bigint[], %s::int[])",
             ["{" + ",".join(str(pair[place]) for pair in pairs) + "}" for place in (0, 1)],
         )
+        self._recipients += sum(len(key[2]) or 1 for key in new)
         for key in new:
             conversation, sender, to, scope = key
             self._routes[key] = _pack_route(
@@ -116,8 +134,9 @@ class Names:
             )
 
     def _forget_if_many(self) -> None:
-        if max(len(self._routes), *map(len, self._ids.values())) > _MAX_CACHED:
+        if max(self._recipients, *map(len, self._ids.values())) > _MAX_CACHED:
             self._routes.clear()
+            self._recipients = 0
             for names in self._ids.values():
                 names.clear()
 
@@ -164,7 +183,7 @@ def _pack(im: IM, route: bytes, content_type: int, agent: int, rule: int) -> byt
         raise ValueError("sent_at is not the time inside id")
     content = content_of(im)
     if im.content_type == "text/plain" and im.encoding == "text":  # as nearly always
-        head, tail = _TEXT.pack(2, content_type, len(content)), _NULL
+        head, tail = _TEXT.pack(4, content_type, len(content)), _NULL
     else:
         head, content, tail = _pack_content(im, content_type, content)
     return b"".join(
@@ -182,13 +201,13 @@ def _pack(im: IM, route: bytes, content_type: int, agent: int, rule: int) -> byt
 def _pack_content(im: IM, content_type: int, content: bytes) -> tuple[bytes, bytes, bytes]:
     """Return the fields content_type_id, body and content: what needs one gets a text beside its bytes."""
     if im.encoding == "text" and not needs_rendering(im.content_type):
-        return _TEXT.pack(2, content_type, len(content)), content, _NULL
+        return _TEXT.pack(4, content_type, len(content)), content, _NULL
     text = render(im.content_type, content)
     if text is None:
-        return _BYTES.pack(2, content_type, -1, len(content)), content, b""
+        return _BYTES.pack(4, content_type, -1, len(content)), content, b""
     rendering = text.encode()
     return (
-        _TEXT.pack(2, content_type, len(rendering)),
+        _TEXT.pack(4, content_type, len(rendering)),
         rendering,
         struct.pack(">i", len(content)) + content,
     )

@@ -1,6 +1,7 @@
 """Replay: parked IMs that somebody asked to be tried again, once the cause is mended."""
 
 import logging
+from collections.abc import Callable
 
 from archiving.archive import Archive
 from archiving.batch import read_batch
@@ -10,17 +11,18 @@ from archiving.storing import commit_batch
 log = logging.getLogger("archiving")
 
 
-def replay_all(archive: Archive) -> tuple[int, int]:
+def replay_all(archive: Archive, is_over: Callable[[], bool] = lambda: False) -> tuple[int, int]:
     """Try everything whose replay was asked for; return how many are stored now, and how many are not.
 
-    One process does it at a time; another returns at once. Raises psycopg.Error if the database is not at
-    our service: what was stored stays stored, the rest is tried by the next.
+    ``is_over`` is asked before each whether there is time for it. One process does it at a time; another
+    returns at once. Raises psycopg.Error if the database is not at our service: what was stored stays stored,
+    the rest is tried by the next.
     """
     stored = failed = 0
     if not archive.lock_replays():
         return 0, 0
     try:
-        while (marked := archive.take_replay()) is not None:
+        while not is_over() and (marked := archive.take_replay()) is not None:
             number, delivery = marked
             failure = _replay(archive, delivery)
             archive.end_replay(number, failure)
@@ -34,5 +36,6 @@ def replay_all(archive: Archive) -> tuple[int, int]:
 def _replay(archive: Archive, delivery: Delivery) -> str | None:
     """Store what can be; return why not all could."""
     batch = read_batch([delivery])
+    batch.announced.clear()  # a line that was parked alone is less than its message's headers say
     commit_batch(archive, batch, [delivery])
     return batch.parked[0].reason if batch.parked else None

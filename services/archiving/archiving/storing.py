@@ -58,6 +58,7 @@ def prepare_batch(archive: Archive, deliveries: Sequence[Delivery]) -> Prepared 
             if batch.parked:
                 return None
             rest.statements += batch.statements
+            rest.announced += batch.announced
             if batch.ims:
                 packed, others = archive.names.pack_known(batch.ims)
                 rows += packed
@@ -128,6 +129,13 @@ def commit_batch(archive: Archive, batch: Batch, deliveries: Sequence[Delivery])
 
 
 def _log_statements(archive: Archive, batch: Batch) -> None:
+    for numbers in batch.announced:
+        try:
+            archive.expect(numbers)
+        except POISON as error:
+            log.error("cannot account for missing IMs", extra={"error": repr(error)[:200]})
+        else:
+            log.error("a message holds fewer IMs than it says", extra={"numbers": numbers})
     for statement, delivery in batch.statements:
         try:
             archive.log_agent(statement)

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import msgspec
 
-from archiving.archive import BatchEntry
+from archiving.archive import POISON, BatchEntry
 from archiving.batch import Publish
 from archiving.names import Names
 
@@ -57,8 +57,15 @@ class Trace:
 
 
 def describe_publishes(publishes: Iterable[Publish], names: Names) -> str:
-    """Return what came as ``archive.log_batch()`` takes it. Raises psycopg.Error."""
-    rows = [
-        (names.number_of(each.first.agent, each.first.pool), each.first.seq, *each[1:]) for each in publishes
-    ]
+    """Return what came as ``archive.log_batch()`` takes it, but for agents that the archive can't name.
+
+    Raises psycopg.Error if the database is away.
+    """
+    rows = []
+    for agent, pool, *rest in publishes:
+        try:
+            number = names.number_of(agent, pool)
+        except POISON:
+            continue
+        rows.append((number, *rest))
     return msgspec.json.encode(rows).decode()

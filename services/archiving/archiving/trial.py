@@ -36,6 +36,7 @@ class _Message(msgspec.Struct):
     body: bytes
     properties: str
     parked: bool
+    consumed: float
 
 
 class NoVerdictError(Exception):
@@ -57,7 +58,9 @@ def find_killers(deliveries: Sequence[Delivery]) -> list[tuple[Delivery, str]]:
 
 
 def _try(deliveries: Sequence[Delivery]) -> str:
-    messages = [_Message(each.body, describe(each.properties), each.parked) for each in deliveries]
+    messages = [
+        _Message(each.body, describe(each.properties), each.parked, each.consumed) for each in deliveries
+    ]
     try:
         child = subprocess.run(
             [sys.executable, "-m", "archiving", COMMAND],
@@ -84,7 +87,9 @@ def run_trial(database_url: str) -> int:
     """Store the messages on standard input, tell their counts on standard output; return the exit code."""
     messages = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=list[_Message])
     deliveries = [
-        Delivery(0, 0, properties_of(msgspec.json.decode(each.properties)), each.body, each.parked)
+        Delivery(
+            0, 0, properties_of(msgspec.json.decode(each.properties)), each.body, each.parked, each.consumed
+        )
         for each in messages
     ]
     try:

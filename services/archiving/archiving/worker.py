@@ -19,7 +19,13 @@ from archiving.archive import Archive
 from archiving.batch import Batch, park_whole
 from archiving.config import WorkerSettings
 from archiving.consumer import Consumer, Delivery
-from archiving.metrics import BROKER_CONNECTED, DATABASE_CONNECTED, PARKED_WAITING
+from archiving.metrics import (
+    BROKER_CONNECTED,
+    DATABASE_CONNECTED,
+    PARKED_WAITING,
+    UNACKNOWLEDGED,
+    UNACKNOWLEDGED_OLDEST,
+)
 from archiving.preparation import Preparation, Work
 from archiving.replay import replay_all
 from archiving.storing import park_batch, store_batch, store_prepared
@@ -35,6 +41,8 @@ log = logging.getLogger("archiving")
 _MAX_PAUSE: Final = 2.0
 _PARTITIONS_EVERY: Final = 3600.0
 _PARKED_EVERY: Final = 1.0
+_REPLAY_SECONDS: Final = 0.5
+"""At a time: IMs wait meanwhile."""
 _FORGET_EVERY: Final = 60.0
 _FORGET_AGAIN: Final = 1.0
 _FORGET_ROWS: Final = 5000
@@ -59,6 +67,8 @@ class Worker:
         self._tracing = self._export()
         BROKER_CONNECTED.set_function(lambda: self.readiness()["broker"])
         DATABASE_CONNECTED.set_function(lambda: self.readiness()["database"])
+        UNACKNOWLEDGED.set_function(lambda: self._consumer.unacknowledged.ims)
+        UNACKNOWLEDGED_OLDEST.set_function(lambda: self._consumer.unacknowledged.oldest)
 
     def _export(self) -> "Tracing | None":
         if self._settings.otlp_endpoint is None:
@@ -81,20 +91,18 @@ class Worker:
         self._keep_house()
         self._consumer.start()
         self._preparation.start()
+        stored = True
         while not self._stopping.is_set():
             for thread in (self._consumer, self._preparation):
                 if not thread.is_alive():
                     raise RuntimeError(f"the thread {thread.name} ended by itself: see the log above")
             self._keep_house()
-            if (work := self._preparation.next()) is not None:
-                self._store(work)
+            stored = self._store_next()
         self._consumer.stop_taking()
         self._preparation.stop()
-        while not self._preparation.ended:
-            work = self._preparation.next()
-            # A batch given up ends it: the acknowledgement of a later one would count for it too.
-            if work is not None and not self._store(work):
-                break
+        # A batch given up ends it: the acknowledgement of a later one would count for it too.
+        while stored and not self._preparation.ended:
+            stored = self._store_next()
         self._consumer.end()
         if self._archive is not None:
             with contextlib.suppress(psycopg.Error):
@@ -115,7 +123,8 @@ class Worker:
                 parked, replay_asked_for = archive.count_parked()
                 PARKED_WAITING.set(parked)
                 if replay_asked_for:
-                    replay_all(archive)
+                    over = time.monotonic() + _REPLAY_SECONDS
+                    replay_all(archive, lambda: self._stopping.is_set() or time.monotonic() >= over)
                 self._parked_due = time.monotonic() + _PARKED_EVERY
             if self._trace.is_due:
                 archive.log_batch(self._trace.enter())
@@ -139,6 +148,11 @@ class Worker:
         if self._archive is not None:
             self._archive.close()
             self._archive = None
+
+    def _store_next(self) -> bool:
+        """Store the next batch, if one comes in a moment; False as ``_store``."""
+        work = self._preparation.next()
+        return work is None or self._store(work)
 
     def _store(self, work: Work) -> bool:
         """Store a batch, however long it takes; give it up (False) only if it will come again."""

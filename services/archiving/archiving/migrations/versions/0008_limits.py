@@ -1,0 +1,14 @@
+"""Content types beyond 32,767, and cheaper replays; the statements are in the file beside this one."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    """Widen the columns, replace the functions."""
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute(Path(__file__).with_suffix(".sql").read_text())
