@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
+from admin_api import audit
 from admin_api.changes import Change, Changes
 from admin_api.policies import ChangesOf
 from contract.address import parse_address
@@ -25,24 +26,41 @@ _MAX_LINE: Final = 10_000
 _IN_MEMORY: Final = 1 << 20
 _COLUMNS: Final = ("address", "archive_internal", "archive_federated")
 
-# What a line leaves out stays as it is; a user that is as wanted already keeps its version. Two statements,
-# not one with ON CONFLICT: nobody else writes users meanwhile, and so it takes two thirds of the time.
+# What a line leaves out stays as it is; a user that is as wanted already keeps its version.
+_CHANGED: Final = """
+CREATE TEMPORARY TABLE changed ON COMMIT DROP AS
+SELECT DISTINCT ON (b.address)
+       b.address, u.address IS NULL AS is_new,
+       CASE WHEN NOT u.deleted THEN jsonb_build_object(
+           'archive_internal', u.archive_internal, 'archive_federated', u.archive_federated
+       ) END AS before,
+       coalesce(b.archive_internal, u.archive_internal, false) AS archive_internal,
+       coalesce(b.archive_federated, u.archive_federated, false) AS archive_federated
+FROM bulk AS b LEFT JOIN policy.users AS u ON u.address = b.address
+WHERE u.address IS NULL OR u.deleted
+   OR b.archive_internal <> u.archive_internal OR b.archive_federated <> u.archive_federated
+ORDER BY b.address
+"""
+# Two statements, not one with ON CONFLICT: nobody else writes users meanwhile, and so it takes two thirds of
+# the time.
 _UPDATE: Final = """
 UPDATE policy.users AS u
-SET archive_internal = coalesce(b.archive_internal, u.archive_internal),
-    archive_federated = coalesce(b.archive_federated, u.archive_federated),
-    deleted = false, version = %s
-FROM bulk AS b
-WHERE b.address = u.address
-  AND (u.deleted OR b.archive_internal <> u.archive_internal OR b.archive_federated <> u.archive_federated)
+SET archive_internal = c.archive_internal, archive_federated = c.archive_federated,
+    deleted = false, version = %(version)s
+FROM changed AS c
+WHERE c.address = u.address AND NOT c.is_new
 """
 _INSERT: Final = """
 INSERT INTO policy.users (address, archive_internal, archive_federated, version)
-SELECT DISTINCT ON (b.address)
-       b.address, coalesce(b.archive_internal, false), coalesce(b.archive_federated, false), %s
-FROM bulk AS b
-WHERE NOT EXISTS (SELECT FROM policy.users AS u WHERE u.address = b.address)
-ORDER BY b.address
+SELECT address, archive_internal, archive_federated, %(version)s FROM changed WHERE is_new
+"""
+# As if each user had been changed alone, so that the trail of a user tells of this change too.
+_AUDIT: Final = """
+INSERT INTO policy.audit (actor, role, action, target, before, after, version)
+SELECT %(actor)s, %(role)s, %(action)s, address, before,
+       jsonb_build_object('archive_internal', archive_internal, 'archive_federated', archive_federated),
+       %(version)s
+FROM changed ORDER BY address
 """
 _CONTRADICTIONS: Final = """
 SELECT (array_agg(line ORDER BY line))[1:5] AS lines FROM bulk GROUP BY address
@@ -104,7 +122,9 @@ class LinesProblem(Problem):
 async def patch_users(request: Request, changes: ChangesOf) -> BulkAnswer:
     """Set the flags of many users in one change, one user a line: all of them or, if a line is wrong, none.
 
-    A flag that a line leaves out (an empty cell) stays as it is. `If-Match` is about the whole policy.
+    A flag that a line leaves out (an empty cell) stays as it is. `If-Match` is about the whole policy. The
+    audit trail has a record of the change (`policy.users.patch`), and one of each user that it changed
+    (`policy.user.patch`).
     """
     read = _reader_of(request)
     digest = hashlib.sha256()
@@ -220,7 +240,10 @@ _FLAGS: Final = {True: "t", False: "f", None: r"\N"}
 
 
 def _store(rows: IO[bytes], change: Change) -> int:
-    """Apply rows as the next version; return how many users were changed. Raises LinesProblem."""
+    """Apply rows as the next version, with an audit record of each user changed; return how many these are.
+
+    Raises LinesProblem.
+    """
     connection = change.session.connection().connection.driver_connection
     assert connection is not None
     with connection.cursor() as cursor:
@@ -241,5 +264,13 @@ def _store(rows: IO[bytes], change: Change) -> int:
                     for (lines,) in contradictions
                 ]
             )
-        version = change.version + 1
-        return sum(int(cursor.execute(statement, [version]).rowcount) for statement in (_UPDATE, _INSERT))
+        cursor.execute(_CHANGED)
+        values = {
+            "version": change.version + 1,
+            "actor": change.actor.name,
+            "role": change.actor.role,
+            "action": f"{audit.POLICY_ACTIONS}user.patch",
+        }
+        for statement in (_UPDATE, _INSERT, _AUDIT):
+            cursor.execute(statement, values)
+        return int(cursor.rowcount)

@@ -24,7 +24,7 @@ class Change:
     def __init__(self, session: Session, actor: Actor, preconditions: Preconditions) -> None:
         """Wait for the lock. The session's transaction must be new."""
         self.session = session
-        self._actor = actor
+        self.actor = actor
         self._preconditions = preconditions
         self.version = session.exec(select(VersionRow.version).with_for_update()).one()
 
@@ -75,7 +75,7 @@ class Change:
         action = f"{audit.POLICY_ACTIONS}{kind}.{verb}"
         audit.record(
             self.session,
-            self._actor,
+            self.actor,
             action,
             target,
             before=before,

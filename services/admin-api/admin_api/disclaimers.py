@@ -7,12 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Security
 from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Session, col, select, tuple_
+from sqlmodel import Session, col, delete, select, tuple_
 
 from admin_api import audit
 from admin_api.database import DatabaseOf
-from admin_api.fields import MAX_BIGINT, Address, Document, Language, Limit, Name, Text, Wording
-from admin_api.principals import Allow, Officer
+from admin_api.fields import MAX_BIGINT, Address, After, Document, Language, Limit, Name, Text, Wording
+from admin_api.principals import Actor, Allow, Officer
 from admin_api.tables import NoticeRow
 
 router = APIRouter(prefix="/v1/disclaimers", tags=["archive"])
@@ -56,10 +56,11 @@ class NoticeSent(BaseModel):
     version: int
 
 
-class NoticeList(BaseModel):
-    """Who was told, newest first."""
+class NoticePage(BaseModel):
+    """Who was told, newest first; ``next`` is the ``after`` of the page that follows, null on the last."""
 
     disclaimers: list[NoticeSent]
+    next: int | None
 
 
 @router.post("", dependencies=[Security(Allow("frontend"))])
@@ -78,29 +79,53 @@ def claim(document: Claim, database: DatabaseOf) -> Untold:
         return Untold(partners=list(session.exec(mine)))
 
 
+@router.delete("/{im}", status_code=204)
+def retract(im: UUID, actor: Annotated[Actor, Security(Allow("frontend"))], database: DatabaseOf) -> None:
+    """Take back that partners were told with an IM: the notice could not be delivered.
+
+    They are told with the next. What was noted stays in the audit trail.
+    """
+    with database.transaction() as session:
+        retracted = session.exec(
+            delete(NoticeRow).where(col(NoticeRow.im) == im).returning(NoticeRow)
+        ).scalars()
+        for row in retracted:
+            before = NoticeSent(**row.model_dump(exclude={"id"})).model_dump(mode="json")
+            audit.record(session, actor, "disclaimer.retract", row.partner, before=before)
+
+
 @router.get("")
 def list_disclaimers(
     actor: Officer,
     database: DatabaseOf,
     conversation: Annotated[Text | None, Query()] = None,
     partner: Annotated[Address | None, Query(examples=["sip:bob@fabrikam.com"])] = None,
+    after: After = MAX_BIGINT,
     limit: Limit = 100,
-) -> NoticeList:
+) -> NoticePage:
     """List who was told that a conversation is archived: when, with which IM, in which words."""
     with database.transaction() as session:
-        found = find_notices(session, conversation=conversation, partner=partner, limit=limit)
-        detail = {"conversation": conversation, "partner": partner, "count": len(found)}
+        page = find_notices(session, conversation, partner, after, limit)
+        detail = {"conversation": conversation, "partner": partner, "count": len(page.disclaimers)}
         audit.record(session, actor, "archive.disclaimers", "disclaimers", detail=detail)
-    return NoticeList(disclaimers=found)
+    return page
 
 
 def find_notices(
-    session: Session, *, conversation: str | None = None, partner: str | None = None, limit: int = 1000
-) -> list[NoticeSent]:
-    """Return who was told, newest first. Whoever asks must be in the audit trail."""
-    query = select(NoticeRow).order_by(col(NoticeRow.at).desc()).limit(limit)
+    session: Session,
+    conversation: str | None = None,
+    partner: str | None = None,
+    after: int = MAX_BIGINT,
+    limit: int = 1000,
+) -> NoticePage:
+    """Return who was told, as it was noted, newest first. Whoever asks must be in the audit trail."""
+    query = select(NoticeRow).where(col(NoticeRow.id) < after)
     if conversation is not None:
         query = query.where(col(NoticeRow.conversation) == conversation)
     if partner is not None:
         query = query.where(col(NoticeRow.partner) == partner)
-    return [NoticeSent(**row.model_dump()) for row in session.exec(query)]
+    rows = session.exec(query.order_by(col(NoticeRow.id).desc()).limit(limit + 1)).all()
+    return NoticePage(
+        disclaimers=[NoticeSent(**row.model_dump(exclude={"id"})) for row in rows[:limit]],
+        next=rows[limit - 1].id if len(rows) > limit else None,
+    )

@@ -49,3 +49,5 @@ DomainInPath = Annotated[Domain, Path(examples=["contoso.com"])]
 NameInPath = Annotated[Name, Path(examples=["pool1"])]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most")]
 MAX_BIGINT = (1 << 63) - 1
+After = Annotated[int, Query(ge=1, le=MAX_BIGINT, description="The `next` of the page before")]
+"""Where lists go on that are ordered by a number, newest first."""

@@ -1,25 +1,28 @@
 """Reading archived IMs. Nothing is given before the audit trail says to whom."""
 
 import base64
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
 from psycopg.errors import QueryCanceled
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, func, or_, select, true
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col
 
 from admin_api import audit
-from admin_api.database import DatabaseOf
+from admin_api.database import Database, DatabaseOf
 from admin_api.disclaimers import NoticeSent, find_notices
 from admin_api.fields import Address, Text
 from admin_api.principals import Officer
 from admin_api.tables import ArchivedConversation, ArchivedMessage, ArchivedParticipant, ArchivedUser
-from contract.message import Encoding, Scope, time_of
+from contract.message import Encoding, Scope, milliseconds_of, time_at, time_of
 from contract.problem import Problem
 
 router = APIRouter(prefix="/v1/messages", tags=["archive"])
@@ -27,6 +30,13 @@ router = APIRouter(prefix="/v1/messages", tags=["archive"])
 _MAX_BYTES: Final = 16 << 20
 """Of the IMs in a page: one with large IMs ends before its limit."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE_MS: Final = 60_000
+_DAY_MS: Final = 24 * 60 * _MINUTE_MS
+_LAST_MS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+_LAST_IN_MS: Final = 0xFFF << 64 | (1 << 62) - 1
+"""All that is random in a UUIDv7, at its highest."""
+_NARROW: Final = "Narrow it by user, conversation, from or to."
+_STREAMED: Final = {"stream_results": True, "max_row_buffer": 100}
 
 Keys = Select[UUID, datetime]
 
@@ -87,7 +97,10 @@ class Message(BaseModel):
 
 
 class MessagePage(BaseModel):
-    """Some IMs; ``next`` is the ``after`` of the page that follows, null on the last."""
+    """Some IMs; ``next`` is the ``after`` of the page that follows, null on the last.
+
+    A page may have few IMs or none and a ``next`` all the same: then the time for one search was up.
+    """
 
     messages: list[Message]
     next: UUID | None
@@ -101,28 +114,25 @@ class MessagePage(BaseModel):
 def search_messages(
     search: Annotated[Search, Query()], request: Request, actor: Officer, database: DatabaseOf
 ) -> MessagePage:
-    """Find archived IMs, a page at a time. Each search is written to the audit trail, with what it gave."""
+    """Find archived IMs, a page at a time. Each search is written to the audit trail, with what it gave.
+
+    What takes long to find is looked for as long as one search may take; the answer then is what was found,
+    maybe nothing, with a `next` to go on from. Only a search that gets nowhere in that time is answered 503.
+    """
     seconds: float = request.app.state.settings.search_seconds
-    try:
-        with database.transaction() as session:
-            session.execute(select(func.set_config("statement_timeout", f"{seconds * 1000:.0f}", True)))
-            page = _find(session, search)
-            if search.conversation is not None:
-                page.disclaimers = find_notices(session, conversation=search.conversation)
-            ids = [message.id for message in page.messages]
-            detail = {
-                "parameters": search.model_dump(mode="json", by_alias=True, exclude_none=True),
-                "count": len(ids),
-                "first": str(ids[0]) if ids else None,
-                "last": str(ids[-1]) if ids else None,
-            }
-            audit.record(session, actor, "archive.search", "messages", detail=detail)
-    except OperationalError as error:
-        if isinstance(error.orig, QueryCanceled):
-            raise Problem(
-                503, f"The search took more than {seconds:g} s: narrow it by user, conversation, from or to."
-            ) from None
-        raise
+    detail: dict[str, Any] = {"parameters": search.model_dump(mode="json", by_alias=True, exclude_none=True)}
+    with audit.attempt(database, actor, "archive.search", "messages", detail, _NARROW):
+        page = _find(database, search, seconds)
+    ids = [message.id for message in page.messages]
+    detail |= {
+        "count": len(ids),
+        "first": str(ids[0]) if ids else None,
+        "last": str(ids[-1]) if ids else None,
+    }
+    with database.transaction() as session:
+        if search.conversation is not None:
+            page.disclaimers = find_notices(session, search.conversation).disclaimers
+        audit.record(session, actor, "archive.search", "messages", detail=detail)
     return page
 
 
@@ -140,30 +150,105 @@ def get_message(im_id: Annotated[ImId, Path(alias="id")], actor: Officer, databa
     return _message_of(row)
 
 
-def _find(session: Session, search: Search) -> MessagePage:
-    query = query_of(session, search)
-    if query is None:
-        return MessagePage(messages=[], next=None)
+def _find(database: Database, search: Search, seconds: float) -> MessagePage:
+    """Search part by part until a page is full or the time is up.
+
+    Raises OperationalError (of QueryCanceled) if it got nowhere in that time.
+    """
+    deadline = time.monotonic() + seconds
     messages: list[Message] = []
     size = 0
-    rows = session.scalars(query, execution_options={"stream_results": True, "max_row_buffer": 100})
-    for row in rows:
-        size += len(row.body or row.content or "")
-        if messages and (len(messages) == search.limit or size > _MAX_BYTES):
-            rows.close()
-            return MessagePage(messages=messages, next=messages[-1].id)
-        messages.append(_message_of(row))
-    return MessagePage(messages=messages, next=None)
+    known: UUID | None = None
+    """So far everything is found; None: nothing is known yet, or all is."""
+    try:
+        for part, rest in _parts_of(database, search, seconds):
+            with database.transaction() as session, closing(_read(session, part, deadline)) as found:
+                for message in found:
+                    size += len(message.body or "") + len(message.content or "")
+                    if messages and (len(messages) == search.limit or size > _MAX_BYTES):
+                        return MessagePage(messages=messages, next=messages[-1].id)
+                    messages.append(message)
+                    known = message.id
+            known = rest
+            if len(messages) == search.limit or time.monotonic() > deadline:
+                break
+    except OperationalError as error:
+        if known is None or not isinstance(error.orig, QueryCanceled):
+            raise
+    return MessagePage(messages=messages, next=known)
 
 
-def query_of(session: Session, search: Search) -> Select[ArchivedMessage] | None:
-    """Return the query for one IM more than a page holds, or None if there can be none.
+def _parts_of(database: Database, search: Search, seconds: float) -> Iterator[tuple[Search, UUID | None]]:
+    """Yield searches that together are this one, in order, each with the ``after`` of what follows it.
 
-    It finds the keys first, by an index alone, and looks up names for these only.
+    No index finds a text, and none a user's IMs in order. So these are searched for by times: first a short
+    one, and longer ones as long as that takes a small part of the time for all.
     """
+    if search.user is None and search.text is None:
+        yield search, None
+        return
+    width_ms = _MINUTE_MS if search.user is None and search.conversation is None else _DAY_MS
+    nearest = _nearest(database, search)
+    while nearest is not None:
+        part, rest = _first_part(search, milliseconds_of(nearest), width_ms)
+        search = search.model_copy(update={"after": rest})
+        nearest = None if rest is None else _nearest(database, search)
+        started = time.monotonic()
+        yield part, None if nearest is None else rest
+        if time.monotonic() - started < seconds / 16:
+            width_ms *= 4
+
+
+def _nearest(database: Database, search: Search) -> UUID | None:
+    """Return the first IM within a search's times, whosever it is: where nothing was said is passed over."""
+    id_ = col(ArchivedMessage.id)
+    with database.transaction() as session:
+        return session.scalar(select(id_).where(*_bounds(search)).order_by(_by(id_, search)).limit(1))
+
+
+def _first_part(search: Search, at_ms: int, width_ms: int) -> tuple[Search, UUID | None]:
+    """Return a search of a time from an IM on, and the ``after`` of what follows it; None: nothing does."""
+    if search.order == "desc":
+        edge = at_ms - width_ms
+        if edge <= 0 or (search.from_ is not None and time_at(edge) <= search.from_):
+            return search, None
+        return search.model_copy(update={"from_": time_at(edge)}), _edge_of(edge)
+    edge = at_ms + width_ms
+    if edge >= _LAST_MS or (search.to is not None and time_at(edge) >= search.to):
+        return search, None
+    return search.model_copy(update={"to": time_at(edge)}), _edge_of(edge - 1, _LAST_IN_MS)
+
+
+def _edge_of(milliseconds: int, random: int = 0) -> UUID:
+    """Return a UUIDv7 of a millisecond, the lowest if nothing is said of what is random in it."""
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62 | random)
+
+
+def _read(session: Session, search: Search, deadline: float) -> Generator[Message]:
+    """Yield one IM more than a page holds, some of them at a time in memory.
+
+    The keys are found first, and names are looked up for these only. In one statement the planner, which
+    takes a time and the ids of that time for two things, would rather look up names first.
+    """
+    left_ms = max(1, round((deadline - time.monotonic()) * 1000))
+    session.execute(select(func.set_config("statement_timeout", str(left_ms), True)))
+    query = keys_of(session, search)
+    keys = [] if query is None else session.execute(query).all()
+    if not keys:
+        return
     id_, sent_at = col(ArchivedMessage.id), col(ArchivedMessage.sent_at)
-    bounds = _bounds(search)
-    keys = select(id_, sent_at).where(*bounds).order_by(_by(id_, search)).limit(search.limit + 1)
+    times = [key.sent_at for key in keys]
+    reading = select(ArchivedMessage).where(id_.in_([key.id for key in keys])).order_by(_by(id_, search))
+    reading = reading.where(sent_at >= min(times), sent_at <= max(times))
+    with session.scalars(reading, execution_options=_STREAMED) as rows:
+        for row in rows:
+            yield _message_of(row)
+
+
+def keys_of(session: Session, search: Search) -> Keys | None:
+    """Return the query for the keys of one IM more than a page holds, or None if there can be none."""
+    id_, sent_at = col(ArchivedMessage.id), col(ArchivedMessage.sent_at)
+    keys = select(id_, sent_at).where(*_bounds(search)).order_by(_by(id_, search)).limit(search.limit + 1)
     if search.text is not None:
         keys = keys.where(col(ArchivedMessage.body).icontains(search.text, autoescape=True))
     of_conversation = None
@@ -181,9 +266,7 @@ def query_of(session: Session, search: Search) -> Select[ArchivedMessage] | None
         keys = _of_user(keys, user, of_conversation, search)
     elif of_conversation is not None:
         keys = keys.where(col(ArchivedMessage.conversation_id) == of_conversation)
-    found = keys.subquery()
-    same = and_(id_ == found.c.id, sent_at == found.c.sent_at)
-    return select(ArchivedMessage).join(found, same).where(*bounds).order_by(_by(id_, search))
+    return keys
 
 
 def _of_user(keys: Keys, user: int, conversation: int | None, search: Search) -> Keys:

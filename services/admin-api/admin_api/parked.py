@@ -12,7 +12,7 @@ from sqlmodel import Session, col, func, select
 
 from admin_api import audit
 from admin_api.database import DatabaseOf
-from admin_api.fields import MAX_BIGINT, Document, Limit, Text
+from admin_api.fields import MAX_BIGINT, After, Document, Limit, Text
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.tables import ParkedRow
 from contract.problem import Problem
@@ -74,9 +74,7 @@ def list_parked(
     _: Operator,
     database: DatabaseOf,
     state: Annotated[State | None, Query()] = None,
-    after: Annotated[
-        int, Query(ge=1, le=MAX_BIGINT, description="The `next` of the page before")
-    ] = MAX_BIGINT,
+    after: After = MAX_BIGINT,
     limit: Limit = 100,
 ) -> ParkedPage:
     """List what is parked, and what became of what was; no content."""

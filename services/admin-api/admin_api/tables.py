@@ -173,7 +173,10 @@ class FrontEndRow(SQLModel, table=True):
 
 
 class NoticeRow(SQLModel, table=True):
-    """That a partner was told of a conversation being archived: with which IM, in which words."""
+    """That a partner was told of a conversation being archived: with which IM, in which words.
+
+    The database sets ``id``.
+    """
 
     __tablename__ = "disclaimers_sent"
     __table_args__ = _POLICY
@@ -185,6 +188,7 @@ class NoticeRow(SQLModel, table=True):
     language: str
     wording: str
     version: int = Field(sa_type=BigInteger)
+    id: int = Field(sa_type=BigInteger)
 
 
 class ArchivedUser(SQLModel, table=True):

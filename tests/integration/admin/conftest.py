@@ -4,7 +4,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ import httpx
 import psycopg
 import pytest
 import uvicorn
+from sqlalchemy import ClauseElement
+from sqlmodel import Session
 
+import admin_api.database
 from admin_api.app import create_app
 from admin_api.config import AdminSettings
 from admin_api.principals import load_principals
@@ -70,6 +73,15 @@ class AdminApi:
         archive = Archive(self.database.url("lcs_archiving"))
         archive.store(ims)
         archive.close()
+
+    def plan_of(self, make: Callable[[Session], ClauseElement]) -> str:
+        """Return how the database would answer a query of the service's."""
+        service = admin_api.database.Database(self.database.url("lcs_admin"))
+        with service.transaction() as session:
+            compiled = make(session).compile(session.get_bind())
+            rows = session.connection().exec_driver_sql(f"EXPLAIN {compiled}", compiled.params).all()
+        service.close()
+        return "\n".join(str(row[0]) for row in rows)
 
 
 def connect(url: str, token: str | None = None) -> httpx.Client:

@@ -1,9 +1,12 @@
 """The audit trail: paged, filtered, seen by those who may, and unchangeable."""
 
+from typing import Any
+
 import psycopg
 import pytest
 from psycopg import errors
 
+from admin_api.audit import query_of
 from tests.integration.admin.conftest import AdminApi, make_im
 
 
@@ -41,6 +44,25 @@ def test_records_are_found_by_actor_action_and_target(api: AdminApi) -> None:
     (record,) = api.audit(target="litware.com", actor="the administrator", action="policy.domain.put")
     assert record["version"] == 3
     assert api.audit(actor="nobody") == []
+
+
+def test_each_filter_of_the_trail_is_served_by_an_index(api: AdminApi) -> None:
+    api.execute(
+        "INSERT INTO policy.audit (actor, role, action, target)"
+        " SELECT 'o' || n % 7, 'compliance', 'archive.read', n::text FROM generate_series(1, 20000) AS n;"
+        " ANALYZE policy.audit"
+    )
+    for index, filters in (
+        ("audit_actor", {"actor": "nobody"}),
+        ("audit_action", {"action": "policy.user.put"}),
+        ("audit_target", {"target": "sip:ceo@contoso.com"}),
+        ("audit_policy", {"policy_only": True}),
+    ):
+        wanted: dict[str, Any] = {"policy_only": False} | filters
+        query = query_of(**wanted).limit(101)
+        plan = api.plan_of(lambda _: query)  # noqa: B023 - it is called at once
+        assert f"using {index} on audit" in plan
+        assert "Sort" not in plan
 
 
 @pytest.mark.parametrize(

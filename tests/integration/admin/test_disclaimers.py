@@ -77,6 +77,22 @@ def test_a_partner_is_told_once_in_a_conversation_whoever_asks(api: AdminApi) ->
     assert _told(api, _claim("another", bob)) == [bob]
 
 
+def test_who_could_not_be_told_is_told_with_the_next_and_the_trail_keeps_it(api: AdminApi) -> None:
+    bob, carol = "sip:bob@fabrikam.com", "sip:carol@fabrikam.com"
+    first, second = _claim("budget", bob), _claim("budget", carol)
+    for claim in (first, second):
+        _told(api, claim)
+    for _ in range(2):
+        assert api.frontend.delete(f"/v1/disclaimers/{first['im']}").status_code == 204
+    assert [each["partner"] for each in api.compliance.get("/v1/disclaimers").json()["disclaimers"]] == [
+        carol
+    ]
+    [record] = [each for each in api.audit() if each["action"] == "disclaimer.retract"]
+    assert (record["target"], record["before"]["im"]) == (bob, first["im"])
+    assert _told(api, _claim("budget", bob)) == [bob]
+    assert api.compliance.delete(f"/v1/disclaimers/{second['im']}").status_code == 403
+
+
 def test_of_many_front_ends_at_once_one_tells(api: AdminApi) -> None:
     claims = [_claim("at once", "sip:bob@fabrikam.com", "sip:carol@fabrikam.com") for _ in range(16)]
     with ThreadPoolExecutor(8) as front_ends:
@@ -102,7 +118,25 @@ def test_who_was_told_is_shown_with_the_conversation_and_each_look_is_audited(ap
         }
     ]
     listed = api.compliance.get("/v1/disclaimers", params={"partner": "bob@fabrikam.com"})
-    assert listed.json() == {"disclaimers": shown}
+    assert listed.json() == {"disclaimers": shown, "next": None}
     assert len(api.compliance.get("/v1/disclaimers").json()["disclaimers"]) == 2
     actions = [record["action"] for record in api.audit()]
     assert actions[:3] == ["archive.disclaimers", "archive.disclaimers", "archive.search"]
+
+
+def test_who_was_told_is_paged_newest_first_and_stable(api: AdminApi) -> None:
+    for number in range(5):
+        _told(api, _claim(f"c{number}", "sip:bob@fabrikam.com"))
+    _told(api, _claim("c0", "sip:carol@fabrikam.com"))
+    told: list[str] = []
+    parameters = {"partner": "bob@fabrikam.com", "limit": "2"}
+    while True:
+        page = api.compliance.get("/v1/disclaimers", params=parameters).raise_for_status().json()
+        told += [each["conversation"] for each in page["disclaimers"]]
+        if page["next"] is None:
+            break
+        parameters["after"] = str(page["next"])
+        _told(api, _claim(f"later {page['next']}", "sip:bob@fabrikam.com"))
+    assert told == ["c4", "c3", "c2", "c1", "c0"]
+    wrong = api.compliance.get("/v1/disclaimers", params={"after": "0"})
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "after")
