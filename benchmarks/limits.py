@@ -10,7 +10,7 @@ import pika
 import psycopg
 
 from archiving.archive import Archive
-from archiving.names import COLUMNS, join_rows
+from archiving.names import COLUMNS, LAYOUT, join_rows
 from contract.message import CONTENT_TYPE, COUNT_HEADER, IM, IM_TYPE, encode_ims, headers_of, make_id, time_of
 from contract.topology import INGEST_EXCHANGE, QUEUE
 
@@ -130,7 +130,7 @@ def measure_copy(owner_url: str, archive: Archive, ims: Sequence[IM], *, size: i
             connection.commit()
         raw = sum(count for count, _ in batches[:half]) / (time.perf_counter() - started)
 
-        connection.execute("SELECT archive.open_batch()")
+        connection.execute("SELECT archive.open_batch(%s)", [LAYOUT])
         connection.commit()
         started = time.perf_counter()
         for _, rows in batches[half:]:

@@ -12,12 +12,11 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree as ET
 
-from contract.message import Encoding
+from contract.message import Encoding, split_cpim
 from frontend.submission import MAX_CONVERSATION
 
 _REQUEST_LINE: Final = re.compile(r"(?P<method>[A-Z]+) (?P<uri>\S+) SIP/2\.0")
 _FOLD: Final = re.compile(rb"\r\n[ \t]+")
-_CPIM_TYPE: Final = re.compile(rb"^content-type:[ \t]*([!-:<-~]+)", re.IGNORECASE | re.MULTILINE)
 _IDENTITY: Final = ("7bit", "8bit", "binary")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NAME_ADDR: Final = re.compile(
@@ -245,10 +244,8 @@ def _type_of(content_type: str) -> str:
 
 def _is_no_content(content_type: str, body: bytes) -> bool:
     kind = _type_of(content_type)
-    if kind == "message/cpim":  # RFC 3862: two heads, of which the second tells the type
-        inner = body.partition(b"\r\n\r\n")[2].partition(b"\r\n\r\n")[0]
-        match = _CPIM_TYPE.search(inner)
-        kind = match[1].decode().lower() if match else "text/plain"
+    if kind == "message/cpim" and (part := split_cpim(body)) is not None:
+        kind = _type_of(part.content_type)
     return kind in _NO_CONTENT
 
 
