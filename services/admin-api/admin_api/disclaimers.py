@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Security
 from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Session, col, delete, select, tuple_
+from sqlmodel import Session, col, select, text, tuple_
 
 from admin_api import audit
 from admin_api.database import DatabaseOf
@@ -86,12 +86,10 @@ def retract(im: UUID, actor: Annotated[Actor, Security(Allow("frontend"))], data
     They are told with the next. What was noted stays in the audit trail.
     """
     with database.transaction() as session:
-        retracted = session.exec(
-            delete(NoticeRow).where(col(NoticeRow.im) == im).returning(NoticeRow)
-        ).scalars()
-        for row in retracted:
-            before = NoticeSent(**row.model_dump(exclude={"id"})).model_dump(mode="json")
-            audit.record(session, actor, "disclaimer.retract", row.partner, before=before)
+        session.connection().execute(
+            text("SELECT policy.retract_disclaimers(:im, :actor, :role)"),
+            {"im": im, "actor": actor.name, "role": actor.role},
+        )
 
 
 @router.get("")

@@ -40,6 +40,7 @@ ALLOWED: Final = {
     ("GET", "/v1/messages/{id}"): {COMPLIANCE},
     ("GET", "/v1/messages/{id}/trace"): {OPERATOR, COMPLIANCE},
     ("POST", "/v1/disclaimers"): {FRONTEND},
+    ("DELETE", "/v1/disclaimers/{im}"): {FRONTEND},
     ("GET", "/v1/disclaimers"): {COMPLIANCE},
     ("GET", "/v1/parked"): {OPERATOR, COMPLIANCE},
     ("GET", "/v1/parked/{id}"): {COMPLIANCE},
@@ -59,6 +60,7 @@ PLACES = {
     "domain": "contoso.com",
     "address": "yannis@contoso.com",
     "id": "0199c0de-0000-7000-8000-000000000000",
+    "im": "0199c0de-0000-7000-8000-000000000000",
 }
 
 

@@ -9,6 +9,6 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Let the admin API take their records away."""
+    """Let the admin API move their records to the audit trail."""
     cursor = op.get_bind().connection.cursor()
     cursor.execute(Path(__file__).with_suffix(".sql").read_text())
