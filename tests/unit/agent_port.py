@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from contract.message import AGENT_TYPE, IM, IM_TYPE, AgentStatement, decode_ims, decode_statement
-from contract.policy import GlobalSetting, Policy, Pool
+from contract.policy import Decision, GlobalSetting, Policy, Pool
 from contract.token import Connector
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
+from frontend.publisher import UnknownError
 from frontend.receipt import Fate, Receipt
 from frontend.slot import Slot
-from frontend.submission import read_submission
+from frontend.spool import SpooledIM
+from frontend.submission import CheckedIM, read_submission
 
 SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
 CONNECTOR = Connector(name="c", hash="", pool="pool1", domains=frozenset({"contoso.com"}))
@@ -33,10 +37,19 @@ class Port:
         self.messages = 0
         self.trouble = "out of reach, says the test"
         self.gate = asyncio.Event()
+        """Nothing is published while it isn't set."""
         self.gate.set()
+        self.closes_after: int | None = None
+        """How many AMQP messages of IMs may pass before the gate closes."""
 
     async def publish(self, body: bytes, _headers: object, type_: str, _id: str, *, seconds: float) -> None:
-        await asyncio.wait_for(self.gate.wait(), seconds)
+        if self.messages == self.closes_after:
+            self.gate.clear()
+            self.closes_after = None
+        try:
+            await asyncio.wait_for(self.gate.wait(), seconds)
+        except TimeoutError:
+            raise UnknownError("as the test says") from None
         fate = self.fates.pop(0) if self.fates else None
         if fate is not None:
             raise fate("as the test says")
@@ -50,11 +63,16 @@ class Port:
 class Policies:
     """In the policies' place."""
 
-    def __init__(self, setting: GlobalSetting, *, critical: bool) -> None:
+    def __init__(self, setting: GlobalSetting = GlobalSetting.EVERYONE, *, critical: bool) -> None:
+        self._setting = setting
+        self.make_critical(critical)
+
+    def make_critical(self, critical: bool) -> None:
+        """Change the pool."""
         self.current = Policy(
             version=7,
-            internal=setting,
-            federated=setting,
+            internal=self._setting,
+            federated=self._setting,
             domains=frozenset({"contoso.com"}),
             pools={"pool1": Pool(name="pool1", critical=critical)},
             users={},
@@ -66,6 +84,7 @@ def run(
     *fates: type[Exception] | None,
     setting: GlobalSetting = GlobalSetting.EVERYONE,
     critical: bool = True,
+    policies: Policies | None = None,
     folder: Path | None = None,
     **settings: Any,
 ) -> None:
@@ -81,7 +100,7 @@ def run(
         slot = Slot(folder or Path(temporary))
         agent = Agent(
             FrontEndSettings(**(fixed | {"deadline_seconds": 0.5} | settings)),
-            Policies(setting, critical=critical),  # type: ignore[arg-type] # stands in
+            policies or Policies(setting, critical=critical),  # type: ignore[arg-type] # stands in
             port,  # type: ignore[arg-type] # stands in
             slot,
         )
@@ -97,13 +116,23 @@ def run(
         asyncio.run(main())
 
 
+def encode_spooled(body: str) -> bytes:
+    """Return an IM as it stands in a spool."""
+    decision = Decision(archive=True, rule="internal-everyone", scope="internal", version=7)
+    return msgspec.json.encode(SpooledIM(make_im(body), decision))
+
+
 def submit(agent: Agent, body: str = "hello", im_id: UUID | None = None) -> Receipt:
     """Hand an agent an IM."""
+    return agent.submit(make_im(body, im_id), CONNECTOR)
+
+
+def make_im(body: str, im_id: UUID | None = None) -> CheckedIM:
+    """Return an IM of this moment."""
     document = {"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": body}
     if im_id is not None:
         document["id"] = str(im_id)
-    im = read_submission(json.dumps(document).encode(), SETTINGS)
-    return agent.submit(im, CONNECTOR)
+    return read_submission(json.dumps(document).encode(), SETTINGS)
 
 
 async def outcome(receipt: Receipt) -> str:

@@ -1,6 +1,8 @@
 """The archiving agent of a pool that isn't critical: what the broker can't take now goes to disk first."""
 
 import asyncio
+import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -11,12 +13,12 @@ import pytest
 
 from contract.message import make_id
 from frontend.agent import Agent
-from frontend.publisher import RefusedError, UnknownError
+from frontend.publisher import RefusedError, UnknownError, UnreachableError
 from frontend.receipt import CONFIRMED, SPOOLED
 from frontend.slot import Slot
 from frontend.spool import Spool
 from frontend.spool_file import SpoolFile
-from tests.unit.agent_port import Port, fate_of, run, submit
+from tests.unit.agent_port import Policies, Port, encode_spooled, fate_of, run, submit
 
 
 async def reached(condition: Callable[[], bool]) -> None:
@@ -237,3 +239,203 @@ def test_a_slot_belongs_to_one_and_is_adopted_when_it_is_left(
         finally:
             held.release()
     run(heir, critical=False, folder=tmp_path / "2")
+
+
+def test_a_spool_is_adopted_without_counting_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    (tmp_path / "1").mkdir()
+    Slot(tmp_path / "1").release()
+    left = SpoolFile(tmp_path / "1" / "spool.sqlite")
+    left.append([encode_spooled(str(number)) for number in range(3000)])
+    left.close()
+    opened: list[Path] = []
+    really_open = SpoolFile.__init__
+
+    def note(file: SpoolFile, path: Path, ballast_bytes: int = 0) -> None:
+        opened.append(path)
+        really_open(file, path, ballast_bytes)
+
+    monkeypatch.setattr(SpoolFile, "__init__", note)
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        await reached(lambda: len(port.confirmed) == 3000 and agent.spooled == 0)
+        assert [im.body for im in port.confirmed] == [str(number) for number in range(3000)]
+        assert opened.count(tmp_path / "1" / "spool.sqlite") == 1
+
+    run(scenario, critical=False, folder=tmp_path / "2")
+
+
+def test_ims_keep_their_order_when_their_deadline_strikes() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.closes_after = 1
+        receipts = [submit(agent, str(number)) for number in range(9)]
+        kinds = [(await fate_of(receipt)).kind for receipt in receipts]
+        assert kinds == ["confirmed"] * 2 + ["spooled"] * 7  # two of these were under way
+        port.gate.set()
+        await reached(lambda: agent.spooled == 0)
+        assert [im.body for im in port.confirmed][-7:] == [str(number) for number in range(2, 9)]
+
+    run(scenario, critical=False, publish_ims=2, deadline_seconds=0.3)
+
+
+def test_in_a_critical_pool_ims_go_ahead_of_what_is_in_the_spool() -> None:
+    policies = Policies(critical=False)
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        for number in range(3000):
+            assert await fate_of(submit(agent, str(number))) is SPOOLED
+        policies.make_critical(True)
+        port.gate.clear()
+        port.connected.set()
+        await asyncio.sleep(0)
+        receipt = submit(agent, "new")
+        port.gate.set()
+        assert await fate_of(receipt) is CONFIRMED
+        assert agent.spooled > 2000
+        assert (agent.state.name, agent.state.why) == (
+            "spooling",
+            "the broker is back: the spool is being sent",
+        )
+        await reached(lambda: agent.spooled == 0)
+        bodies = [im.body for im in port.confirmed]
+        bodies.remove("new")
+        assert bodies == [str(number) for number in range(3000)]
+
+    run(scenario, policies=policies, publish_ims=100, deadline_seconds=5)
+
+
+def test_in_a_critical_pool_the_spool_is_sent_though_ims_never_stop() -> None:
+    policies = Policies(critical=False)
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        for number in range(300):
+            assert await fate_of(submit(agent, str(number))) is SPOOLED
+        policies.make_critical(True)
+        port.connected.set()
+        while agent.spooled:
+            receipts = [submit(agent, "new") for _ in range(50)]
+            assert {await fate_of(receipt) for receipt in receipts} == {CONFIRMED}
+            await asyncio.sleep(0.001)  # a load that leaves the spool's thread some of the interpreter
+
+    run(scenario, policies=policies, publish_ims=10)
+
+
+@pytest.mark.parametrize("critical", [True, False])
+def test_ims_go_ahead_of_a_spool_that_cannot_be_read_and_the_state_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, critical: bool
+) -> None:
+    monkeypatch.setattr("frontend.sender._DISK_SECONDS", 0.05)
+    file = SpoolFile(tmp_path / "spool.sqlite")
+    file.append([encode_spooled("old")])
+    file.close()
+
+    def fail(*_: object) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    monkeypatch.setattr(SpoolFile, "first", fail)
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        assert await fate_of(submit(agent, "new")) is CONFIRMED
+        await reached(lambda: "malformed" in agent.state.why)
+        assert agent.state.name == "spooling"
+        monkeypatch.undo()
+        await reached(lambda: agent.state.name == "normal")
+        assert [im.body for im in port.confirmed] == ["new", "old"]
+
+    run(scenario, critical=critical, folder=tmp_path)
+
+
+def test_what_cannot_be_taken_out_is_not_published_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontend.sender._DISK_SECONDS", 0.01)
+    tries: list[object] = []
+
+    def fail(*arguments: object) -> None:
+        tries.append(arguments)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        for number in range(20):
+            assert await fate_of(submit(agent, str(number))) is SPOOLED
+        with monkeypatch.context() as broken:
+            broken.setattr(SpoolFile, "remove", fail)
+            port.connected.set()
+            await reached(lambda: len(tries) > 3)
+            assert "disk I/O error" in agent.state.why
+        await reached(lambda: agent.state.name == "normal")
+        assert [im.body for im in port.confirmed] == [str(number) for number in range(20)]
+
+    run(scenario, critical=False, folder=tmp_path, publish_ims=10)
+
+
+def test_nothing_is_numbered_once_an_agent_has_said_how_far_it_got(tmp_path: Path) -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        for number in range(3000):
+            assert await fate_of(submit(agent, str(number))) is SPOOLED
+        port.connected.set()
+        await reached(lambda: agent.confirmed >= 100)
+        await agent.drain()
+        [statement] = [each for each in port.statements if each.ended]
+        confirmed = len(port.confirmed)
+        assert (statement.agent, statement.confirmed) == (agent.id, confirmed)
+        assert confirmed < 3000
+        assert not (tmp_path / "agents").exists()
+        await asyncio.sleep(0.2)  # whatever would still be published is by then
+        assert len(port.confirmed) == confirmed
+
+    run(scenario, critical=False, folder=tmp_path, publish_ims=10)
+
+
+def test_an_agent_is_not_stated_before_it_is_known_what_became_of_its_last_publish() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        assert await fate_of(submit(agent)) is SPOOLED
+        port.gate.clear()
+        port.connected.set()
+        await reached(lambda: agent.state.name == "spooling" and "being sent" in agent.state.why)
+        await asyncio.sleep(0.05)
+        draining = asyncio.create_task(agent.drain())
+        await asyncio.sleep(0.05)
+        assert port.statements == []
+        port.gate.set()
+        await draining
+        assert [(each.confirmed, each.ended) for each in port.statements] == [(1, True)]
+
+    run(scenario, critical=False, deadline_seconds=5)
+
+
+def test_a_disk_that_keeps_no_number_stops_no_im(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "pwrite", fail)
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        for _ in range(3):
+            assert await fate_of(submit(agent)) is CONFIRMED
+        assert [im.seq for im in port.confirmed] == [1, 2, 3]
+        assert sum("numbers can't be kept" in record.message for record in caplog.records) == 1
+
+    run(scenario)
+
+
+def test_a_connection_that_is_gone_is_not_called_a_full_queue() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        receipt = submit(agent)
+        whys = set()
+        while receipt.fate is None:
+            whys.add(agent.state.why)
+            await asyncio.sleep(0.01)
+        assert receipt.fate is CONFIRMED
+        assert whys == {"the broker confirms"}
+
+    run(scenario, *[UnreachableError] * 5)

@@ -286,9 +286,8 @@ class Agent:
                 continue
             await self._publisher.connected.wait()
             async with self._numbering.turn:
-                if self._may_publish():  # they may have been given up while the broker was away
-                    await self._publish_pending()
-            if self._waiting.queue and self._numbering.trouble:
+                refused = not await self._publish_pending()
+            if refused:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     def _may_publish(self) -> bool:
@@ -305,8 +304,10 @@ class Agent:
             if self._publisher.connected.is_set():
                 await self._numbering.say()
 
-    async def _publish_pending(self) -> None:
-        """Publish one AMQP message of all that has gathered, up to its limits."""
+    async def _publish_pending(self) -> bool:
+        """Publish one AMQP message of all that has gathered, up to its limits. False: it was refused."""
+        if not self._may_publish():  # what was pending was given up while the broker was away
+            return True
         group = self._waiting.begin_publish()
         try:
             await self._numbering.publish([(pending.im, pending.receipt.decision) for pending in group])
@@ -318,12 +319,14 @@ class Agent:
                 self._waiting.put_back()
             else:
                 self._spill()
+            return False
         else:
             for pending in group:
                 if pending.receipt.fate is None:
                     self._settle(pending, CONFIRMED)
         finally:
             self._waiting.under_way = []
+        return True
 
     async def _adopt(self) -> None:
         """Take over, now and then, what front ends left that are no more."""

@@ -64,7 +64,7 @@ class Numbering:
         """Held by whoever publishes: one AMQP message at a time is on its way to its confirm."""
         self._confirmed_at: datetime | None = None
         self._stated = 0
-        self._kept = True
+        self._disk_fails = False
         self._ended = read_agents(folder)
         self._descriptor = -1
         self._save()
@@ -125,14 +125,20 @@ class Numbering:
 
     def _keep_number(self) -> None:
         """Note how far this agent got; no fsync: after a power cut the numbers on the queue must do."""
+        if self._descriptor < 0:
+            self._save()
+            return
         try:
             os.pwrite(self._descriptor, _LINE.format(self.id, self.confirmed).encode(), 0)
-        except OSError as error:  # the IMs are on the queue, and that is what counts
-            if self._kept:
-                log.error("an agent's number could not be kept on disk", extra={"error": str(error)})
-            self._kept = False
-        else:
-            self._kept = True
+            self._note_disk(None)
+        except OSError as error:
+            self._note_disk(error)
+
+    def _note_disk(self, error: OSError | None) -> None:
+        """Say once that the disk fails. The front end goes on: what is on the queue is safe without it."""
+        if error is not None and not self._disk_fails:
+            log.error("agents' numbers can't be kept on disk", extra={"error": str(error)})
+        self._disk_fails = error is not None
 
     def _number(self, im: CheckedIM, decision: Decision, seq: int) -> IM:
         return IM(
@@ -217,17 +223,15 @@ class Numbering:
         fresh = self._path.with_suffix(".new")
         try:
             fresh.write_text("".join(_LINE.format(agent, confirmed) for agent, confirmed in agents.items()))
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CLOEXEC)
             fresh.replace(self._path)
-        except OSError as error:
-            if self._descriptor < 0:
-                raise
-            # The old file does: what it lacks is known in memory, and will be said once the broker is back.
-            log.warning("agents' numbers could not be kept on disk", extra={"error": str(error)})
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError as error:  # what the old file lacks is known in memory, and will be said
+            self._note_disk(error)
             return False
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = descriptor
+        self._note_disk(None)
         return True
 
 

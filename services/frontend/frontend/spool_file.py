@@ -1,5 +1,6 @@
 """The spool's file: IMs in the order they came, in SQLite, on disk before a call returns."""
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -39,12 +40,13 @@ class SpoolFile:
 
     def _open(self) -> None:
         self._connection = sqlite3.connect(self._path, isolation_level="IMMEDIATE", check_same_thread=False)
-        # Nobody else has it, so SQLite needs no file of shared memory: on a full disk that would end the process
-        # (SIGBUS, where blocks are small; https://sqlite.org/wal.html#use_of_wal_without_shared_memory).
+        # Nobody else has it open, so SQLite needs no file of shared memory, which on a full disk of small
+        # blocks would end the process (SIGBUS; https://sqlite.org/wal.html#use_of_wal_without_shared_memory).
         self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         # FULL: a commit returns when the log is on disk (https://sqlite.org/pragma.html#pragma_synchronous).
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("PRAGMA temp_store = MEMORY")
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS spool"
             " (place INTEGER PRIMARY KEY AUTOINCREMENT, content BLOB NOT NULL)"
@@ -60,10 +62,11 @@ class SpoolFile:
         """Put room by for when the disk is full, if it isn't; return whether it is there."""
         if self._ballast.kept:
             return True
-        try:  # first the log gives back what it took
+        with contextlib.suppress(sqlite3.OperationalError):  # first the file gives back what it can
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.OperationalError:
-            return False
+            if not self.count:
+                self._connection.execute("VACUUM")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return self._ballast.keep()
 
     def release_ballast(self) -> None:
@@ -100,7 +103,7 @@ class SpoolFile:
         return rows
 
     def remove(self, rows: Sequence[Row]) -> None:
-        """Take out rows that ``first`` returned."""
+        """Take out the rows that ``first`` returned, but for those set aside."""
         self._take_out(rows, self._delete)
 
     def set_aside(self, rows: Sequence[Row]) -> None:
@@ -121,17 +124,14 @@ class SpoolFile:
             self.keep_ballast()
 
     def _delete(self, rows: Sequence[Row]) -> None:
-        with self._connection:  # a transaction
-            self._delete_rows(rows)
+        with self._connection:  # a transaction; one statement, as each would wait for a busy event loop's GIL
+            self._connection.execute("DELETE FROM spool WHERE place <= ?", [rows[-1].place])
 
     def _move_aside(self, rows: Sequence[Row]) -> None:
         with self._connection:  # a transaction
             self._connection.execute("CREATE TABLE IF NOT EXISTS unreadable (place INTEGER, content BLOB)")
             self._connection.executemany("INSERT INTO unreadable VALUES (?, ?)", rows)
-            self._delete_rows(rows)
-
-    def _delete_rows(self, rows: Sequence[Row]) -> None:
-        self._connection.executemany("DELETE FROM spool WHERE place = ?", [[row.place] for row in rows])
+            self._connection.executemany("DELETE FROM spool WHERE place = ?", [[row.place] for row in rows])
 
     def close(self) -> None:
         """End; the file stays."""
