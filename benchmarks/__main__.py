@@ -32,7 +32,7 @@ QUESTIONS: dict[str, Callable[[System], Iterable[Answer]]] = {
     "accept": lambda system: [measure_accept(system, _COUNT, _ROUNDS)],
     "whole-way": lambda system: measure_whole_way(system, _COUNT, _ROUNDS),
     "tracing": lambda system: [measure_tracing(system, _COUNT, _ROUNDS)],
-    "sip": lambda system: [measure_sip(system, _RATES)],
+    "sip": lambda system: measure_sip(system, _RATES),
     "growth-users": lambda system: [measure_users(system, _USERS, _COUNT)],
     "catch-up": lambda system: [measure_catch_up(system, _BACKLOG)],
     "growth-rows": lambda system: [measure_rows(system, _ROWS, _COUNT)],

@@ -33,14 +33,15 @@ class Run(NamedTuple):
     p99: float
 
 
-def measure_sip(system: System, rates: list[int]) -> Answer:
-    """Answer for some rates, in MESSAGEs a second."""
+def measure_sip(system: System, rates: list[int]) -> tuple[Answer, Answer]:
+    """Answer for some rates, in MESSAGEs a second; and what one costs at the last that none failed at."""
     answer = Answer(
         "sip",
         "How many SIP MESSAGEs a second are archived and delivered?",
         ["MESSAGE/s", "sent", "failed", "committed", "p50 ms", "p99 ms", "hook that agrees: p50", "p99"],
         unit="p99 ms",
     )
+    costs = Answer("sip-cpu", "What does a SIP MESSAGE cost?", ["part", "CPU"], unit="µs of CPU a MESSAGE")
     engine = docker.from_env(timeout=120)
     build_images(engine)
     folder = STATE / f"sip-{secrets.token_hex(4)}"
@@ -51,8 +52,10 @@ def measure_sip(system: System, rates: list[int]) -> Answer:
         try:
             for rate in rates:
                 before = system.count()
+                meter = system.meter(**own.processes)
                 run = own.send(rate)
                 system.wait_for(before + run.sent - run.failed)
+                seconds = meter.stop()
                 beside = bare.send(rate)
                 answer.add(
                     f"{rate:,}", f"{run.sent:,}", f"{run.failed:,}", f"{system.count() - before:,}",
@@ -60,10 +63,15 @@ def measure_sip(system: System, rates: list[int]) -> Answer:
                 )  # fmt: skip
                 if run.failed:
                     break
+                costs.rows.clear()
+                costs.bars.clear()
+                for part, used in seconds.items():
+                    cost = used / run.sent * 1e6
+                    costs.add(part, f"{cost:,.0f} µs", bar=cost)
         finally:
             own.stop()
             bare.stop()
-    return answer
+    return answer, costs
 
 
 class _Edge:
@@ -79,6 +87,11 @@ class _Edge:
         password = self._edge.password_of("ada0@contoso.com")
         register = scenarios.register("ada0@contoso.com", password, f"sip:ada0@{HOST}:{port}")
         self._sipp.run(register, self._edge.port)
+
+    @property
+    def processes(self) -> dict[str, int]:
+        """The edge, and who answers there."""
+        return {"edge": self._edge.pid, "the client that answers": self._sipp.pids[0]}
 
     def send(self, rate: int) -> Run:
         """Send at a rate for some seconds."""

@@ -104,7 +104,7 @@ class System:
         before = self.count()
         worker = self.start_worker()
         self.wait_for(before + 1)
-        meter = self.meter(worker=worker)
+        meter = measure_cpu(self.database, self.broker, worker=worker.popen.pid)
         started, first = time.perf_counter(), self.count()
         self.wait_for(before + count)
         return before + count - first, time.perf_counter() - started, meter.stop()
@@ -117,7 +117,7 @@ class System:
         """
         self.settle()
         before = self.count()
-        meter = self.meter(front_end=self._stack.processes["fe1"], worker=self._stack.processes[_WORKER])
+        meter = self.meter()
         started = time.perf_counter()
         answered, accepted = asyncio.run(send_stream(self.front_end_url, self.token, ims, rate=rate))
         if accepted != len(ims):
@@ -139,14 +139,16 @@ class System:
         assert row is not None
         return [float(each) for each in row[0]]
 
-    def meter(self, **parts: Process) -> Meter:
-        """Start to count the CPU time of PostgreSQL, the broker and processes."""
-        return measure_cpu(self.database, self.broker, **parts)
+    def meter(self, **others: int) -> Meter:
+        """Start to count the CPU time of all parts, and of other processes."""
+        services = {"front_end": "fe1", "worker": _WORKER}
+        parts = {part: self._stack.processes[name].popen.pid for part, name in services.items()}
+        return measure_cpu(self.database, self.broker, **others, **parts)
 
 
-def measure_cpu(database: Database, broker: Broker | None, **parts: Process) -> Meter:
+def measure_cpu(database: Database, broker: Broker | None, **processes: int) -> Meter:
     """Start to count the CPU time of PostgreSQL, of the broker if it takes part, and of processes."""
-    roots = {part: process.popen.pid for part, process in parts.items()}
+    roots = dict(processes)
     roots["postgresql"] = _number_in(database.folder / "postgres.group")
     if broker is not None:
         roots["rabbitmq"] = _number_in(broker.folder / "rabbitmq.group")

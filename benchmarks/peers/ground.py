@@ -91,7 +91,8 @@ class Ground:
 
     def meter(self, *, broker: bool = True, **parts: Process) -> Meter:
         """Start to count the CPU time of PostgreSQL, of the broker if it takes part, and of processes."""
-        return measure_cpu(self.database, self.broker if broker else None, **parts)
+        pids = {part: process.popen.pid for part, process in parts.items()}
+        return measure_cpu(self.database, self.broker if broker else None, **pids)
 
     @contextmanager
     def fresh_vhost(self) -> Iterator[str]:

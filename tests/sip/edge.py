@@ -85,6 +85,12 @@ class Edge:
         assert self._container is not None
         return self._container
 
+    @property
+    def pid(self) -> int:
+        """Kamailio's main process, as this host knows it."""
+        self._running.reload()
+        return int(self._running.attrs["State"]["Pid"])
+
     def logs(self) -> str:
         """Return what it logged."""
         return str(self._running.logs().decode())
@@ -148,6 +154,13 @@ class Sipp:
             working_dir="/work",
         )
         return container
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of those that answer, as this host knows them."""
+        for container in self._answering:
+            container.reload()
+        return [int(container.attrs["State"]["Pid"]) for container in self._answering]
 
     def stop(self) -> None:
         """End what still answers."""
