@@ -154,3 +154,19 @@ def test_remembered_ids_are_bounded() -> None:
         assert await outcome(submit(agent, "other", ids[0])) == ""  # forgotten: the archive itself refuses it
 
     run(scenario, remembered_ids=2)
+
+
+@pytest.mark.parametrize("passes", range(4))
+def test_an_agent_ends_though_an_im_comes_at_the_same_moment(passes: int) -> None:
+    async def scenario(agent: Agent, _port: Port) -> None:
+        [running] = [task for task in asyncio.all_tasks() if "Agent.run" in repr(task)]
+        assert await outcome(submit(agent)) == ""
+        await asyncio.sleep(0.05)  # it waits for work
+        submit(agent)
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        running.cancel()
+        done, _ = await asyncio.wait({running}, timeout=5)
+        assert done
+
+    run(scenario)

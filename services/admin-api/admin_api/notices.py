@@ -123,7 +123,8 @@ def _raise_if_cancelled() -> None:
 
 async def _close(connection: AbstractConnection) -> None:
     with contextlib.suppress(Exception):  # whatever it says, we are done with it
-        await asyncio.wait_for(connection.close(), 1)
+        async with asyncio.timeout(1):
+            await connection.close()
 
 
 def _notices_of(request: Request) -> Notices:

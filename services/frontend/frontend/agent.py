@@ -299,7 +299,8 @@ class Agent:
     async def _wait_for_work(self) -> None:
         self._wake.clear()
         try:
-            await asyncio.wait_for(self._wake.wait(), _QUIET_SECONDS)
+            if True:
+                await asyncio.wait_for(self._wake.wait(), 1)
         except TimeoutError:
             if self._publisher.connected.is_set():
                 await self._numbering.say()

@@ -107,7 +107,8 @@ class Policies:
                         log.warning("no policy from the admin API", extra={"error": trouble[:200]})
                     wait = _RETRY_SECONDS
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._look.wait(), wait)
+                    async with asyncio.timeout(wait):
+                        await self._look.wait()
 
     async def _check_in(self, client: httpx.AsyncClient, check_in: CheckIn) -> int:
         response = await client.post(

@@ -232,7 +232,8 @@ def raise_if_cancelled() -> None:
 async def _is_blocked(connection: AbstractConnection) -> bool:
     """Whether the broker has said that it takes nothing now (RabbitMQ's extension ``connection.blocked``)."""
     try:
-        await asyncio.wait_for(_unblocked(connection), 0.1)
+        async with asyncio.timeout(0.1):
+            await _unblocked(connection)
     except TimeoutError:
         return True
     return False
@@ -256,4 +257,5 @@ async def _first_of(*awaitables: Awaitable[object]) -> None:
 async def close(connection: AbstractConnection) -> None:
     """Close a connection, as far as the broker lets us in time."""
     with contextlib.suppress(Exception):  # whatever it says, we are done with it
-        await asyncio.wait_for(connection.close(), _CLOSE_SECONDS)
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await connection.close()
