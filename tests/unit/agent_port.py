@@ -47,7 +47,8 @@ class Port:
             self.gate.clear()
             self.closes_after = None
         try:
-            await asyncio.wait_for(self.gate.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.gate.wait()
         except TimeoutError:
             raise UnknownError("as the test says") from None
         fate = self.fates.pop(0) if self.fates else None

@@ -22,7 +22,7 @@ from frontend.disclaimers import Disclaimers
 from frontend.metrics import PENDING
 from frontend.numbering import Numbering
 from frontend.policies import Policies
-from frontend.publisher import Publisher, RefusedError, UnknownError
+from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
 from frontend.receipt import CONFIRMED, NOT_ARCHIVED, SPOOLED, Fate, Receipt
 from frontend.sender import Sender
 from frontend.slot import Slot
@@ -281,6 +281,7 @@ class Agent:
 
     async def _publish_all(self) -> None:
         while True:
+            raise_if_cancelled()
             if not self._may_publish():
                 await self._wait_for_work()
                 continue
@@ -299,8 +300,8 @@ class Agent:
     async def _wait_for_work(self) -> None:
         self._wake.clear()
         try:
-            if True:
-                await asyncio.wait_for(self._wake.wait(), 1)
+            async with asyncio.timeout(_QUIET_SECONDS):  # wait_for may lose that this task is cancelled
+                await self._wake.wait()
         except TimeoutError:
             if self._publisher.connected.is_set():
                 await self._numbering.say()

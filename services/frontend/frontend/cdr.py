@@ -16,7 +16,7 @@ from contract.topology import CDR_EXCHANGE, CDR_QUEUE
 from frontend.config import FrontEndSettings
 from frontend.metrics import CDR_LOST
 from frontend.policies import Policies
-from frontend.publisher import Publisher, RefusedError, UnknownError
+from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
 from frontend.submission import MAX_CONVERSATION, CheckedIM
 
 log = logging.getLogger("frontend")
@@ -104,6 +104,7 @@ class CDR:
 
     async def _publish_now_and_then(self) -> None:
         while True:
+            raise_if_cancelled()
             await asyncio.sleep(_EVERY_SECONDS)
             if self._publisher.connected.is_set():
                 await self._publish()

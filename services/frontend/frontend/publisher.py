@@ -224,7 +224,11 @@ class Publisher:
 
 
 def raise_if_cancelled() -> None:
-    """Be cancelled after all: aiormq makes of a cancelled connect a failed one."""
+    """Be cancelled after all: a library may have lost it.
+
+    aiormq makes of a cancelled connect a failed one, and ``wait_for`` of Python 3.11 may go on as if nothing
+    had been.
+    """
     if (task := asyncio.current_task()) is not None and task.cancelling():
         raise asyncio.CancelledError
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from frontend.config import FrontEndSettings
 from frontend.numbering import Numbering
-from frontend.publisher import Publisher, RefusedError, UnknownError
+from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
 from frontend.spool import Spool, SpoolError
 
 _RETRY_SECONDS: Final = 0.05
@@ -35,6 +35,7 @@ class Sender:
     async def run(self) -> None:
         """Send, until cancelled."""
         while True:
+            raise_if_cancelled()
             await self._spool.filled.wait()
             await self._publisher.connected.wait()
             try:
