@@ -1,0 +1,131 @@
+"""That partners were told is recorded, and a front end that ends does not wait for who is away."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from contract.policy import Disclaimer, Policy
+from frontend import disclaimers
+from frontend.config import FrontEndSettings
+from frontend.decisions import Decisions
+from frontend.disclaimers import Disclaimers
+from frontend.receipt import CONFIRMED, Receipt
+from frontend.submission import read_submission
+from tests.unit.agent_port import CONNECTOR, SETTINGS, Policies
+
+
+class AdminApi:
+    """Answers each request with a status, after ``seconds``, and notes the claims."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.seconds = 0.0
+        self.claims: list[Any] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            length = next(line for line in head.lower().splitlines() if line.startswith(b"content-length"))
+            self.claims.append(json.loads(await reader.readexactly(int(length.partition(b":")[2]))))
+            await asyncio.sleep(self.seconds)
+            body = b'{"partners":[]}'
+            writer.write(b"HTTP/1.1 %d x\r\ncontent-length: %d\r\n\r\n" % (self.status, len(body)) + body)
+
+
+class Told(Policies):
+    """A policy with a disclaimer."""
+
+    def make_critical(self, critical: bool) -> None:
+        super().make_critical(critical)
+        policy: Policy = self.current
+        policy.disclaimer = Disclaimer(enabled=True, wordings={"en": "Is archived."})
+
+
+async def _tell(told: Disclaimers, policies: Told, number: int) -> None:
+    """Have a partner told."""
+    document = {
+        "sender": "a@contoso.com", "recipients": [f"p{number}@partner.example"], "body": "hello",
+    }  # fmt: skip
+    im = read_submission(json.dumps(document).encode(), SETTINGS)
+    receipt = Receipt(im.id, Decisions("pool1").decide(policies.current, im, CONNECTOR), CONFIRMED)
+    accompanied = told.accompany(im, receipt)
+    await accompanied.settled()
+    assert len(accompanied.notices) == 1
+
+
+async def _started(api: AdminApi) -> tuple[asyncio.Server, Disclaimers, Told, "asyncio.Task[None]"]:
+    server = await asyncio.start_server(api.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    settings = FrontEndSettings(
+        **SETTINGS.model_dump(exclude={"admin_api_url"}),
+        admin_api_url=f"http://127.0.0.1:{port}",  # type: ignore[arg-type] # pydantic parses it
+    )
+    policies = Told(critical=True)
+    told = Disclaimers(settings, policies)  # type: ignore[arg-type] # stands in
+    running = asyncio.create_task(told.run())
+    await asyncio.sleep(0.01)
+    return server, told, policies, running
+
+
+def test_a_front_end_that_ends_records_what_is_left_if_it_is_taken() -> None:
+    async def main() -> None:
+        api = AdminApi()
+        server, told, policies, running = await _started(api)
+        async with server:
+            api.status = 503
+            for number in range(3):
+                await _tell(told, policies, number)
+            while len(api.claims) < 2:  # the claim itself, and the first try to record it
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.05)
+            api.status = 200
+            api.claims.clear()
+            running.cancel()
+            done, _ = await asyncio.wait({running}, timeout=3)
+            assert done
+            assert len(api.claims) == 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("status", [503, 404])
+def test_a_front_end_that_ends_does_not_wait_for_an_admin_api_that_is_away(status: int) -> None:
+    async def main() -> None:
+        api = AdminApi()
+        server, told, policies, running = await _started(api)
+        async with server:
+            api.status = status
+            for number in range(3):
+                await _tell(told, policies, number)
+            while len(api.claims) < 2:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.05)
+            api.claims.clear()
+            running.cancel()
+            done, _ = await asyncio.wait({running}, timeout=3)
+            assert done
+            assert len(api.claims) == 1  # that it is away is known then
+
+    asyncio.run(main())
+
+
+def test_a_front_end_that_ends_does_not_wait_long_for_a_slow_admin_api(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(disclaimers, "_AWAY_SECONDS", 0.5)
+
+    async def main() -> None:
+        api = AdminApi()
+        server, told, policies, running = await _started(api)
+        async with server:
+            api.status = 503
+            await _tell(told, policies, 0)
+            for number in range(1, 20):
+                await _tell(told, policies, number)
+            api.status, api.seconds = 200, 0.2
+            running.cancel()
+            done, _ = await asyncio.wait({running}, timeout=3)
+            assert done
+
+    asyncio.run(main())
