@@ -14,7 +14,7 @@ import httpx
 import msgspec
 import pytest
 
-from contract.message import make_id
+from contract.message import AGENT_TYPE, decode_statement, make_id
 from contract.policy import GlobalSetting, PolicyHeader, PolicyUser, Pool
 from deploy.local.process import wait_for
 from tests.conftest import Vhost
@@ -83,6 +83,29 @@ def test_what_is_answered_202_survives_a_kill_and_is_sent_in_order(
     )
     stored = [im.body for im in ims_of(own_broker.take(QUEUE))]
     assert stored == ["confirmed", *map(str, range(2001)), "after"]
+
+
+def test_a_front_end_told_to_end_while_its_spool_is_sent_says_how_far_it_got(
+    own_broker: Vhost, start: Start, tmp_path: Path
+) -> None:
+    write_policy(tmp_path / "fe" / "state", critical=False)
+    own_broker.broker.kill()
+    front_end = start(own_broker.url("frontend"), LCS_PUBLISH_IMS="1")
+    answers = front_end.stream([json.dumps(IM).encode()] * 5000)
+    assert {answer["status"] for answer in answers} == {202}
+    own_broker.broker.start()
+    wait_for(lambda: state_of(front_end)["confirmed"] > 100, "the spool to be sent in part")
+    assert front_end.process.stop(signal.SIGTERM) == 0
+    queued = own_broker.take(QUEUE)
+    [*_, statement] = [decode_statement(each.body) for each in queued if each.properties.type == AGENT_TYPE]
+    ims = ims_of(queued)
+    assert statement.ended
+    assert [(im.agent, im.seq) for im in ims] == [(statement.agent, seq + 1) for seq in range(len(ims))]
+    assert statement.confirmed == len(ims) < 5000
+    again = start(own_broker.url("frontend"))
+    wait_for(lambda: is_normal(again), "the rest to be sent")
+    sent = {str(im.id) for im in [*ims, *ims_of(own_broker.take(QUEUE))]}
+    assert sent == {answer["id"] for answer in answers}
 
 
 def _run(*command: str) -> None:

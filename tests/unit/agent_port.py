@@ -146,3 +146,10 @@ async def outcome(receipt: Receipt) -> str:
 async def fate_of(receipt: Receipt) -> Fate:
     """Return what became of an IM."""
     return await receipt.settled()
+
+
+async def reached(condition: Callable[[], bool]) -> None:
+    """Return when a condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what the tests look at has no events
+            await asyncio.sleep(0.01)

@@ -11,7 +11,7 @@ from contract.cdr import Activity, decode_activities
 from contract.policy import Decision
 from frontend import cdr
 from frontend.cdr import CDR
-from tests.unit.agent_port import SETTINGS, Policies, make_im
+from tests.unit.agent_port import SETTINGS, Policies, make_im, reached
 
 _MIB = 1 << 20
 
@@ -71,8 +71,7 @@ def test_what_is_left_is_published_once_though_a_publish_is_under_way(
     async def scenario(records: CDR, port: Port, running: "asyncio.Task[None]") -> None:
         port.gate.clear()
         records.note_session(_session("first"))
-        while not port.under_way:
-            await asyncio.sleep(0.001)
+        await reached(lambda: port.under_way == 1)
         records.note_session(_session("second"))
         draining = asyncio.create_task(records.drain())
         await asyncio.sleep(0.05)
@@ -89,7 +88,7 @@ def test_what_is_left_is_published_once_though_a_publish_is_under_way(
 
 
 def test_no_message_is_longer_than_a_broker_takes() -> None:
-    async def scenario(records: CDR, port: Port, _: "asyncio.Task[None]") -> None:
+    async def scenario(records: CDR, port: Port, _running: "asyncio.Task[None]") -> None:
         decision = Decision(archive=True, rule="internal-everyone", scope="internal", version=1)
         recipients = tuple(f"sip:{number}{'x' * 400}@contoso.com" for number in range(500))
         for number in range(100):
@@ -106,7 +105,7 @@ def test_no_message_is_longer_than_a_broker_takes() -> None:
 
 
 def test_what_a_client_says_of_a_session_is_cut_to_what_an_im_may_have() -> None:
-    async def scenario(records: CDR, port: Port, _: "asyncio.Task[None]") -> None:
+    async def scenario(records: CDR, port: Port, _running: "asyncio.Task[None]") -> None:
         records.note_session(_session("k" * 10_000, client="u" * 10_000, ended="4" * 10_000))
         im = make_im("hello")
         im.client = "u" * 10_000

@@ -1,10 +1,13 @@
 """That partners were told is recorded, and a front end that ends does not wait for who is away."""
 
 import asyncio
+import contextlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import HttpUrl
 
 from contract.policy import Disclaimer, Policy
 from frontend import disclaimers
@@ -13,7 +16,7 @@ from frontend.decisions import Decisions
 from frontend.disclaimers import Disclaimers
 from frontend.receipt import CONFIRMED, Receipt
 from frontend.submission import read_submission
-from tests.unit.agent_port import CONNECTOR, SETTINGS, Policies
+from tests.unit.agent_port import CONNECTOR, SETTINGS, Policies, reached
 
 
 class AdminApi:
@@ -25,12 +28,15 @@ class AdminApi:
         self.claims: list[Any] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            length = next(line for line in head.lower().splitlines() if line.startswith(b"content-length"))
-            self.claims.append(json.loads(await reader.readexactly(int(length.partition(b":")[2]))))
-            await asyncio.sleep(self.seconds)
-            body = b'{"partners":[]}'
-            writer.write(b"HTTP/1.1 %d x\r\ncontent-length: %d\r\n\r\n" % (self.status, len(body)) + body)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower().splitlines()
+                length = next(line for line in head if line.startswith(b"content-length"))
+                self.claims.append(json.loads(await reader.readexactly(int(length.partition(b":")[2]))))
+                await asyncio.sleep(self.seconds)
+                body = b'{"partners":[]}'
+                writer.write(b"HTTP/1.1 %d x\r\ncontent-length: %d\r\n\r\n" % (self.status, len(body)) + body)
+        writer.close()
 
 
 class Told(Policies):
@@ -58,8 +64,10 @@ async def _started(api: AdminApi) -> tuple[asyncio.Server, Disclaimers, Told, "a
     server = await asyncio.start_server(api.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     settings = FrontEndSettings(
-        **SETTINGS.model_dump(exclude={"admin_api_url"}),
-        admin_api_url=f"http://127.0.0.1:{port}",  # type: ignore[arg-type] # pydantic parses it
+        amqp_url="amqp://nowhere",
+        connectors_file=Path("none"),
+        admin_api_url=HttpUrl(f"http://127.0.0.1:{port}"),
+        admin_api_token="frontend",
     )
     policies = Told(critical=True)
     told = Disclaimers(settings, policies)  # type: ignore[arg-type] # stands in
@@ -76,8 +84,7 @@ def test_a_front_end_that_ends_records_what_is_left_if_it_is_taken() -> None:
             api.status = 503
             for number in range(3):
                 await _tell(told, policies, number)
-            while len(api.claims) < 2:  # the claim itself, and the first try to record it
-                await asyncio.sleep(0.001)
+            await reached(lambda: len(api.claims) == 2)  # the claim itself, and the first try to record it
             await asyncio.sleep(0.05)
             api.status = 200
             api.claims.clear()
@@ -98,8 +105,7 @@ def test_a_front_end_that_ends_does_not_wait_for_an_admin_api_that_is_away(statu
             api.status = status
             for number in range(3):
                 await _tell(told, policies, number)
-            while len(api.claims) < 2:
-                await asyncio.sleep(0.001)
+            await reached(lambda: len(api.claims) == 2)
             await asyncio.sleep(0.05)
             api.claims.clear()
             running.cancel()

@@ -10,8 +10,7 @@ import pytest
 
 from frontend.agent import Agent
 from frontend.receipt import CONFIRMED, SPOOLED
-from tests.unit.agent_port import Port, fate_of, run, submit
-from tests.unit.test_spooling import reached
+from tests.unit.agent_port import Port, fate_of, reached, run, submit
 
 _BODY = "x" * 20_000
 
@@ -115,9 +114,11 @@ def test_ims_are_spooled_again_once_a_disk_has_room(disk: Path) -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()
         assert (await fate_of(submit(agent))).kind == "refused"
+        await reached(lambda: agent.state.name == "blocking" and "disk is full" in agent.state.why)
         (disk / "eaten").unlink()
-        assert await fate_of(submit(agent)) is SPOOLED
+        # Before an IM comes: none may, while it blocks.
         await reached(lambda: agent.state.name == "spooling")
+        assert await fate_of(submit(agent)) is SPOOLED
 
     (disk / "slot").mkdir()
     with (disk / "eaten").open("wb") as file:

@@ -7,15 +7,20 @@ import aio_pika
 import pamqp.frame
 import pytest
 from pamqp import commands as amqp
+from pamqp.common import FieldTable
 
 from frontend import policies
 from frontend.config import FrontEndSettings
 from frontend.policies import Policies
+from frontend.publisher import Publisher
+from tests.unit.agent_port import reached
 
+_PROPERTIES: FieldTable = {"capabilities": {"publisher_confirms": True}}
 _ANSWERS = {
     "Connection.StartOk": amqp.Connection.Tune(100, 131_072, 10),
     "Connection.Open": amqp.Connection.OpenOk(),
     "Channel.Open": amqp.Channel.OpenOk(),
+    "Confirm.Select": amqp.Confirm.SelectOk(),
     "Queue.Declare": amqp.Queue.DeclareOk("q", 0, 0),
     "Queue.Bind": amqp.Queue.BindOk(),
     "Basic.Consume": amqp.Basic.ConsumeOk("t"),
@@ -35,7 +40,7 @@ class Broker:
         self._connections += 1
         stalls = False
         received = await reader.readexactly(8)
-        start = amqp.Connection.Start(0, 9, {}, "PLAIN", "en_US")
+        start = amqp.Connection.Start(0, 9, _PROPERTIES, "PLAIN", "en_US")
         writer.write(pamqp.frame.marshal(start, 0))
         received = b""
         while data := await reader.read(65_536):
@@ -78,7 +83,10 @@ def test_a_broker_that_stalls_while_a_connection_is_opened_is_asked_again(
     asyncio.run(main())
 
 
-def test_a_connection_that_a_library_calls_cancelled_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("part", ["notices", "publisher"])
+def test_a_connection_that_a_library_calls_cancelled_is_made_anew(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As aiormq does when what it waits for dies."""
     monkeypatch.setattr(policies, "_RETRY_SECONDS", 0.01)
     tries = 0
@@ -91,12 +99,12 @@ def test_a_connection_that_a_library_calls_cancelled_is_made_anew(monkeypatch: p
     monkeypatch.setattr(aio_pika, "connect", connect)
 
     async def main() -> None:
-        hearing = asyncio.create_task(_policies(1)._hear_notices())
-        while tries < 3:
-            assert not hearing.done()
-            await asyncio.sleep(0.001)
-        hearing.cancel()
-        await asyncio.wait({hearing}, timeout=5)
-        assert hearing.cancelled()
+        publisher = Publisher("amqp://nowhere", "test")
+        running = asyncio.create_task(_policies(1)._hear_notices() if part == "notices" else publisher.run())
+        await reached(lambda: tries >= 3 or running.done())
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait({running}, timeout=5)
+        assert running.cancelled()
 
     asyncio.run(main())

@@ -5,7 +5,6 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -18,14 +17,7 @@ from frontend.receipt import CONFIRMED, SPOOLED
 from frontend.slot import Slot
 from frontend.spool import Spool
 from frontend.spool_file import SpoolFile
-from tests.unit.agent_port import Policies, Port, encode_spooled, fate_of, run, submit
-
-
-async def reached(condition: Callable[[], bool]) -> None:
-    """Return when a condition holds."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what the tests look at has no events
-            await asyncio.sleep(0.01)
+from tests.unit.agent_port import Policies, Port, encode_spooled, fate_of, reached, run, submit
 
 
 def test_while_the_broker_is_away_an_im_goes_to_disk_at_once_and_is_sent_later(tmp_path: Path) -> None:
@@ -269,15 +261,18 @@ def test_a_spool_is_adopted_without_counting_it_again(
 
 def test_ims_keep_their_order_when_their_deadline_strikes() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
-        port.closes_after = 1
+        port.gate.clear()
         receipts = [submit(agent, str(number)) for number in range(9)]
+        await asyncio.sleep(0.2)  # thus the second message is given up by the deadline, not by its publish
+        port.closes_after = 1
+        port.gate.set()
         kinds = [(await fate_of(receipt)).kind for receipt in receipts]
         assert kinds == ["confirmed"] * 2 + ["spooled"] * 7  # two of these were under way
         port.gate.set()
         await reached(lambda: agent.spooled == 0)
         assert [im.body for im in port.confirmed][-7:] == [str(number) for number in range(2, 9)]
 
-    run(scenario, critical=False, publish_ims=2, deadline_seconds=0.3)
+    run(scenario, critical=False, publish_ims=2, deadline_seconds=0.5)
 
 
 def test_in_a_critical_pool_ims_go_ahead_of_what_is_in_the_spool() -> None:
@@ -439,3 +434,19 @@ def test_a_connection_that_is_gone_is_not_called_a_full_queue() -> None:
         assert whys == {"the broker confirms"}
 
     run(scenario, *[UnreachableError] * 5)
+
+
+def test_ims_go_ahead_of_a_full_spool_and_none_is_refused_once_the_broker_is_back() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        while "full" not in (await fate_of(submit(agent))).why:
+            pass
+        assert agent.spooled > 2000
+        port.connected.set()
+        while agent.spooled:
+            receipts = [submit(agent, "x" * 500) for _ in range(20)]
+            assert "refused" not in {(await fate_of(receipt)).kind for receipt in receipts}
+            await asyncio.sleep(0.001)  # a load that leaves the spool's thread some of the interpreter
+        await reached(lambda: agent.state.name == "normal")
+
+    run(scenario, critical=False, spool_max_bytes=900_000, publish_ims=100)

@@ -5,6 +5,7 @@ is paid once for many. One thread does all that touches the disk: the event loop
 """
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import sqlite3
@@ -27,6 +28,7 @@ _FILE: Final = "spool.sqlite"
 _WRITE_BYTES: Final = 1 << 20
 """About what goes to disk in one transaction: SQLite's log has to hold it, and the ballast the log."""
 _BALLAST_BYTES: Final = 16 << 20
+_LOOK_SECONDS: Final = 1.0
 _ADOPT_IMS: Final = 1000
 _FULL_DISK: Final = "the spool's disk is full"
 _Result = TypeVar("_Result")
@@ -97,10 +99,21 @@ class Spool:
     async def run(self) -> None:
         """Write what is put, until cancelled."""
         while True:
-            await self._work.wait()
+            try:
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._work.wait()
+            except TimeoutError:
+                if self._file.full:
+                    await self._look_for_room()
+                continue
             self._work.clear()
             while self._waiting:
                 await self._write()
+
+    async def _look_for_room(self) -> None:
+        with contextlib.suppress(SpoolError):
+            if await self._run(self._file.keep_ballast):
+                self.trouble = ""
 
     async def _write(self) -> None:
         number = size = 0
