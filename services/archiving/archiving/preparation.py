@@ -13,7 +13,6 @@ from archiving.archive import Archive
 from archiving.config import WorkerSettings
 from archiving.consumer import Consumer, Delivery
 from archiving.storing import Prepared, prepare_batch
-from contract.message import COUNT_HEADER
 
 log = logging.getLogger("archiving")
 
@@ -103,7 +102,6 @@ class Preparation(threading.Thread):
                 deadline = time.monotonic() + self._settings.batch_milliseconds / 1000
             if delivery.connection == self._consumer.connection_number:
                 deliveries.append(delivery)
-                count = (delivery.properties.headers or {}).get(COUNT_HEADER)
-                ims += count if isinstance(count, int) else 1
+                ims += delivery.ims
             wait = deadline - time.monotonic()
         return deliveries
