@@ -4,6 +4,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pika
 import psycopg
@@ -16,6 +17,7 @@ import archiving.names
 from archiving.archive import POISON, Archive
 from contract.message import (
     AGENT_TYPE,
+    IM,
     IM_TYPE,
     AgentStatement,
     encode_ims,
@@ -185,6 +187,56 @@ BlockingChannel.basic_consume = consume_deaf
     with running_worker(vhost, database, tmp_path, patch=deaf):
         wait_until_stored(database, ims)
         wait_until_empty(vhost)
+
+
+_HOLD_CHANNEL = """
+[Pid] = [proplists:get_value(pid, Each) || Each <- rabbit_channel:info_all([pid, vhost, consumer_count]),
+         proplists:get_value(vhost, Each) =:= <<"VHOST">>, proplists:get_value(consumer_count, Each) > 0],
+ok = sys:suspend(Pid),
+true = register('VHOST', Pid).
+"""
+_LOSE_DELIVERY = """
+Lose = fun(State) -> receive {'$gen_cast', {queue_event, _, _}} -> State after 10000 -> exit(none) end end,
+sys:replace_state('VHOST', Lose, 15000),
+ok = sys:resume('VHOST').
+"""
+"""What befalls a message that a quorum queue's leader sends to a channel's node in the moment it dies."""
+
+
+def test_an_im_that_the_broker_lost_sight_of_comes_with_the_next_channel(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    ims = make_ims(2)
+    with running_worker(vhost, database, tmp_path, settings={"LCS_CHANNEL_SECONDS": "5"}):
+        publish(vhost, ims[:1])
+        wait_until_stored(database, ims[:1])
+        vhost.broker.control("eval", _HOLD_CHANNEL.replace("VHOST", vhost.name))
+        publish(vhost, ims[1:])
+        vhost.broker.control("eval", _LOSE_DELIVERY.replace("VHOST", vhost.name))
+        wait_until_stored(database, ims)
+        wait_until_empty(vhost)
+
+
+def test_a_worker_that_takes_new_channels_under_load_stores_everything_once(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    sent: list[IM] = []
+    agent = uuid4()
+    settings = {"LCS_CHANNEL_SECONDS": "1", "LCS_LOG_LEVEL": "DEBUG"}
+
+    def load() -> bool:
+        ims = make_ims(500, agent=agent, first_seq=len(sent) + 1)
+        for place in range(0, len(ims), 25):
+            publish(vhost, ims[place : place + 25])
+        sent.extend(ims)
+        return worker.log.read_text().count("took a channel") > 3
+
+    with running_worker(vhost, database, tmp_path, settings=settings) as worker:
+        wait_for(load, "the fourth channel", seconds=60)
+        wait_until_stored(database, sent)
+        wait_until_empty(vhost)
+    assert parked(database) == []
+    assert database.rows("SELECT missing FROM archive.completeness") == [(0,)]
 
 
 def test_a_connection_that_fails_as_nobody_foresaw_is_made_anew(

@@ -38,7 +38,7 @@ class CDRWorker:
         """Nothing starts yet."""
         self._settings = settings
         self._idle = timedelta(seconds=settings.cdr_idle_seconds)
-        self._consumer = Consumer(settings.amqp_url, _PREFETCH, [CDR_QUEUE])
+        self._consumer = Consumer(settings, _PREFETCH, [CDR_QUEUE])
         self._connection: psycopg.Connection | None = None
         self._stopping = threading.Event()
         self._idle_due = 0.0
@@ -102,7 +102,7 @@ class CDRWorker:
             else:
                 self._consumer.acknowledge(delivery)
                 return
-            if self._stopping.wait(pause) or delivery.connection != self._consumer.connection_number:
+            if self._stopping.wait(pause) or delivery.channel != self._consumer.channel_number:
                 return
             pause = min(pause * 2, _MAX_PAUSE)
 

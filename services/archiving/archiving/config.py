@@ -31,6 +31,8 @@ class ConsumerSettings(StoreSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8082, ge=0, le=65_535)
     """Where /healthz, /readyz and /metrics are served."""
+    channel_seconds: float = Field(default=30, ge=1, le=3600)
+    """How long a channel is used: what a broken cluster has lost sight of comes again with the next."""
 
 
 class CDRSettings(ConsumerSettings):

@@ -14,6 +14,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
+from archiving.config import ConsumerSettings
 from contract.broker import BrokerAddress
 from contract.message import COUNT_HEADER
 from contract.topology import PARKED_QUEUE
@@ -23,13 +24,14 @@ log = logging.getLogger("archiving")
 _MAX_PAUSE: Final = 2.0
 _QUIET_SECONDS: Final = 5.0
 """Without a message for so long, the queue is asked whether it has any."""
+_MOMENT: Final = 0.2
 
 
 class Delivery(NamedTuple):
     """One AMQP message, not yet acknowledged."""
 
-    connection: int
-    """Number of the connection that brought it: its tag is void on any other."""
+    channel: int
+    """Number of the channel that brought it: its tag is void on any other."""
     tag: int
     properties: BasicProperties
     body: bytes
@@ -87,7 +89,7 @@ class Unacknowledged:
             self.ims -= self._messages.popleft().ims
 
     def clear(self) -> None:
-        """Count none any more: their connection is gone."""
+        """Count none any more: their channel is gone."""
         self._messages.clear()
         self.ims = 0
 
@@ -101,17 +103,22 @@ class Consumer(threading.Thread):
 
     What it takes waits in ``deliveries``, of each queue no more than the prefetch count. A connection that
     is lost takes its unacknowledged messages back to the queue: they come again, here or elsewhere.
+
+    From time to time it takes a new channel. When a node dies, a quorum queue can count a message as handed
+    to a channel that never got it, and keeps it for that channel as long as the channel is there
+    (rabbitmq-server issue 15473); when the channel closes, the message comes again.
     """
 
-    def __init__(self, amqp_url: str, prefetch: int, queues: Sequence[str]) -> None:
-        """``amqp_url``: of the user ``archiving``. Nothing starts yet."""
+    def __init__(self, settings: ConsumerSettings, prefetch: int, queues: Sequence[str]) -> None:
+        """Nothing starts yet."""
         super().__init__(name="consumer", daemon=True)
         self.deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
-        self.connection_number = 0
+        self.channel_number = 0
         self.consuming = False
         self.unacknowledged = Unacknowledged()
-        self._nodes = BrokerAddress(amqp_url)
+        self._nodes = BrokerAddress(settings.amqp_url)
         self._prefetch = prefetch
+        self._channel_seconds = settings.channel_seconds
         self._queues = queues
         self._stop_taking = threading.Event()
         self._ended = threading.Event()
@@ -119,6 +126,7 @@ class Consumer(threading.Thread):
         self._channel: BlockingChannel | None = None
         self._acknowledged = False
         """Whether this connection was of any use."""
+        self._acknowledged_at = 0.0
         self._quiet_since = 0.0
 
     def run(self) -> None:
@@ -140,33 +148,51 @@ class Consumer(threading.Thread):
     def _consume(self) -> None:
         connection = pika.BlockingConnection(_parameters_for(self._nodes.next_url()))
         try:
-            channel = connection.channel()
-            channel.basic_qos(prefetch_count=self._prefetch)
-            channel.add_on_cancel_callback(_raise_cancelled)
-            self.connection_number += 1
-            self._quiet_since = time.monotonic()
-            self._connection, self._channel = connection, channel
-            tags: list[str] = []
-            if not self._stop_taking.is_set():
-                tags = [
-                    channel.basic_consume(queue, self._take_parked if queue == PARKED_QUEUE else self._take)
-                    for queue in self._queues
-                ]
-                self.consuming = True
-                log.info("consuming", extra={"queue": self._queues[0], "prefetch": self._prefetch})
+            self._connection = connection
             while not self._ended.is_set():
-                connection.process_data_events(time_limit=1)
-                if tags and self._stop_taking.is_set():
-                    for tag in tags:
-                        channel.basic_cancel(tag)
-                    tags, self.consuming = [], False
-                if tags and not self.unacknowledged:
-                    self._listen(connection, channel)
+                self._consume_on(connection, connection.channel())
             connection.process_data_events(time_limit=0)  # the last acknowledgements
         finally:
             self._connection = self._channel = None
             if connection.is_open:
                 connection.close()
+
+    def _consume_on(self, connection: pika.BlockingConnection, channel: BlockingChannel) -> None:
+        """Consume until it is time for another channel; all that came on this one is acknowledged then."""
+        channel.basic_qos(prefetch_count=self._prefetch)
+        channel.add_on_cancel_callback(_raise_cancelled)
+        self.channel_number += 1
+        self._channel = channel
+        self._quiet_since = time.monotonic()
+        tags: list[str] = []
+        if not self._stop_taking.is_set():
+            tags = [
+                channel.basic_consume(queue, self._take_parked if queue == PARKED_QUEUE else self._take)
+                for queue in self._queues
+            ]
+            if not self.consuming:
+                log.info("consuming", extra={"queue": self._queues[0], "prefetch": self._prefetch})
+            self.consuming = True
+            log.debug("took a channel", extra={"number": self.channel_number})
+        renew_at = time.monotonic() + self._channel_seconds
+        while not self._ended.is_set():
+            connection.process_data_events(time_limit=1)
+            if tags and (self._stop_taking.is_set() or self._may_renew(renew_at)):
+                for tag in tags:
+                    channel.basic_cancel(tag)
+                tags = []
+            if self._stop_taking.is_set():
+                self.consuming = False
+            elif not tags and not self.unacknowledged:
+                channel.close()
+                return
+            elif tags and not self.unacknowledged:
+                self._listen(connection, channel)
+
+    def _may_renew(self, renew_at: float) -> bool:
+        """Whether a channel is old, and what came on it is acknowledged now or in a moment."""
+        now = time.monotonic()
+        return now >= renew_at and (not self.unacknowledged or now < self._acknowledged_at + _MOMENT)
 
     def _listen(self, connection: pika.BlockingConnection, channel: BlockingChannel) -> None:
         """Raise SilentError if nothing comes though something waits.
@@ -197,18 +223,19 @@ class Consumer(threading.Thread):
 
     def _put(self, method: Basic.Deliver, properties: BasicProperties, body: bytes, *, parked: bool) -> None:
         tag = method.delivery_tag
-        delivery = Delivery(self.connection_number, tag, properties, body, parked, time.time())
+        delivery = Delivery(self.channel_number, tag, properties, body, parked, time.time())
         self.unacknowledged.add(delivery)
         self.deliveries.put(delivery)
 
     def acknowledge(self, delivery: Delivery) -> None:
-        """Acknowledge a message and all before it; void if its connection is gone (they come again)."""
+        """Acknowledge a message and all before it; void if its channel is gone (they come again)."""
         self._call(lambda: self._acknowledge(delivery))
 
     def _acknowledge(self, delivery: Delivery) -> None:
-        if delivery.connection == self.connection_number and self._channel is not None:
+        if delivery.channel == self.channel_number and self._channel is not None:
             self._channel.basic_ack(delivery.tag, multiple=True)
             self._acknowledged = True
+            self._acknowledged_at = time.monotonic()
             self.unacknowledged.remove(delivery.tag)
             if not self.unacknowledged:
                 self._quiet_since = time.monotonic()

@@ -100,7 +100,7 @@ class Preparation(threading.Thread):
                 break
             if not deliveries:
                 deadline = time.monotonic() + self._settings.batch_milliseconds / 1000
-            if delivery.connection == self._consumer.connection_number:
+            if delivery.channel == self._consumer.channel_number:
                 deliveries.append(delivery)
                 ims += delivery.ims
             wait = deadline - time.monotonic()

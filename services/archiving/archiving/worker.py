@@ -56,7 +56,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         """Nothing starts yet."""
         self._settings = settings
-        self._consumer = Consumer(settings.amqp_url, settings.prefetch, [QUEUE, PARKED_QUEUE])
+        self._consumer = Consumer(settings, settings.prefetch, [QUEUE, PARKED_QUEUE])
         self._preparation = Preparation(settings, self._consumer, lambda: self._archive)
         self._archive: Archive | None = None
         self._stopping = threading.Event()
@@ -183,8 +183,8 @@ class Worker:
                 return True
             if not self._consumer.is_alive():
                 return False
-            # The broker has them again, and gives them to somebody else, once the connection is gone.
-            if self._stopping.wait(pause) or deliveries[-1].connection != self._consumer.connection_number:
+            # The broker has them again, and gives them to somebody else, once their channel is gone.
+            if self._stopping.wait(pause) or deliveries[-1].channel != self._consumer.channel_number:
                 return False
             pause = min(pause * 2, _MAX_PAUSE)
 
