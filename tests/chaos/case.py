@@ -1,10 +1,12 @@
 """One case: a system, a journal, load, and the promise to be checked at the end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
 from uuid import UUID
+
+import pytest
 
 from tests.chaos.journal import Journal
 from tests.chaos.load import Load
@@ -40,3 +42,36 @@ class Case(Generic[SystemT]):
             check(self.system, self.journal, others=self._sent, seconds=seconds)
         finally:
             self._sent |= self.journal.sent  # a case that fails leaves its IMs to the next
+
+
+class Shared(Generic[SystemT]):
+    """One system for all cases of a run; a case that fails costs the next a new one."""
+
+    def __init__(self, make: Callable[[], SystemT]) -> None:
+        """``make``: makes a system that is not started yet."""
+        self._make = make
+        self._system: SystemT | None = None
+        self._sent: set[UUID] = set()
+
+    @contextmanager
+    def case(self, folder: Path, session: pytest.Session) -> Iterator[Case[SystemT]]:
+        """A case on a system that is whole; ``folder`` is for its journal."""
+        if self._system is None:
+            self._system = self._make()
+            self._sent.clear()
+            self._system.start()
+        one = Case(self._system, folder, self._sent)
+        failed = session.testsfailed
+        try:
+            self._system.wait_until_whole()
+            yield one
+        finally:
+            one.journal.close()
+            if session.testsfailed > failed:
+                self.end()
+
+    def end(self) -> None:
+        """Stop the system, if one runs."""
+        if self._system is not None:
+            self._system.stop()
+            self._system = None

@@ -19,6 +19,18 @@ class System(ABC):
 
     admin_url: str
 
+    @abstractmethod
+    def start(self) -> None:
+        """Start everything."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop everything, however it is."""
+
+    def wait_until_whole(self) -> None:
+        """Return when both front ends send to a broker of which nothing is missing."""
+        self.wait_for_state("normal")
+
     @property
     @abstractmethod
     def tokens(self) -> Mapping[str, str]:

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
 import httpx
 import psycopg
+from docker.errors import APIError
 from docker.models.containers import Container
 from docker.models.networks import Network
 
@@ -111,7 +113,7 @@ class Cluster(System):
 
     def freeze_broker(self) -> None:
         for node in self.nodes.values():
-            node.pause()
+            _pause(node)
 
     def thaw_broker(self) -> None:
         for node in self.nodes.values():
@@ -123,7 +125,7 @@ class Cluster(System):
         container.start()
 
     def wait_until_whole(self) -> None:
-        """Return when every queue has all its three members again."""
+        """Return when every queue has all its three members again, too."""
         command = ["rabbitmqctl", "-q", "-s", "-p", "lcs", "list_queues", "name", "online"]
 
         def whole() -> bool:
@@ -133,3 +135,19 @@ class Cluster(System):
             return len(queues) == 3 and all(line.count(b"rabbit@") == 3 for line in queues)
 
         wait_for(whole, "three members of each queue", seconds=120, every=0.5)
+        super().wait_until_whole()
+
+
+def _pause(container: Container) -> None:
+    """Pause a container. A cgroup that starts processes meanwhile may fail to freeze: then again."""
+
+    def paused() -> bool:
+        try:
+            container.pause()
+        except APIError as error:
+            if error.status_code != HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            return False
+        return True
+
+    wait_for(paused, f"{container.name} to stand still")

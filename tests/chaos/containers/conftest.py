@@ -1,34 +1,25 @@
-"""A cluster for all cases of a run."""
+"""Cases on a cluster of containers."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import UUID
 
 import docker
 import pytest
 
-from tests.chaos.case import Case
+from tests.chaos.case import Case, Shared
 from tests.chaos.containers.cluster import Cluster
-
-_sent: set[UUID] = set()
 
 
 @pytest.fixture(scope="package")
-def cluster(engine: docker.DockerClient) -> Iterator[Cluster]:
-    """Skipped where no Docker Engine answers, unless ``CI`` says that one must."""
-    one = Cluster()
-    try:
-        one.start()
-        yield one
-    finally:
-        one.stop()
+def cluster(engine: docker.DockerClient) -> Iterator[Shared[Cluster]]:
+    """The cluster that cases share; skipped where no Docker Engine answers, unless ``CI`` says one must."""
+    shared = Shared(Cluster)
+    yield shared
+    shared.end()
 
 
 @pytest.fixture
-def case(cluster: Cluster, tmp_path: Path) -> Iterator[Case[Cluster]]:
-    """A case on the cluster, with every queue whole."""
-    cluster.wait_until_whole()
-    cluster.wait_for_state("normal")
-    one = Case(cluster, tmp_path, _sent)
-    yield one
-    one.journal.close()
+def case(cluster: Shared[Cluster], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Case[Cluster]]:
+    """A case on the cluster."""
+    with cluster.case(tmp_path, request.session) as one:
+        yield one
