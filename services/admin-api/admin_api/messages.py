@@ -295,8 +295,7 @@ def _bounds(search: Search) -> list[ColumnElement[bool]]:
     if search.from_ is not None:
         bounds += [sent_at >= search.from_, id_ >= _lowest_id(search.from_)]
     if search.to is not None:
-        # The id's milliseconds end where those of ``to`` end.
-        bounds += [sent_at < search.to, id_ < _lowest_id(search.to + timedelta(milliseconds=1))]
+        bounds += [sent_at < search.to, id_ < _lowest_id(search.to, later=1)]  # to the end of its millisecond
     if search.after is not None:
         at = time_of(search.after)
         if search.order == "asc":
@@ -306,9 +305,9 @@ def _bounds(search: Search) -> list[ColumnElement[bool]]:
     return bounds
 
 
-def _lowest_id(at: datetime) -> UUID:
-    """Return the lowest id of a millisecond."""
-    milliseconds = (at - _EPOCH) // timedelta(milliseconds=1)
+def _lowest_id(at: datetime, *, later: int = 0) -> UUID:
+    """Return the lowest id of the millisecond that a time is in, or of one some milliseconds later."""
+    milliseconds = (at - _EPOCH) // timedelta(milliseconds=1) + later
     return UUID(int=max(0, milliseconds) << 80)
 
 
