@@ -253,6 +253,20 @@ def pipeline() -> Dashboard:
             },
             width=8,
         ))
+        .with_row(row("SIP edge, where there is one"))
+        .with_panel(graph(
+            "Asked of front ends", "A second, by what was answered: 201 and 202 archived, 200 not by policy, none: nobody did.",
+            {"{{answer}}": "sum by (answer) (rate(sip_edge_asked_total[$__rate_interval]))"},
+            unit="reqps", width=8, stacked=True,
+        ))
+        .with_panel(graph(
+            "Registered", "People with a client at the edge.",
+            {"{{instance}}": "kamailio_usrloc_location_users"}, width=8,
+        ))
+        .with_panel(graph(
+            "In hand", "Requests that are not answered yet.",
+            {"{{instance}}": "kamailio_tmx_active_transactions"}, width=8,
+        ))
     )  # fmt: skip
 
 

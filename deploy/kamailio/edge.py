@@ -54,6 +54,8 @@ class Settings:
     port: int = 5060
     tls_port: int = 5061
     websocket_port: int = 8088
+    metrics_port: int = 9273
+    """Where Prometheus finds ``/metrics``, over HTTP; 0: nowhere."""
     certificate: str = ""
     """File of a certificate, with its key in ``key``; without them there is no TLS and no federation."""
     key: str = ""
@@ -123,6 +125,7 @@ def read_settings() -> Settings:
         port=number("LCS_SIP_PORT", 5060),
         tls_port=number("LCS_SIP_TLS_PORT", 5061),
         websocket_port=number("LCS_SIP_WEBSOCKET_PORT", 8088),
+        metrics_port=number("LCS_SIP_METRICS_PORT", 9273),
         certificate=environment.get("LCS_SIP_CERTIFICATE", ""),
         key=environment.get("LCS_SIP_KEY", ""),
         authorities=environment.get("LCS_SIP_AUTHORITIES", ""),
@@ -176,6 +179,8 @@ def write_configuration(settings: Settings) -> Path:
     lines += [f"#!define LCS_TIMEOUT {settings.timeout_milliseconds}"]
     lines += [f"#!define LCS_MAX_BYTES {settings.max_bytes}"]
     lines += [f"#!define LCS_BUFFER {settings.max_bytes + 4096}"]
+    if settings.metrics_port:
+        lines.append(f"#!define LCS_METRICS_PORT {settings.metrics_port}")
     if settings.show_archived:
         lines.append("#!define LCS_SHOW_ARCHIVED")
     advertise = f" advertise {settings.advertised}:" if settings.advertised else ""
@@ -192,6 +197,8 @@ def _listeners(settings: Settings) -> list[tuple[str, int]]:
     listeners = [("udp", settings.port), ("tcp", settings.port), ("tcp", settings.websocket_port)]
     if settings.certificate:
         listeners.append(("tls", settings.tls_port))
+    if settings.metrics_port:
+        listeners.append(("tcp", settings.metrics_port))
     return listeners
 
 

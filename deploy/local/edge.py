@@ -25,6 +25,7 @@ class LocalEdge:
         Raises StartError.
         """
         self.port, websocket_port = find_free_port(5060), find_free_port(8088)
+        metrics_port = find_free_port(9273)
         self.websocket_url = f"ws://{_HOST}:{websocket_port}"
         self.process = Process(
             "edge",
@@ -36,6 +37,7 @@ class LocalEdge:
                 "LCS_SIP_DOMAINS": domains,
                 "LCS_SIP_PORT": str(self.port),
                 "LCS_SIP_WEBSOCKET_PORT": str(websocket_port),
+                "LCS_SIP_METRICS_PORT": str(metrics_port),
                 "LCS_SIP_RUN_DIR": str(folder / "edge"),
             },
         )

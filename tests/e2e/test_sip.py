@@ -9,6 +9,7 @@ import pytest
 
 from deploy.local.process import wait_for
 from tests.e2e.systems import Containers
+from tests.e2e.test_dashboards import ONLY_WITH_AN_EDGE, Prometheus, panels
 from tests.sip.baresip import Baresip
 from tests.sip.edge import build_images
 
@@ -59,6 +60,12 @@ def test_two_people_write_to_each_other_and_the_archive_has_it(
 
     for text in ("Test Archiving Messages", "It works"):
         wait_for(partial(is_archived, text), f"{text!r} in the archive")
+    prometheus = Prometheus(containers.prometheus_url)
+    for where, expr in panels():
+        if ONLY_WITH_AN_EDGE.search(expr):
+            prometheus.wait_for(expr, where)
+    prometheus.wait_for('sum(sip_edge_asked_total{answer="201"}) >= 2', "two IMs asked about")
+    prometheus.wait_for("sum(kamailio_usrloc_location_users) == 2", "two people registered")
 
 
 def test_the_edge_can_do_little(containers: Containers, edge: str) -> None:

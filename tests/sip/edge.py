@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import docker
+import httpx
 import trustme
 from docker.models.containers import Container
 
@@ -32,7 +34,9 @@ class Edge:
         """``folder``: for what it is given. Nothing starts yet."""
         self.engine = engine
         self.domain = domain
-        self.port, self.tls_port, self.websocket_port = (find_free_port() for _ in range(3))
+        self.port, self.tls_port, self.websocket_port, self.metrics_port = (
+            find_free_port() for _ in range(4)
+        )
         self.folder = folder
         self._key = secrets.token_bytes(16)
         self._container: Container | None = None
@@ -55,6 +59,7 @@ class Edge:
             "LCS_SIP_PORT": str(self.port),
             "LCS_SIP_TLS_PORT": str(self.tls_port),
             "LCS_SIP_WEBSOCKET_PORT": str(self.websocket_port),
+            "LCS_SIP_METRICS_PORT": str(self.metrics_port),
             "LCS_SIP_CERTIFICATE": "/run/secrets/certificate.pem",
             "LCS_SIP_KEY": "/run/secrets/key.pem",
             "LCS_SIP_AUTHORITIES": "/run/secrets/authorities.pem",
@@ -94,6 +99,13 @@ class Edge:
     def logs(self) -> str:
         """Return what it logged."""
         return str(self._running.logs().decode())
+
+    def asked(self, answer: str) -> int:
+        """Return how often a front end gave an answer, as Prometheus is told; ``none``: it gave none."""
+        told = httpx.get(f"http://{HOST}:{self.metrics_port}/metrics", trust_env=False)
+        line = rf'^sip_edge_asked_total ?\{{answer="{answer}"\}} (\d+)'
+        found = re.search(line, told.raise_for_status().text, re.MULTILINE)
+        return int(found[1]) if found else 0
 
     def _user(self, name: str) -> dict[str, str]:
         address = f"{name}@{self.domain}"

@@ -1,12 +1,14 @@
 """What is said over SIP is archived before it is delivered: sipp, through a real edge, to sipp."""
 
 import base64
+from pathlib import Path
 
 import pytest
+import trustme
 
 from deploy.local.process import wait_for
 from tests.sip import scenarios
-from tests.sip.edge import said_in
+from tests.sip.edge import HOST, Edge, said_in
 from tests.sip.office import Office, wait_until_told
 
 pytestmark = pytest.mark.containers
@@ -187,3 +189,28 @@ def test_in_a_critical_pool_nothing_is_delivered_while_the_broker_is_away(office
     office.send("in time")
     wait_until_told(log, "MESSAGE in time")
     assert [im["body"] for im in office.archived()] == ["in time"]
+
+
+def test_prometheus_is_told_what_front_ends_answered(office: Office) -> None:
+    log = office.register(office.ada)
+    archived, passed = office.edge.asked("201"), office.edge.asked("200")
+    office.send("archived")
+    office.set_policy(internal="none")
+    office.send("not archived")
+    wait_until_told(log, "MESSAGE not archived")
+    assert (office.edge.asked("201"), office.edge.asked("200")) == (archived + 1, passed + 1)
+
+
+def test_an_edge_that_no_front_end_answers_delivers_nothing_and_prometheus_is_told(
+    office: Office, authority: trustme.CA, tmp_path: Path
+) -> None:
+    alone = Edge(office.edge.engine, tmp_path / "alone", "contoso.com")
+    alone.certify(authority)
+    try:
+        alone.start(f"http://{HOST}:1/v1/sip", "nobody asks for it")
+        log = office.register(office.ada, at=alone)
+        office.send("to nobody", at=alone, status=503)
+        assert alone.asked("none") == 1
+    finally:
+        alone.stop()
+    assert said_in(log) == []

@@ -47,7 +47,7 @@ def test_a_service_of_which_nothing_is_left_is_missed() -> None:
     jobs = {job["job_name"] for job in _read("deploy/prometheus/prometheus.yml")["scrape_configs"]}
     groups = _read("deploy/prometheus/rules/alerts.yml")["groups"]
     [missed] = [r["expr"] for group in groups for r in group["rules"] if r.get("alert") == "ServiceDown"]
-    assert set(re.findall(r'absent\(up{job="([\w-]+)"}\)', missed)) == jobs - {"certificates"}
+    assert set(re.findall(r'absent\(up{job="([\w-]+)"}\)', missed)) == jobs - {"certificates", "edge"}
 
 
 def _delivery(tag: int, published: int | None, ims: int | None) -> Delivery:
