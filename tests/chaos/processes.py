@@ -30,6 +30,7 @@ class Processes(Stack, System):
     def __init__(self, folder: Path) -> None:
         """Nothing starts yet."""
         super().__init__(folder, say=lambda _: None)
+        self.settings = {"LCS_CHANNEL_SECONDS": "5"}
         self.to_broker: Proxy | None = None
         self.to_database: Proxy | None = None
         self._small_disk = False
