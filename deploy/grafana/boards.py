@@ -256,7 +256,7 @@ def pipeline() -> Dashboard:
         .with_row(row("SIP edge, where there is one"))
         .with_panel(graph(
             "Asked of front ends", "A second, by what was answered: 201 and 202 archived, 200 not by policy, none: nobody did.",
-            {"{{answer}}": "sum by (answer) (rate(sip_edge_asked_total[$__rate_interval]))"},
+            {"{{answer}}": "sum by (answer) (rate(kamailio_front_end_answers_total[$__rate_interval]))"},
             unit="reqps", width=8, stacked=True,
         ))
         .with_panel(graph(

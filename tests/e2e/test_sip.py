@@ -64,7 +64,7 @@ def test_two_people_write_to_each_other_and_the_archive_has_it(
     for where, expr in panels():
         if ONLY_WITH_AN_EDGE.search(expr):
             prometheus.wait_for(expr, where)
-    prometheus.wait_for('sum(sip_edge_asked_total{answer="201"}) >= 2', "two IMs asked about")
+    prometheus.wait_for('sum(kamailio_front_end_answers_total{answer="201"}) >= 2', "two IMs asked about")
     prometheus.wait_for("sum(kamailio_usrloc_location_users) == 2", "two people registered")
 
 

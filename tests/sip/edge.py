@@ -103,7 +103,7 @@ class Edge:
     def asked(self, answer: str) -> int:
         """Return how often a front end gave an answer, as Prometheus is told; ``none``: it gave none."""
         told = httpx.get(f"http://{HOST}:{self.metrics_port}/metrics", trust_env=False)
-        line = rf'^sip_edge_asked_total ?\{{answer="{answer}"\}} (\d+)'
+        line = rf'^kamailio_front_end_answers_total\{{answer="{answer}"\}} (\d+)'
         found = re.search(line, told.raise_for_status().text, re.MULTILINE)
         return int(found[1]) if found else 0
 

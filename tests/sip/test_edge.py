@@ -197,7 +197,7 @@ def test_prometheus_is_told_what_front_ends_answered(office: Office) -> None:
     office.send("archived")
     office.set_policy(internal="none")
     office.send("not archived")
-    wait_until_told(log, "MESSAGE not archived")
+    wait_until_told(log, "MESSAGE archived", "MESSAGE not archived")
     assert (office.edge.asked("201"), office.edge.asked("200")) == (archived + 1, passed + 1)
 
 
