@@ -56,8 +56,12 @@ class FrontEnd:
         return sum('"connected to the broker"' in line and '"lcslog"' in line for line in lines)
 
     def wait_until_ready(self) -> None:
-        """Return when the broker is connected."""
-        self.process.wait_until(lambda: self._get("/readyz") == httpx.codes.OK)
+        """Return when the broker takes IMs: a pool that isn't critical is ready before."""
+        self.process.wait_until(self._takes_ims)
+
+    def _takes_ims(self) -> bool:
+        answer = self.http.get("/readyz")
+        return answer.status_code == httpx.codes.OK and bool(answer.json()["state"] == "normal")
 
     def post(self, document: object, **headers: str) -> httpx.Response:
         """Send one IM."""
