@@ -20,7 +20,7 @@ class Case(Generic[SystemT]):
     """One case on a system that others have used before it."""
 
     def __init__(self, system: SystemT, folder: Path, sent: set[UUID]) -> None:
-        """``sent``: what earlier cases sent; this one adds its own."""
+        """``sent``: what earlier cases sent."""
         self.system = system
         self.journal = Journal(folder / "journal")
         self._sent = sent
@@ -38,10 +38,7 @@ class Case(Generic[SystemT]):
 
     def check(self, *, seconds: float = SECONDS) -> None:
         """Check the promise."""
-        try:
-            check(self.system, self.journal, others=self._sent, seconds=seconds)
-        finally:
-            self._sent |= self.journal.sent  # a case that fails leaves its IMs to the next
+        check(self.system, self.journal, others=self._sent, seconds=seconds)
 
 
 class Shared(Generic[SystemT]):
@@ -56,19 +53,27 @@ class Shared(Generic[SystemT]):
     @contextmanager
     def case(self, folder: Path, session: pytest.Session) -> Iterator[Case[SystemT]]:
         """A case on a system that is whole; ``folder`` is for its journal."""
-        if self._system is None:
-            self._system = self._make()
-            self._sent.clear()
-            self._system.start()
-        one = Case(self._system, folder, self._sent)
+        system = self._system or self._start()
+        one = Case(system, folder, self._sent)
         failed = session.testsfailed
         try:
-            self._system.wait_until_whole()
+            system.wait_until_whole()
             yield one
         finally:
             one.journal.close()
+            self._sent |= one.journal.sent
             if session.testsfailed > failed:
                 self.end()
+
+    def _start(self) -> SystemT:
+        self._sent = set()
+        self._system = system = self._make()
+        try:
+            system.start()
+        except BaseException:
+            self.end()
+            raise
+        return system
 
     def end(self) -> None:
         """Stop the system, if one runs."""

@@ -28,7 +28,7 @@ class System(ABC):
         """Stop everything, however it is."""
 
     def wait_until_whole(self) -> None:
-        """Return when both front ends send to a broker of which nothing is missing."""
+        """Return when both front ends send to the broker."""
         self.wait_for_state("normal")
 
     @property

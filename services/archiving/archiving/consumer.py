@@ -25,6 +25,7 @@ _MAX_PAUSE: Final = 2.0
 _QUIET_SECONDS: Final = 5.0
 """Without a message for so long, the queue is asked whether it has any."""
 _MOMENT: Final = 0.2
+"""Who acknowledged no longer ago than this is at work: the rest follows soon."""
 
 
 class Delivery(NamedTuple):
@@ -124,20 +125,19 @@ class Consumer(threading.Thread):
         self._ended = threading.Event()
         self._connection: pika.BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
-        self._acknowledged = False
-        """Whether this connection was of any use."""
         self._acknowledged_at = 0.0
         self._quiet_since = 0.0
 
     def run(self) -> None:
         """Consume until ``end``; connect again after every failure, ever slower up to 2 s."""
-        pause = 0.1
+        pause, failed_at = 0.1, 0.0
         while not self._ended.is_set():
             try:
                 self._consume()
             except Exception as error:  # not only AMQPError: pika fails in many ways when a connection dies
-                if self._acknowledged:
-                    pause, self._acknowledged = 0.1, False
+                if self._acknowledged_at > failed_at:  # this connection was of use
+                    pause = 0.1
+                failed_at = time.monotonic()
                 log.warning("broker out of reach", extra={"error": repr(error)[:200], "retry_in": pause})
                 self.consuming = False
                 self.unacknowledged.clear()
@@ -183,10 +183,10 @@ class Consumer(threading.Thread):
                 tags = []
             if self._stop_taking.is_set():
                 self.consuming = False
-            elif not tags and not self.unacknowledged:
-                channel.close()
-                return
-            elif tags and not self.unacknowledged:
+            elif not self.unacknowledged:
+                if not tags:
+                    channel.close()
+                    return
                 self._listen(connection, channel)
 
     def _may_renew(self, renew_at: float) -> bool:
@@ -234,7 +234,6 @@ class Consumer(threading.Thread):
     def _acknowledge(self, delivery: Delivery) -> None:
         if delivery.channel == self.channel_number and self._channel is not None:
             self._channel.basic_ack(delivery.tag, multiple=True)
-            self._acknowledged = True
             self._acknowledged_at = time.monotonic()
             self.unacknowledged.remove(delivery.tag)
             if not self.unacknowledged:

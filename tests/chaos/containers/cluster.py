@@ -125,7 +125,7 @@ class Cluster(System):
         container.start()
 
     def wait_until_whole(self) -> None:
-        """Return when every queue has all its three members again, too."""
+        """Return when every queue has its three members again, and front ends send to them."""
         command = ["rabbitmqctl", "-q", "-s", "-p", "lcs", "list_queues", "name", "online"]
 
         def whole() -> bool:
