@@ -37,6 +37,17 @@ def test_people_of_long_lists_are_not_remembered() -> None:
     assert _growth(lambda: _read(_PEOPLE[0], random.sample(_PEOPLE, 200)), 300) < 500
 
 
+def test_people_with_long_addresses_are_not_remembered() -> None:
+    long = [f"{person};x={'y' * 900}" for person in _PEOPLE[:20]]
+    for person in long:
+        _read(person, [person])
+
+    def read() -> None:
+        _read(random.choice(long), random.sample(long, 8))
+
+    assert _growth(read, 300) < 500
+
+
 def test_decisions_on_long_lists_are_not_remembered() -> None:
     decisions, policy = Decisions("pool1"), Policies(critical=True).current
 

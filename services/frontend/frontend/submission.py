@@ -23,6 +23,8 @@ MAX_CONVERSATION: Final = 255
 _MAX_CONTENT_TYPE: Final = 255
 _MAX_REMEMBERED: Final = 8
 """Recipients of an IM whose people are remembered, checked."""
+_MAX_REMEMBERED_BYTES: Final = 4096
+"""Of such an IM, without its body."""
 _CONTENT_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+ *(;[\t -~]*)?", re.ASCII)
 _PLACE: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _NAMED: Final = re.compile(r"(missing required|unknown) field `(?P<name>.*)`$", re.DOTALL)
@@ -116,8 +118,10 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
     _check_body(submission, settings)
     people = (submission.sender, tuple(submission.recipients), settings.max_recipients)
     # A long list hardly comes again, and takes much memory to remember.
-    check = _check_people if len(submission.recipients) > _MAX_REMEMBERED else _recall_people
-    sender, recipients, conversation = check(*people)
+    if len(submission.recipients) > _MAX_REMEMBERED or size - len(submission.body) > _MAX_REMEMBERED_BYTES:
+        sender, recipients, conversation = _check_people(*people)
+    else:
+        sender, recipients, conversation = _recall_people(*people)
     im_id, sent_at = _check_time(submission, settings)
     if submission.conversation is not None:
         _check_conversation(submission.conversation)
