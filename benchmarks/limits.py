@@ -10,13 +10,13 @@ import pika
 import psycopg
 
 from archiving.archive import Archive
-from archiving.names import COLUMNS, LAYOUT, join_rows
+from archiving.rows import COLUMNS, join_rows
 from contract.message import CONTENT_TYPE, COUNT_HEADER, IM, IM_TYPE, encode_ims, headers_of, make_id, time_of
 from contract.topology import INGEST_EXCHANGE, QUEUE
 
 _WINDOW = 2000
 """Messages on their way to their confirm at once, in the raw rate."""
-_COPY = f"COPY archive.messages ({COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
+_COPY = f"COPY archive.messages ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)".encode()
 
 
 def make_ims(count: int, *, users: int = 20_000) -> list[IM]:
@@ -130,7 +130,7 @@ def measure_copy(owner_url: str, archive: Archive, ims: Sequence[IM], *, size: i
             connection.commit()
         raw = sum(count for count, _ in batches[:half]) / (time.perf_counter() - started)
 
-        connection.execute("SELECT archive.open_batch(%s)", [LAYOUT])
+        connection.execute("SELECT archive.open_batch(%s::text[])", [list(COLUMNS)])
         connection.commit()
         started = time.perf_counter()
         for _, rows in batches[half:]:

@@ -44,7 +44,7 @@ Encoding = Literal["text", "base64"]
 Scope = Literal["internal", "federated"]
 
 
-class IM(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class IM(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One IM that policy archives, as the archiving agent puts it on the queue."""
 
     id: UUID
@@ -72,6 +72,12 @@ class IM(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     policy_version: int
     rule: str
     """Why this IM is archived: a rule's name of ``contract.policy``."""
+    received_at: Time | None = None
+    """When the front end took it in, by its own clock: UTC, microseconds. None from older front ends."""
+    content_encoding: str = ""
+    """How the body's bytes are compressed (``Content-Encoding``: RFC 3261, 20.12), "" if they are not."""
+    spelled: tuple[str, ...] = ()
+    """Sender and recipients as they came, if one of them differs from its canonical form; else empty."""
 
 
 class AgentStatement(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,12 +6,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
 
-import archiving.migrations
 import archiving.names
-from archiving.archive import POISON, Archive
+from archiving.archive import Archive
 from contract.message import (
     AGENT_TYPE,
     AgentStatement,
@@ -207,40 +204,6 @@ def test_content_types_are_never_used_up(vhost: Vhost, database: ArchiveDatabase
         ("application/octet-stream",), ("text/html",), ("text/plain; msgr=0",), ("text/plain; msgr=1",),
     ]  # fmt: skip
     assert database.rows("SELECT min(content_type_id) > 32767 FROM archive.messages") == [(True,)]
-
-
-def test_an_older_archive_keeps_its_rows_and_its_workers_wait_until_they_are_new(
-    database: ArchiveDatabase,
-) -> None:
-    with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
-        connection.execute("DROP SCHEMA archive, cdr CASCADE")
-    config = Config()
-    config.set_main_option("script_location", str(Path(archiving.migrations.__file__).parent))
-    config.attributes["database_url"] = database.url("lcs_owner")
-    command.upgrade(config, "0007")
-    with pytest.raises(psycopg.Error) as too_new:
-        Archive(database.url("lcs_archiving"))
-    assert not isinstance(too_new.value, POISON)
-    sessions = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename = 'lcs_archiving'"
-    wait_for(lambda: database.rows(sessions) == [], "no session to be left")
-    with psycopg.connect(database.url("lcs_owner")) as connection:
-        connection.execute("INSERT INTO archive.content_types (name) VALUES ('text/plain')")
-        connection.execute(
-            "INSERT INTO archive.messages"
-            " VALUES (%s, now(), 1, 1, '{1}', false, 1, 'hello', NULL, 1, 1, 1, 1)",
-            [make_id()],
-        )
-    archiving.migrations.migrate(database.url("lcs_owner"))
-    with psycopg.connect(database.url("lcs_archiving")) as older:
-        with pytest.raises(psycopg.Error) as too_old:
-            older.execute("SELECT archive.open_batch()")
-        assert not isinstance(too_old.value, POISON)
-    archive = Archive(database.url("lcs_archiving"))
-    assert archive.store(make_ims(1)) == 1
-    archive.close()
-    with psycopg.connect(database.url("lcs_admin")) as connection:
-        rows = connection.execute("SELECT content_type, body FROM archive.archived_messages").fetchall()
-    assert rows == [("text/plain", "hello")] * 2
 
 
 def test_a_session_is_not_closed_under_the_thread_that_waits_in_it(database: ArchiveDatabase) -> None:

@@ -53,7 +53,9 @@ def test_an_old_reader_passes_over_a_newer_writers_fields() -> None:
     assert decode_im(newer) == decode_im(FIRST_VERSION)
 
 
-@pytest.mark.parametrize("field", list(msgspec.structs.fields(IM)), ids=lambda field: field.name)
+@pytest.mark.parametrize(
+    "field", [each for each in msgspec.structs.fields(IM) if each.required], ids=lambda field: field.name
+)
 def test_a_missing_field_is_named(field: msgspec.structs.FieldInfo) -> None:
     document = json.loads(FIRST_VERSION)
     del document[field.name]

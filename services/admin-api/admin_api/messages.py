@@ -94,6 +94,16 @@ class Message(BaseModel):
     seq: int
     policy_version: int
     rule: str
+    received_at: datetime | None = Field(
+        description="When the front end took it in, by its own clock; null if that was not kept yet"
+    )
+    content_encoding: str | None = Field(description="How `content` is compressed, null if it is not")
+    encryption: str | None = Field(
+        description="With what its sender encrypted or signed it, as far as can be seen; else null"
+    )
+    spelled: list[str] | None = Field(
+        description="Sender and recipients as they came, if one of them is spelled in another way than above"
+    )
 
 
 class MessagePage(BaseModel):

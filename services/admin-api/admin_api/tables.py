@@ -241,6 +241,10 @@ class ArchivedMessage(SQLModel, table=True):
     seq: int = Field(sa_type=BigInteger)
     policy_version: int = Field(sa_type=BigInteger)
     rule: str
+    received_at: datetime | None = Field(sa_column=Column(_TIME))
+    content_encoding: str | None
+    encryption: str | None
+    spelled: list[str] | None = Field(sa_column=Column(ARRAY(Text)))
 
 
 class TraceRow(SQLModel, table=True):

@@ -9,8 +9,9 @@ from uuid import UUID
 import psycopg
 
 from archiving.consumer import Delivery
-from archiving.names import COLUMNS, LAYOUT, Names, join_rows
+from archiving.names import Names
 from archiving.parking import Parked, park, properties_of, storable
+from archiving.rows import COLUMNS, join_rows
 from contract.message import IM, AgentStatement
 
 POISON: Final = (
@@ -22,13 +23,13 @@ POISON: Final = (
 )
 """Errors that lie in an IM itself: they would come again for ever. All others pass, so nothing is parked."""
 
-_APPEND: Final = f"COPY archive.messages ({COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_APPEND: Final = f"COPY archive.messages ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)"
 _LOG_BATCH: Final = "archive.log_batch(%s, %s, %s, %s::float8, %s::float8, %s::json)"
 _LOG_NUMBERS: Final = (
     "SELECT archive.log_numbers(%s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[]),"
     f" {_LOG_BATCH}"
 )
-_COMPARE: Final = "COPY pg_temp.batch FROM STDIN (FORMAT BINARY)"
+_COMPARE: Final = f"COPY pg_temp.batch ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)"
 _LOG_MESSAGES: Final = (
     "SELECT * FROM archive.log_messages("
     "%s, %s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[])"
@@ -74,14 +75,14 @@ class Archive:
     def __init__(self, url: str) -> None:
         """``url``: the worker's role; connects at once.
 
-        Raises psycopg.Error, none of POISON, if the database is away or of a version that takes other rows.
+        Raises psycopg.Error, none of POISON, if the database is away or lacks a column of ``rows.COLUMNS``.
         """
         with contextlib.ExitStack() as opened:
             self.names = Names(connect(url))
             opened.callback(self.names.close)
             self._connection = connect(url)
             opened.callback(self._connection.close)
-            self._connection.execute("SELECT archive.open_batch(%s)", [LAYOUT])
+            self._connection.execute("SELECT archive.open_batch(%s::text[])", [list(COLUMNS)])
             opened.pop_all()
 
     def close(self) -> None:

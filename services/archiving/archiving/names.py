@@ -1,42 +1,19 @@
-"""The database's numbers for names, and the rows that are made of IMs and these numbers."""
+"""The database's numbers for names: people, conversations, content types, rules, agents."""
 
-import struct
 import threading
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 import msgspec
 import psycopg
 
-from archiving.rendering import needs_rendering, render
-from contract.message import IM, content_of
+from archiving.rows import pack_route, pack_row
+from contract.message import IM
 
 _MAX_CACHED: Final = 500_000
 """Names in a cache at most, and recipients of all routes together; then they start anew."""
 _CLOSE_SECONDS: Final = 1.0
-
-# PostgreSQL's binary COPY format (documentation of COPY, "Binary Format"): a header, per row the number
-# of fields and each field's length and bytes, a trailer. Packing it by hand costs 1 µs a row instead of 6.
-_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
-_TRAILER: Final = struct.pack(">h", -1)
-COLUMNS: Final = (
-    "id, sent_at, conversation_id, sender_id, recipient_ids, federated, content_type_id, body, content,"
-    " agent_id, seq, policy_version, rule_id"
-)
-"""The columns of a row."""
-LAYOUT: Final = 2
-"""Of rows, as ``archive.open_batch()`` numbers it: another with every change of what stands here."""
-_FIELDS: Final = 13
-_KEY: Final = struct.Struct(">hi16siq")  # number of fields, id, sent_at
-_TEXT: Final = struct.Struct(">iii")  # content_type_id, length of body
-_BYTES: Final = struct.Struct(">iiii")  # content_type_id, no body, length of content
-_NULL: Final = struct.pack(">i", -1)
-_ORIGIN: Final = struct.Struct(">iiiqiqih")  # agent_id, seq, policy_version, rule_id
-
-_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECONDS_TO_2000: Final = 946_684_800_000  # PostgreSQL counts time from 2000
 
 _Route = tuple[str, str, tuple[str, ...], str]
 """Conversation, sender, recipients, scope: few IMs bring a new one."""
@@ -70,7 +47,7 @@ class Names:
                 self._lock.release()
 
     def pack(self, ims: Sequence[IM]) -> list[bytes]:
-        """Return IMs as rows of ``COLUMNS`` in COPY's binary format.
+        """Return IMs as rows of ``rows.COLUMNS``.
 
         Raises ValueError for an IM that cannot be a row, psycopg's errors for a name the database refuses and
         when it is not at our service. Any thread may call it.
@@ -106,7 +83,7 @@ class Names:
             if route is None:
                 unknown.append(im)
             else:
-                rows.append(_pack(im, route, types[im.content_type], agents[im.agent.int], rules[im.rule]))
+                rows.append(pack_row(im, route, types[im.content_type], agents[im.agent.int], rules[im.rule]))
         return rows, unknown
 
     def _learn_routes(self, ims: Sequence[IM]) -> None:
@@ -129,7 +106,7 @@ class Names:
         self._recipients += sum(len(key[2]) or 1 for key in new)
         for key in new:
             conversation, sender, to, scope = key
-            self._routes[key] = _pack_route(
+            self._routes[key] = pack_route(
                 conversations[conversation], users[sender], [users[name] for name in to], scope == "federated"
             )
 
@@ -161,64 +138,3 @@ class Names:
             assert row is not None
             number = self._agents[agent.int] = int(row[0])
         return number
-
-
-def join_rows(rows: list[bytes]) -> bytes:
-    """Return rows as one COPY takes them.
-
-    Sorted by id, so that two workers with the same IMs never wait for each other in a circle.
-    """
-    return b"".join((_HEADER, *sorted(rows), _TRAILER))
-
-
-def _pack(im: IM, route: bytes, content_type: int, agent: int, rule: int) -> bytes:
-    im_id = im.id.int
-    milliseconds = im_id >> 80
-    elapsed = im.sent_at - _UNIX_EPOCH
-    if (
-        im_id >> 76 & 0xF != 7  # the version of a UUID
-        or (elapsed.days * 86_400 + elapsed.seconds) * 1000 != milliseconds - milliseconds % 1000
-        or elapsed.microseconds != milliseconds % 1000 * 1000
-    ):
-        raise ValueError("sent_at is not the time inside id")
-    content = content_of(im)
-    if im.content_type == "text/plain" and im.encoding == "text":  # as nearly always
-        head, tail = _TEXT.pack(4, content_type, len(content)), _NULL
-    else:
-        head, content, tail = _pack_content(im, content_type, content)
-    return b"".join(
-        (
-            _KEY.pack(_FIELDS, 16, im_id.to_bytes(16), 8, (milliseconds - _MILLISECONDS_TO_2000) * 1000),
-            route,
-            head,
-            content,
-            tail,
-            _ORIGIN.pack(4, agent, 8, im.seq, 8, im.policy_version, 2, rule),
-        )
-    )
-
-
-def _pack_content(im: IM, content_type: int, content: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the fields content_type_id, body and content: what needs one gets a text beside its bytes."""
-    if im.encoding == "text" and not needs_rendering(im.content_type):
-        return _TEXT.pack(4, content_type, len(content)), content, _NULL
-    text = render(im.content_type, content)
-    if text is None:
-        return _BYTES.pack(4, content_type, -1, len(content)), content, b""
-    rendering = text.encode()
-    return (
-        _TEXT.pack(4, content_type, len(rendering)),
-        rendering,
-        struct.pack(">i", len(content)) + content,
-    )
-
-
-def _pack_route(conversation: int, sender: int, recipients: list[int], federated: bool) -> bytes:
-    """Return the fields conversation_id, sender_id, recipient_ids and federated, in COPY's format."""
-    elements = b"".join(struct.pack(">ii", 4, recipient) for recipient in recipients)
-    array = struct.pack(">iiiii", 1, 0, 23, len(recipients), 1) + elements  # 23: the type int4
-    return (
-        struct.pack(">iqiii", 8, conversation, 4, sender, len(array))
-        + array
-        + struct.pack(">i?", 1, federated)
-    )

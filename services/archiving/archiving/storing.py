@@ -9,8 +9,8 @@ from archiving.archive import POISON, Account, Archive, Numbers, runs_of
 from archiving.batch import Batch, read_batch
 from archiving.consumer import Delivery
 from archiving.metrics import PARKED, observe_batch
-from archiving.names import join_rows
 from archiving.parking import Parked
+from archiving.rows import join_rows
 from archiving.trace import Trace, describe_publishes
 from contract.message import IM, milliseconds_of
 

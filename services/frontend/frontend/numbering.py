@@ -156,6 +156,9 @@ class Numbering:
             seq=seq,
             policy_version=decision.version,
             rule=decision.rule,
+            received_at=im.received_at,
+            content_encoding=im.content_encoding,
+            spelled=im.spelled,
         )
 
     def _begin_anew(self) -> None:

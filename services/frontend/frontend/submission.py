@@ -26,6 +26,7 @@ _MAX_REMEMBERED: Final = 8
 _MAX_REMEMBERED_BYTES: Final = 4096
 """Of such an IM, without its body."""
 _CONTENT_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+ *(;[\t -~]*)?", re.ASCII)
+_CONTENT_ENCODING: Final = re.compile(r"(?=.{1,100}$)[\w!#$&^.+-]+( *, *[\w!#$&^.+-]+)*", re.ASCII)
 _PLACE: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _NAMED: Final = re.compile(r"(missing required|unknown) field `(?P<name>.*)`$", re.DOTALL)
 
@@ -41,6 +42,7 @@ class Submission(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     conversation: str | None = None
     content_type: str = "text/plain"
     encoding: Encoding = "text"
+    content_encoding: str = ""
 
 
 class IMProblem(Problem):
@@ -81,6 +83,12 @@ class CheckedIM(msgspec.Struct, gc=False):
     """Bytes of what it came in."""
     client: str = ""
     """What its sender talks with, if that is known."""
+    received_at: datetime | None = None
+    """When it was taken in: None in a spool of an older front end."""
+    content_encoding: str = ""
+    """How the content is compressed, "" if it is not."""
+    spelled: tuple[str, ...] = ()
+    """Sender and recipients as they came, if one of them differs from its canonical form."""
 
     def digest(self) -> bytes:
         """Return what tells this IM from another with the same id."""
@@ -91,6 +99,7 @@ class CheckedIM(msgspec.Struct, gc=False):
             self.content_type,
             self.encoding,
             self.body,
+            self.content_encoding,
         )
         return hashlib.blake2b(msgspec.json.encode(content), digest_size=16).digest()
 
@@ -127,6 +136,8 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
         _check_conversation(submission.conversation)
     if submission.content_type != "text/plain":
         _check_content_type(submission.content_type)
+    if submission.content_encoding:
+        _check_content_encoding(submission)
     return CheckedIM(
         id=im_id,
         sent_at=sent_at,
@@ -138,6 +149,8 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
         body=submission.body,
         brought=submission.id is not None,
         size=size,
+        received_at=datetime.now(UTC),
+        content_encoding=submission.content_encoding,
     )
 
 
@@ -248,6 +261,21 @@ def _check_content_type(content_type: str) -> None:
             422,
             f"not a MIME type: write type/subtype, of at most {_MAX_CONTENT_TYPE} characters",
             field="/content_type",
+        )
+
+
+def _check_content_encoding(submission: Submission) -> None:
+    if _CONTENT_ENCODING.fullmatch(submission.content_encoding) is None:
+        raise Problem(
+            422,
+            'not a content encoding: write one such as "gzip", or several with commas between them',
+            field="/content_encoding",
+        )
+    if submission.encoding != "base64":
+        raise Problem(
+            422,
+            'compressed content is bytes: send it as base64, with "encoding": "base64"',
+            field="/content_encoding",
         )
 
 

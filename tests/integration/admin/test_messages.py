@@ -65,6 +65,10 @@ def test_an_im_is_read_as_it_was_sent(api: AdminApi) -> None:
         "seq": 1,
         "policy_version": 3,
         "rule": "internal-everyone",
+        "received_at": None,
+        "content_encoding": None,
+        "encryption": None,
+        "spelled": None,
     }
     assert search(api)["messages"][0]["body"] == im.body
 

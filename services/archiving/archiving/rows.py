@@ -1,0 +1,120 @@
+"""Rows of the table ``messages`` in PostgreSQL's binary COPY format, packed by hand.
+
+The format (documentation of COPY, "Binary Format"): a header, per row the number of fields and each field's
+length and bytes, a trailer. Packing it by hand costs 1 µs a row instead of 6.
+"""
+
+import struct
+from datetime import UTC, datetime
+from typing import Final
+
+from archiving.rendering import needs_rendering, render
+from contract.message import IM, content_of
+
+COLUMNS: Final = (
+    *("id", "sent_at"),
+    *("conversation_id", "sender_id", "recipient_ids", "federated"),
+    *("content_type_id", "body", "content", "content_encoding", "encryption"),
+    *("agent_id", "seq", "policy_version", "rule_id", "received_at"),
+    "spelled",
+)
+"""The columns of a row, in their order; a line for what is packed together."""
+
+_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
+_TRAILER: Final = struct.pack(">h", -1)
+_NULL: Final = struct.pack(">i", -1)
+_KEY: Final = struct.Struct(">hi16siq")  # number of fields, id, sent_at
+_TEXT: Final = struct.Struct(">iii")  # content_type_id, length of body
+_NO_CONTENT: Final = _NULL * 3  # content, content_encoding, encryption
+_ORIGIN: Final = struct.Struct(">iiiqiqihiq")  # agent_id, seq, policy_version, rule_id, received_at
+_OLD_ORIGIN: Final = struct.Struct(">iiiqiqihi")  # as _ORIGIN, received_at is null
+
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)  # from which PostgreSQL counts
+_MILLISECONDS_TO_2000: Final = 946_684_800_000
+_INT4: Final = 23  # PostgreSQL's numbers of types
+_TEXT_TYPE: Final = 25
+
+
+def join_rows(rows: list[bytes]) -> bytes:
+    """Return rows as one COPY takes them.
+
+    Sorted by id, so that two workers with the same IMs never wait for each other in a circle.
+    """
+    return b"".join((_HEADER, *sorted(rows), _TRAILER))
+
+
+def pack_row(im: IM, route: bytes, content_type: int, agent: int, rule: int) -> bytes:
+    """Return an IM as a row. ``route`` as ``pack_route`` makes it; the numbers are the database's.
+
+    Raises ValueError for an IM that cannot be a row, struct.error for a number that is too large.
+    """
+    im_id = im.id.int
+    milliseconds = im_id >> 80
+    elapsed = im.sent_at - _UNIX_EPOCH
+    if (
+        im_id >> 76 & 0xF != 7  # the version of a UUID
+        or (elapsed.days * 86_400 + elapsed.seconds) * 1000 != milliseconds - milliseconds % 1000
+        or elapsed.microseconds != milliseconds % 1000 * 1000
+    ):
+        raise ValueError("sent_at is not the time inside id")
+    content = content_of(im)
+    if im.content_type == "text/plain" and im.encoding == "text":  # as nearly always
+        head, tail = _TEXT.pack(4, content_type, len(content)), _NO_CONTENT
+    else:
+        head, content, tail = _pack_content(im, content_type, content)
+    if im.received_at is None:
+        origin = _OLD_ORIGIN.pack(4, agent, 8, im.seq, 8, im.policy_version, 2, rule, -1)
+    else:
+        elapsed = im.received_at - _EPOCH
+        received = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
+        origin = _ORIGIN.pack(4, agent, 8, im.seq, 8, im.policy_version, 2, rule, 8, received)
+    return b"".join(
+        (
+            _KEY.pack(len(COLUMNS), 16, im_id.to_bytes(16), 8, (milliseconds - _MILLISECONDS_TO_2000) * 1000),
+            route,
+            head,
+            content,
+            tail,
+            origin,
+            _pack_array(im.spelled) if im.spelled else _NULL,
+        )
+    )
+
+
+def pack_route(conversation: int, sender: int, recipients: list[int], federated: bool) -> bytes:
+    """Return the fields of the second line of ``COLUMNS``."""
+    elements = b"".join(struct.pack(">ii", 4, recipient) for recipient in recipients)
+    array = struct.pack(">iiiii", 1, 0, _INT4, len(recipients), 1) + elements
+    return (
+        struct.pack(">iqiii", 8, conversation, 4, sender, len(array))
+        + array
+        + struct.pack(">i?", 1, federated)
+    )
+
+
+def _pack_content(im: IM, content_type: int, content: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the fields of the third line of ``COLUMNS``: up to the length of body, body, and the rest.
+
+    Content that needs one gets a text beside its bytes.
+    """
+    if im.encoding == "text" and not needs_rendering(im.content_type):
+        return _TEXT.pack(4, content_type, len(content)), content, _NO_CONTENT
+    text = None if im.content_encoding else render(im.content_type, content)
+    body = b"" if text is None else text.encode()
+    return (
+        _TEXT.pack(4, content_type, -1 if text is None else len(body)),
+        body,
+        b"".join(
+            (_field(content), _field(im.content_encoding.encode()) if im.content_encoding else _NULL, _NULL)
+        ),
+    )
+
+
+def _pack_array(texts: tuple[str, ...]) -> bytes:
+    elements = b"".join(_field(text.encode()) for text in texts)
+    return _field(struct.pack(">iiiii", 1, 0, _TEXT_TYPE, len(texts), 1) + elements)
+
+
+def _field(content: bytes) -> bytes:
+    return struct.pack(">i", len(content)) + content

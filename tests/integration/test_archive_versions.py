@@ -1,0 +1,130 @@
+"""Workers and archives of different versions: columns go by their names, a worker that is too new waits."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.config import Config
+
+import archiving.archive
+import archiving.migrations
+from archiving.archive import POISON, Archive
+from archiving.rows import COLUMNS
+from contract.message import make_id
+from deploy.local.process import wait_for
+from tests.conftest import ArchiveDatabase
+from tests.integration.archiving_service import changed, make_ims
+
+_NOW = datetime.now(UTC)
+_TYPES = ("smallint", "timestamptz", "text", "bytea", "uuid[]", "boolean NOT NULL DEFAULT false")
+
+
+def _migrate_to(version: str, database: ArchiveDatabase) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(archiving.migrations.__file__).parent))
+    config.attributes["database_url"] = database.url("lcs_owner")
+    command.upgrade(config, version)
+
+
+def test_an_older_archive_keeps_its_rows_and_its_workers_wait_until_they_are_new(
+    database: ArchiveDatabase,
+) -> None:
+    with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
+        connection.execute("DROP SCHEMA archive, cdr CASCADE")
+    _migrate_to("0007", database)
+    with pytest.raises(psycopg.Error) as too_new:
+        Archive(database.url("lcs_archiving"))
+    assert not isinstance(too_new.value, POISON)
+    sessions = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename = 'lcs_archiving'"
+    wait_for(lambda: database.rows(sessions) == [], "no session to be left")
+    with psycopg.connect(database.url("lcs_owner")) as connection:
+        connection.execute("INSERT INTO archive.content_types (name) VALUES ('text/plain')")
+        connection.execute(
+            "INSERT INTO archive.messages"
+            " VALUES (%s, now(), 1, 1, '{1}', false, 1, 'hello', NULL, 1, 1, 1, 1)",
+            [make_id()],
+        )
+    archiving.migrations.migrate(database.url("lcs_owner"))
+    with psycopg.connect(database.url("lcs_archiving")) as older:
+        with pytest.raises(psycopg.Error) as too_old:
+            older.execute("SELECT archive.open_batch()")
+        assert not isinstance(too_old.value, POISON)
+    archive = Archive(database.url("lcs_archiving"))
+    assert archive.store(make_ims(1)) == 1
+    archive.close()
+    with psycopg.connect(database.url("lcs_admin")) as connection:
+        rows = connection.execute("SELECT content_type, body FROM archive.archived_messages").fetchall()
+    assert rows == [("text/plain", "hello")] * 2
+
+
+@pytest.mark.parametrize("column", _TYPES)
+def test_a_new_column_changes_nothing_for_workers_that_do_not_know_it(
+    database: ArchiveDatabase, column: str
+) -> None:
+    with psycopg.connect(database.url("lcs_owner")) as connection:
+        connection.execute(f"ALTER TABLE archive.messages ADD COLUMN another {column}".encode())
+    archive = Archive(database.url("lcs_archiving"))
+    first, second, third = make_ims(3)
+    assert archive.store([first, second]) == 2
+    assert archive.store([first, second, third]) == 1  # as when some come again
+    archive.close()
+    rows = database.rows("SELECT id, seq, body, another, stored_at FROM archive.messages ORDER BY seq")
+    assert [row[:3] for row in rows] == [(im.id, im.seq, im.body) for im in (first, second, third)]
+    assert all(row[3] in (None, False) for row in rows)
+    assert all(abs(row[4] - _NOW) < timedelta(minutes=5) for row in rows if isinstance(row[4], datetime))
+
+
+def test_a_worker_that_knows_fewer_columns_goes_on(database: ArchiveDatabase) -> None:
+    known = ", ".join(name for name in COLUMNS if name not in ("content_encoding", "encryption", "spelled"))
+    with psycopg.connect(database.url("lcs_archiving")) as older:
+        older.execute("SELECT archive.open_batch(%s::text[])", [known.split(", ")])
+        older.execute(
+            f"INSERT INTO pg_temp.batch ({known})"  # noqa: S608 - names of our own
+            " VALUES (%s, now(), 1, 1, '{1}', false, 1, 'hello', NULL, 1, 1, 1, 1, NULL)".encode(),
+            [make_id()],
+        )
+        older.execute("SELECT archive.log_messages(1, '{}', '{}', '{}')")
+    assert database.rows("SELECT body, spelled FROM archive.messages") == [("hello", None)]
+
+
+def test_a_worker_that_knows_a_column_more_waits(
+    database: ArchiveDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiving.archive, "COLUMNS", (*COLUMNS, "importance"))
+    with pytest.raises(psycopg.Error, match="no column importance") as too_new:
+        Archive(database.url("lcs_archiving"))
+    assert not isinstance(too_new.value, POISON)
+
+
+def test_all_that_a_front_end_says_of_an_im_is_kept_however_it_came_into_the_table(
+    database: ArchiveDatabase,
+) -> None:
+    [plain] = make_ims(1)
+    full = changed(
+        make_ims(1)[0],
+        received_at=_NOW,
+        content_encoding="gzip",
+        encoding="base64",
+        body="H4sI",
+        spelled=("sip:Yann\u0131s@contoso.com", "sip:administrator@contoso.com"),
+    )
+    archive = Archive(database.url("lcs_archiving"))
+    assert archive.store([plain]) == 1
+    assert archive.store([plain, full]) == 1
+    archive.close()
+    assert database.rows(
+        "SELECT received_at, content_encoding, spelled FROM archive.archived_messages"
+        " ORDER BY received_at NULLS FIRST"
+    ) == [(None, None, None), (_NOW, "gzip", list(full.spelled))]
+
+
+def test_the_same_bytes_compressed_in_another_way_are_another_content(database: ArchiveDatabase) -> None:
+    [im] = make_ims(1)
+    im = changed(im, encoding="base64", body="H4sI", content_encoding="gzip")
+    archive = Archive(database.url("lcs_archiving"))
+    assert archive.store([im]) == 1
+    inserted, refused = archive.store_what_can_be([changed(im, content_encoding="deflate")])
+    archive.close()
+    assert (inserted, len(refused)) == (0, 1)
