@@ -64,6 +64,23 @@ class Disclaimer(msgspec.Struct, frozen=True, kw_only=True):
 
 NO_DISCLAIMER: Final = Disclaimer()
 
+ANY_DOMAIN: Final = "*"
+"""In ``gateway_for``: every domain that isn't ours."""
+
+
+class ConnectorRights(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom a chat system may speak for."""
+
+    name: str
+    domains: frozenset[str] = frozenset()
+    """Our domains whose people it has, lower case."""
+    gateway_for: frozenset[str] = frozenset()
+    """Foreign domains whose people's IMs come by it, because it verifies them; ``ANY_DOMAIN``: all."""
+
+    def is_gateway_for(self, domain: str) -> bool:
+        """Return whether people of a domain that isn't ours may send by it."""
+        return not self.gateway_for.isdisjoint((domain, ANY_DOMAIN))
+
 
 class Policy(msgspec.Struct, kw_only=True):
     """A whole policy as a front end holds it."""
@@ -79,6 +96,8 @@ class Policy(msgspec.Struct, kw_only=True):
     disclaimer: Disclaimer = NO_DISCLAIMER
     cdr: bool = True
     """Whether there are call detail records, content archived or not."""
+    connectors: Mapping[str, ConnectorRights] = {}
+    """By name; what a connector may do that isn't here is said where its token is."""
 
     def pool(self, name: str) -> Pool:
         """Return a pool's settings; a pool nobody configured has the defaults."""
@@ -97,6 +116,7 @@ class PolicyHeader(msgspec.Struct, frozen=True, kw_only=True):
     pools: list[Pool]
     disclaimer: Disclaimer = NO_DISCLAIMER
     cdr: bool = True
+    connectors: list[ConnectorRights] = []
 
 
 class PolicyUser(msgspec.Struct, frozen=True, array_like=True):

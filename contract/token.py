@@ -1,18 +1,25 @@
 """Bearer tokens: what a service keeps of them is only their hash."""
 
 import hashlib
+from typing import Annotated, Final
 
 import msgspec
+
+CONNECTOR_NAME: Final = r"^[^:/\x00-\x20\x7f]{1,64}$"
+"""A connector's name: without a colon, which ends it in the key of a conversation."""
 
 
 class Connector(msgspec.Struct, frozen=True, kw_only=True):
     """A chat system that may hand IMs to a front end."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(pattern=CONNECTOR_NAME)]
+    """Stays its own when its token changes: its conversations are filed under it."""
     hash: str
     pool: str
-    domains: frozenset[str]
-    """The SIP domains it speaks for, lower case."""
+    domains: frozenset[str] = frozenset()
+    """As in ``contract.policy.ConnectorRights``; count while policy does not name this connector."""
+    gateway_for: frozenset[str] = frozenset()
+    """Likewise."""
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any, Final
@@ -21,6 +22,8 @@ _DATABASE_ROLES: Final = {"migrations": "lcs_owner", "archiving": "lcs_archiving
 _PEOPLE: Final = ("administrator", "compliance", "operator")
 DOMAINS: Final = "contoso.com,litware.com"
 """What the connectors speak for, unless ``LCS_CONNECTOR_DOMAINS`` says otherwise."""
+_CONNECTORS: Final = {"connector": (), "edge": ("*",), "prosody": ("*",)}
+"""And the foreign domains that each is a gateway for: a server that verifies its partners is."""
 _SIP_USERS: Final = ("yannis@contoso.com", "administrator@contoso.com", "ada@contoso.com")
 """Who may log in to the SIP edge; their passwords are in ``people/sip-yannis`` and the like."""
 _HERE: Final = Path(__file__).parent
@@ -55,13 +58,15 @@ def make_credentials(folder: Path, *, amqp: str = "rabbitmq:5672", database: str
     files["postgres/roles.sql"] = roles.substitute(
         {role: secret(f"database {role}") for role in _DATABASE_ROLES.values()}
     )
-    for person in (*_PEOPLE, "connector"):
+    for person in (*_PEOPLE, "connector", "prosody"):
         files[f"people/{person}"] = secret(f"token {person}")
     files["frontend/lcs_admin_api_token"] = secret("token frontend")
     principals = [_principal(role, secret(f"token {role}")) for role in (*_PEOPLE, "frontend")]
     files["admin-api/principals.json"] = json.dumps(principals, indent=2)
     files["edge/token"] = secret("token edge")
-    connectors = [_connector(name, secret(f"token {name}")) for name in ("connector", "edge")]
+    connectors = [
+        _connector(name, secret(f"token {name}"), gateway_for) for name, gateway_for in _CONNECTORS.items()
+    ]
     files["frontend/connectors.json"] = json.dumps(connectors, indent=2)
     for address in _SIP_USERS:
         files[f"people/sip-{address.partition('@')[0]}"] = secret(f"sip {address}")
@@ -88,9 +93,16 @@ def _sip_user(address: str, password: str) -> dict[str, str]:
     return {"address": address, "ha1": ha1}
 
 
-def _connector(name: str, token: str) -> dict[str, Any]:
+def _connector(name: str, token: str, gateway_for: Sequence[str]) -> dict[str, Any]:
+    """Return a connector's entry. What it may do counts until policy names it."""
     domains = os.environ.get("LCS_CONNECTOR_DOMAINS", DOMAINS).lower().replace(" ", "").split(",")
-    return {"name": name, "hash": _hash(token), "pool": "pool1", "domains": domains}
+    return {
+        "name": name,
+        "hash": _hash(token),
+        "pool": "pool1",
+        "domains": domains,
+        "gateway_for": gateway_for,
+    }
 
 
 def _hash(token: str) -> str:

@@ -214,7 +214,7 @@ def prosody(
 ) -> Iterator[Prosody]:
     engine.images.build(path=str(_ROOT), dockerfile="tests/e2e/prosody.Dockerfile", tag=_IMAGE, rm=True)
     folder = tmp_path_factory.mktemp("prosody")
-    one = Prosody(engine, folder, processes.front_end_urls[0], processes.tokens["connector"])
+    one = Prosody(engine, folder, processes.front_end_urls[0], processes.tokens["prosody"])
     yield one
     for server in one.servers:
         server.container.remove(force=True)

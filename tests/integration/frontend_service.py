@@ -14,6 +14,8 @@ from tests.conftest import Delivery
 
 IM = {"sender": "yannis@contoso.com", "recipients": ["administrator@contoso.com"], "body": "hello"}
 TOKEN = {"Authorization": "Bearer secret"}
+GATEWAY = {"Authorization": "Bearer gateway"}
+"""Of the connector that verifies who sends from other domains."""
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
@@ -22,8 +24,12 @@ class FrontEnd:
 
     def __init__(self, folder: Path, amqp_url: str, **settings: str) -> None:
         connectors = [
-            {"name": "c", "hash": hash_token("secret"), "pool": "pool1", "domains": ["contoso.com"]},
-            {"name": "other", "hash": hash_token("other"), "pool": "pool2", "domains": ["contoso.com"]},
+            {"name": name, "hash": hash_token(token), "pool": pool, "domains": ["contoso.com"], **rights}
+            for name, token, pool, rights in (
+                ("c", "secret", "pool1", {}),
+                ("gateway", "gateway", "pool1", {"gateway_for": ["*"]}),
+                ("other", "other", "pool2", {}),
+            )
         ]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "connectors.json").write_text(json.dumps(connectors))

@@ -11,7 +11,7 @@ from contract.message import make_id
 from deploy.local.process import find_free_port, wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.admin.conftest import AdminApi, running_api
-from tests.integration.frontend_service import FrontEnd
+from tests.integration.frontend_service import GATEWAY, FrontEnd
 
 BOB = {"sender": "yannis@contoso.com", "recipients": ["bob@fabrikam.de"], "body": "hello"}
 NOTICE = {
@@ -55,8 +55,8 @@ def _policy_of(front_end: FrontEnd) -> int:
     return int(front_end.http.get("/readyz").json()["policy"]["version"])
 
 
-def _notices(front_end: FrontEnd, im: dict[str, Any]) -> list[dict[str, str]]:
-    answer = front_end.post(im)
+def _notices(front_end: FrontEnd, im: dict[str, Any], **headers: str) -> list[dict[str, str]]:
+    answer = front_end.post(im, **headers)
     assert answer.status_code == 201, answer.text
     notices: list[dict[str, str]] = answer.json().get("notices", [])
     return notices
@@ -93,7 +93,7 @@ def test_partners_are_told_each_in_their_language_and_ours_are_not(
         "conversation": "budget",
     }
     ours = {"sender": "sip:ada@contoso.com"}
-    assert _notices(front_end, group) == [
+    assert _notices(front_end, group, **GATEWAY) == [
         NOTICE | ours,
         {"to": "sip:carol@fabrikam.fr", "language": "en", "text": "Is archived."} | ours,
     ]

@@ -42,6 +42,7 @@ def edges(
     """The edges of contoso.com, which is ours, and of fabrikam.com, a partner that archives nothing."""
     build_images(engine)
     folder = tmp_path_factory.mktemp("edges")
+    token = (stack.folder / "secrets" / "edge" / "token").read_text()
     ours, partner = (Edge(engine, folder / domain, domain) for domain in ("contoso.com", "fabrikam.com"))
     with agreeing_server() as agree:
         try:
@@ -51,7 +52,7 @@ def edges(
             ):
                 one.certify(authority)
                 to_other = f"{other.domain}=sip:{HOST}:{other.tls_port};transport=tls"
-                one.start(hook, stack.tokens["connector"], LCS_SIP_PARTNERS=to_other)
+                one.start(hook, token, LCS_SIP_PARTNERS=to_other)
             yield ours, partner
         finally:
             ours.stop()

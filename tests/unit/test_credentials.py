@@ -43,7 +43,13 @@ def test_the_connector_s_token_speaks_for_the_domains_that_were_named(
         (tmp_path / "frontend/connectors.json").read_bytes(), type=list[Connector]
     )
     assert all(each.domains == {"fabrikam.com", "tailspin.example"} for each in connectors)
+    assert {each.name: each.gateway_for for each in connectors} == {
+        "connector": frozenset(),
+        "edge": {"*"},
+        "prosody": {"*"},
+    }
     assert {each.name: each.hash for each in connectors} == {
+        "prosody": hash_token((tmp_path / "people/prosody").read_text()),
         "connector": hash_token((tmp_path / "people/connector").read_text()),
         "edge": hash_token((tmp_path / "edge/token").read_text()),
     }

@@ -449,4 +449,4 @@ def test_ims_go_ahead_of_a_full_spool_and_none_is_refused_once_the_broker_is_bac
             await asyncio.sleep(0.001)  # a load that leaves the spool's thread some of the interpreter
         await reached(lambda: agent.state.name == "normal")
 
-    run(scenario, critical=False, spool_max_bytes=900_000, publish_ims=100)
+    run(scenario, critical=False, spool_max_bytes=1_200_000, publish_ims=100)

@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 
 from contract.message import make_id, time_of
 from contract.problem import Problem
-from contract.token import Connector
 from frontend.config import FrontEndSettings
-from frontend.submission import CheckedIM, check_connector, read_submission
+from frontend.submission import CheckedIM, read_submission
 
 SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
 NOW = time.time_ns() // 1_000_000
-CONTOSO = Connector(name="c", hash="", pool="pool1", domains=frozenset({"contoso.com"}))
 
 
 def read(**fields: Any) -> CheckedIM:
@@ -154,31 +152,3 @@ def test_a_missing_field_is_named() -> None:
         read_submission(b'{"sender": "a@contoso.com", "recipients": ["b@contoso.com"]}', SETTINGS)
     assert raised.value.field == "/body"
     assert "missing required field `body`" in raised.value.detail
-
-
-@pytest.mark.parametrize(
-    ("sender", "recipient", "allowed"),
-    [
-        ("a@contoso.com", "b@contoso.com", True),
-        ("a@contoso.com", "x@partner.com", True),
-        ("x@partner.com", "a@contoso.com", True),
-        ("x@partner.com", "y@partner.com", False),
-        ("a@fabrikam.com", "a@contoso.com", False),
-    ],
-)
-def test_a_connector_speaks_only_for_its_domains(sender: str, recipient: str, allowed: bool) -> None:
-    im = read(sender=sender, recipients=[recipient])
-    ours = frozenset({"contoso.com", "fabrikam.com"})
-    if allowed:
-        check_connector(CONTOSO, im, ours)
-    else:
-        with pytest.raises(Problem, match="speak") as raised:
-            check_connector(CONTOSO, im, ours)
-        assert raised.value.status == 403
-        assert raised.value.document()["id"] == str(im.id)
-
-
-def test_who_may_not_send_is_told_the_domains() -> None:
-    im = read(sender="x@partner.com", recipients=["y@partner.com", "z@other.org"])
-    with pytest.raises(Problem, match=r"partner\.com, other\.org"):
-        check_connector(CONTOSO, im, frozenset({"contoso.com"}))

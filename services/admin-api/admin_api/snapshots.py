@@ -75,6 +75,7 @@ def _encode(database: Database, since: int) -> Iterator[bytes]:
                     pools=list(policy.pools.values()),
                     disclaimer=policy.disclaimer,
                     cdr=policy.cdr,
+                    connectors=list(policy.connectors.values()),
                 )
             ]
         )

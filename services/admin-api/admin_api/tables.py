@@ -74,6 +74,18 @@ class DomainRow(PolicyRow, table=True):
     domain: str = Field(primary_key=True)
 
 
+class ConnectorRow(PolicyRow, table=True):
+    """Whom a connector may speak for: see ``contract.policy.ConnectorRights``."""
+
+    __tablename__ = "connectors"
+    __table_args__ = _POLICY
+    KIND = "connector"
+    KEY = "name"
+    name: str = Field(primary_key=True)
+    domains: list[str] = Field(sa_column=Column(ARRAY(Text)))
+    gateway_for: list[str] = Field(sa_column=Column(ARRAY(Text)))
+
+
 class PoolRow(PolicyRow, table=True):
     """The settings of a pool: see ``contract.policy.Pool``."""
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -56,8 +57,12 @@ class Agent:
         publisher: Publisher,
         slot: Slot,
         tracing: "Tracing | None" = None,
+        connectors: Iterable[Connector] = (),
     ) -> None:
-        """``slot`` keeps the spool and how far the numbers got. Nothing runs yet. Raises OSError."""
+        """``slot`` keeps the spool and how far the numbers got; ``connectors``: all that have a token.
+
+        Nothing runs yet. Raises OSError.
+        """
         self._settings = settings
         self._policies = policies
         self._publisher = publisher
@@ -67,7 +72,7 @@ class Agent:
         self._numbering = Numbering(settings, publisher, slot.folder, tracing)
         self._wake = asyncio.Event()
         self._sender = Sender(settings, self._spool, self._numbering, publisher, self._wake.set)
-        self._decisions = Decisions(settings.pool)
+        self._decisions = Decisions(settings.pool, connectors)
         self.disclaimers = Disclaimers(settings, policies)
         """Which partners were told that they are archived."""
         self.cdr = CDR(settings, policies)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("frontend")
 
 
-def create_app(settings: FrontEndSettings, connectors: Iterable[Connector]) -> FastAPI:
+def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> FastAPI:
     """Return the front end's application; ``app.state.stop()`` ends its streams.
 
     Raises OSError if the state folder can't be made.
@@ -39,7 +39,7 @@ def create_app(settings: FrontEndSettings, connectors: Iterable[Connector]) -> F
     policies = Policies(settings, slot.folder)
     publisher = Publisher(settings.amqp_url, f"front end {settings.front_end}", gauge=BROKER_CONNECTED)
     tracing = _trace(settings)
-    agent = Agent(settings, policies, publisher, slot, tracing)
+    agent = Agent(settings, policies, publisher, slot, tracing, connectors)
     known = Connectors(settings.pool, connectors)
     listener = Listener(settings, agent, known)
     figures = NamedFigures(settings.pool, settings.front_end)

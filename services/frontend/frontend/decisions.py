@@ -1,21 +1,25 @@
 """Decisions: what policy says of an IM, and what it said of the last one between the same people."""
 
+from collections.abc import Iterable
 from typing import Final
 
-from contract.policy import Decision, Policy, decide
+from contract.address import domain_of
+from contract.policy import ConnectorRights, Decision, Policy, decide
 from contract.token import Connector
-from frontend.submission import CheckedIM, check_connector
+from frontend.submission import CheckedIM, IMProblem
 
 _MAX_REMEMBERED: Final = 100_000
 _MAX_RECIPIENTS: Final = 8
+_MAX_NAMED: Final = 5
 
 
 class Decisions:
     """A pool's decisions, remembered for as long as a policy lasts."""
 
-    def __init__(self, pool: str) -> None:
-        """``pool``: the front end's."""
+    def __init__(self, pool: str, connectors: Iterable[Connector] = ()) -> None:
+        """``pool``: the front end's. ``connectors``: all that have a token here."""
         self._pool = pool
+        self._filed = frozenset(domain for connector in connectors for domain in connector.domains)
         self._policy: Policy | None = None
         self._remembered: dict[tuple[str, tuple[str, ...], str, str], Decision] = {}
 
@@ -30,15 +34,55 @@ class Decisions:
         key = (im.sender, im.recipients, im.content_type, connector.hash)
         decision = self._remembered.get(key)
         if decision is None:
-            check_connector(connector, im, policy.domains if policy is not None else connector.domains)
+            rights = rights_of(connector, policy)
+            ours = self._filed if policy is None else self._filed | policy.domains
+            check_connector(rights, im, ours)
             decision = decide(
                 policy,
                 pool=self._pool,
                 sender=im.sender,
                 recipients=im.recipients,
                 content_type=im.content_type,
-                domains=connector.domains,
+                domains=rights.domains,
             )
             if len(im.recipients) <= _MAX_RECIPIENTS:  # a long list hardly comes again
                 self._remembered[key] = decision
         return decision
+
+
+def rights_of(connector: Connector, policy: Policy | None) -> ConnectorRights:
+    """Return whom a connector may speak for: as policy says, else as the file does that has its token.
+
+    A domain that policy gives to connectors is of no other, whatever the file says.
+    """
+    named = policy.connectors if policy is not None else {}
+    given = {domain for rights in named.values() for domain in rights.domains}
+    return named.get(connector.name) or ConnectorRights(
+        name=connector.name, domains=connector.domains - given, gateway_for=connector.gateway_for
+    )
+
+
+def check_connector(rights: ConnectorRights, im: CheckedIM, ours: frozenset[str]) -> None:
+    """Check that a connector may send an IM; ``ours``: the domains that somebody of us speaks for.
+
+    Its sender must be the connector's own, or of a domain that it is a gateway for; then somebody who gets
+    the IM must be its own. Raises IMProblem (403), which says what to do.
+    """
+    domain, name = domain_of(im.sender), rights.name
+    recipients = dict.fromkeys(map(domain_of, im.recipients))
+    if domain in rights.domains:
+        return
+    if domain in ours:
+        why = f"connector {name!r} doesn't speak for {domain}: send it by the one that does"
+    elif rights.domains.isdisjoint(recipients):
+        those = ", ".join([*{domain: None} | recipients][:_MAX_NAMED])
+        why = f"connector {name!r} speaks for nobody here: not for {those}"
+    elif not rights.is_gateway_for(domain):
+        why = (
+            f"connector {name!r} doesn't speak for {domain}, which isn't ours: if it verifies who sends from"
+            f" there, have an administrator name {domain} in its gateway_for"
+            f" (PUT /v1/policy/connectors/{name})"
+        )
+    else:
+        return
+    raise IMProblem(im.id, 403, why, field="/sender")

@@ -155,6 +155,7 @@ class Policies:
             users=users,
             disclaimer=header.disclaimer,
             cdr=header.cdr,
+            connectors={connector.name: connector for connector in header.connectors},
         )
         POLICY_VERSION.set(header.version)
         log.info("policy applied", extra={"version": header.version, "flagged_users": len(users)})
@@ -219,6 +220,7 @@ class Policies:
             pools=list(policy.pools.values()),
             disclaimer=policy.disclaimer,
             cdr=policy.cdr,
+            connectors=list(policy.connectors.values()),
         )
         users = [PolicyUser(address, flags) for address, flags in policy.users.items()]
         fresh = self._snapshot.with_suffix(".new")

@@ -13,10 +13,9 @@ from uuid import UUID
 
 import msgspec
 
-from contract.address import AddressError, domain_of, parse_address
+from contract.address import AddressError, parse_address
 from contract.message import Encoding, Time, make_id, milliseconds_of, time_at, time_of
 from contract.problem import Problem
-from contract.token import Connector
 from frontend.config import FrontEndSettings
 
 MAX_CONVERSATION: Final = 255
@@ -152,22 +151,6 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
         received_at=datetime.now(UTC),
         content_encoding=submission.content_encoding,
     )
-
-
-def check_connector(connector: Connector, im: CheckedIM, ours: frozenset[str]) -> None:
-    """Raise IMProblem (403) if the connector doesn't speak for the IM's people; ``ours``: local domains."""
-    domain = domain_of(im.sender)
-    if domain in connector.domains:
-        return
-    name = connector.name
-    if domain in ours:
-        raise IMProblem(im.id, 403, f"connector {name!r} doesn't speak for {domain}", field="/sender")
-    domains = dict.fromkeys(map(domain_of, im.recipients))
-    if connector.domains.isdisjoint(domains):
-        those = ", ".join([domain, *domains][:5])
-        raise IMProblem(
-            im.id, 403, f"connector {name!r} speaks for nobody here: not for {those}", field="/sender"
-        )
 
 
 def _invalid(error: msgspec.ValidationError) -> Problem:

@@ -18,6 +18,7 @@ def test_a_fresh_policy_archives_everything(api: AdminApi) -> None:
         "internal": "everyone",
         "federated": "everyone",
         "domains": [],
+        "connectors": [],
         "pools": [],
         "disclaimer": {"enabled": False, "language": "en", "wordings": {}, "partners": {}, "version": 1},
         "cdr": {"enabled": True, "version": 1},

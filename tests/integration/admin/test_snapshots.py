@@ -45,6 +45,7 @@ def test_a_full_snapshot_has_everything_and_no_user_without_flags(api: AdminApi)
         "pools": [{"name": "pool1", **pool}],
         "disclaimer": {"enabled": False, "language": "en", "wordings": {}, "partners": {}},
         "cdr": True,
+        "connectors": [],
     }
     assert users == {PEOPLE[0]: 3, PEOPLE[2]: 2}
 

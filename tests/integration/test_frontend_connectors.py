@@ -1,0 +1,87 @@
+"""Connectors are kept apart: a front end over HTTP, beside the real admin API."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.process import wait_for
+from tests.conftest import ArchiveDatabase, Vhost
+from tests.integration.admin.conftest import AdminApi, running_api
+from tests.integration.frontend_service import GATEWAY, FrontEnd
+
+CEO = {"sender": "ceo@litware.com", "recipients": ["yannis@contoso.com"], "body": "sell"}
+
+
+@pytest.fixture
+def api(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> Iterator[AdminApi]:
+    """The admin API."""
+    with running_api(database, tmp_path, amqp_url=vhost.url("admin-api")) as running:
+        yield running
+
+
+@pytest.fixture
+def beside(api: AdminApi, vhost: Vhost, start: Callable[..., FrontEnd]) -> FrontEnd:
+    """A front end beside the admin API."""
+    one = start(vhost.url("frontend"), LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend")
+    one.wait_until_ready()
+    _wait_for_policy(one, api)
+    return one
+
+
+def _wait_for_policy(front_end: FrontEnd, api: AdminApi) -> None:
+    def runs() -> bool:
+        return bool(front_end.http.get("/readyz").json()["policy"]["version"] == api.version)
+
+    wait_for(runs, "the policy")
+
+
+def _refused(front_end: FrontEnd, im: dict[str, Any], **headers: str) -> str:
+    answer = front_end.post(im, **headers)
+    assert (answer.status_code, answer.json()["field"]) == (403, "/sender"), answer.text
+    return str(answer.json()["detail"])
+
+
+def test_a_connector_speaks_for_nobody_else_s_domain_declared_or_not(beside: FrontEnd, api: AdminApi) -> None:
+    assert "gateway_for" in _refused(beside, CEO), "litware.com is nobody's yet"
+    api.administrator.put("/v1/policy/domains/litware.com").raise_for_status()
+    _wait_for_policy(beside, api)
+    assert "doesn't speak for litware.com" in _refused(beside, CEO)
+
+
+def test_foreign_people_come_by_their_gateway_alone(beside: FrontEnd, api: AdminApi) -> None:
+    assert "gateway_for" in _refused(beside, CEO)
+    assert beside.post(CEO, **GATEWAY).status_code == 201
+    elsewhere = CEO | {"recipients": ["x@fabrikam.com"]}
+    assert "speaks for nobody here" in _refused(beside, elsewhere, **GATEWAY)
+    api.administrator.put("/v1/policy/domains/litware.com").raise_for_status()
+    _wait_for_policy(beside, api)
+    assert "doesn't speak for litware.com" in _refused(beside, CEO, **GATEWAY), "now it is ours"
+
+
+def test_a_line_of_a_stream_is_refused_like_a_request(beside: FrontEnd) -> None:
+    line = b'{"sender":"%s","recipients":["yannis@contoso.com"],"body":"hello"}'
+    answers = beside.stream([line % b"ceo@litware.com", line % b"ada@contoso.com"])
+    assert [answer["status"] for answer in answers] == [403, 201]
+
+
+def test_whom_a_connector_may_speak_for_is_policy_and_applied_within_a_second(
+    beside: FrontEnd, api: AdminApi
+) -> None:
+    ours = {"sender": "yannis@contoso.com", "recipients": ["ada@contoso.com"], "body": "hello"}
+    assert beside.post(ours).status_code == 201, "as the file says"
+    for domain in ("contoso.com", "litware.com"):
+        api.administrator.put(f"/v1/policy/domains/{domain}").raise_for_status()
+    document = {"domains": ["litware.com"], "gateway_for": ["fabrikam.com"]}
+    api.administrator.put("/v1/policy/connectors/c", json=document).raise_for_status()
+    changed = time.monotonic()
+    _wait_for_policy(beside, api)
+    assert time.monotonic() - changed < 1
+    assert beside.post(CEO).status_code == 201
+    assert beside.post(CEO | {"sender": "x@fabrikam.com", "recipients": ["a@litware.com"]}).status_code == 201
+    assert "doesn't speak for contoso.com" in _refused(beside, ours)
+    api.administrator.delete("/v1/policy/connectors/c").raise_for_status()
+    _wait_for_policy(beside, api)
+    assert beside.post(ours).status_code == 201, "as the file says again"

@@ -1,0 +1,146 @@
+"""Whom a connector may speak for: its own people, and foreign ones only where it is their gateway."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.policy import ConnectorRights, GlobalSetting, Policy
+from contract.token import Connector
+from frontend.config import FrontEndSettings
+from frontend.decisions import Decisions, rights_of
+from frontend.submission import CheckedIM, IMProblem, read_submission
+
+_SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
+_DOMAINS = ["contoso.com", "litware.com", "fabrikam.com", "partner.org", "tailspin.example"]
+
+some_domains = st.frozensets(st.sampled_from(_DOMAINS), max_size=3)
+gateways = st.frozensets(st.sampled_from([*_DOMAINS, "*"]), max_size=2)
+
+
+def _im(sender: str, *recipients: str) -> CheckedIM:
+    document = {
+        "sender": f"someone@{sender}",
+        "recipients": [f"x@{each}" for each in recipients],
+        "body": "hi",
+    }
+    return read_submission(json.dumps(document).encode(), _SETTINGS)
+
+
+def _connector(name: str, domains: frozenset[str], gateway_for: frozenset[str] = frozenset()) -> Connector:
+    return Connector(name=name, hash=name, pool="pool1", domains=domains, gateway_for=gateway_for)
+
+
+def _policy(domains: frozenset[str], *connectors: ConnectorRights) -> Policy:
+    return Policy(
+        version=1,
+        internal=GlobalSetting.EVERYONE,
+        federated=GlobalSetting.EVERYONE,
+        domains=domains,
+        pools={},
+        users={},
+        connectors={each.name: each for each in connectors},
+    )
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy | None:
+    ours = draw(some_domains)
+    named = draw(st.dictionaries(st.sampled_from("abc"), st.tuples(some_domains, gateways), max_size=3))
+    connectors = [
+        ConnectorRights(name=name, domains=domains & ours, gateway_for=gateway_for)
+        for name, (domains, gateway_for) in named.items()
+    ]
+    return draw(st.sampled_from([None, _policy(ours, *connectors)]))
+
+
+@given(
+    st.lists(st.tuples(some_domains, gateways), min_size=3, max_size=3),
+    policies(),
+    st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.sampled_from(_DOMAINS),
+            st.lists(st.sampled_from(_DOMAINS), min_size=1, max_size=3),
+        ),
+        max_size=20,
+    ),
+)
+def test_an_accepted_im_comes_from_the_connectors_own_people_or_from_those_it_is_a_gateway_for(
+    filed: list[tuple[frozenset[str], frozenset[str]]],
+    policy: Policy | None,
+    sent: list[tuple[int, str, list[str]]],
+) -> None:
+    connectors = [_connector(name, *each) for name, each in zip("abc", filed, strict=True)]
+    decisions = Decisions("pool1", connectors)
+    somebodys = frozenset().union(
+        *(each.domains for each in connectors), policy.domains if policy else frozenset()
+    )
+    for number, sender, recipients in sent:
+        rights = rights_of(connectors[number], policy)
+        own = sender in rights.domains
+        gateway = sender not in somebodys and not {sender, "*"}.isdisjoint(rights.gateway_for)
+        allowed = own or (gateway and not rights.domains.isdisjoint(recipients))
+        try:
+            decisions.decide(policy, _im(sender, *recipients), connectors[number])
+        except IMProblem as problem:
+            assert problem.status == 403
+            assert not allowed
+        else:
+            assert allowed
+
+
+@pytest.mark.parametrize(
+    ("sender", "recipient", "why"),
+    [
+        ("contoso.com", "contoso.com", ""),
+        ("contoso.com", "partner.org", ""),
+        ("litware.com", "contoso.com", "gateway_for"),  # not declared yet, and nobody's
+        ("partner.org", "contoso.com", "PUT /v1/policy/connectors/chat"),
+        ("partner.org", "partner.org", "speaks for nobody here: not for partner.org"),
+    ],
+)
+def test_a_connector_speaks_for_its_own_domains_whatever_is_declared(
+    sender: str, recipient: str, why: str
+) -> None:
+    connector = _connector("chat", frozenset({"contoso.com"}))
+    im = _im(sender, recipient)
+    for policy in (None, _policy(frozenset()), _policy(frozenset({"contoso.com"}))):
+        decisions = Decisions("pool1", [connector])
+        if not why:
+            decisions.decide(policy, im, connector)
+            continue
+        with pytest.raises(IMProblem) as raised:
+            decisions.decide(policy, im, connector)
+        assert (raised.value.status, raised.value.field, raised.value.id) == (403, "/sender", im.id)
+        assert why in raised.value.detail
+
+
+def test_nobody_is_a_gateway_for_a_domain_of_ours() -> None:
+    edge = _connector("edge", frozenset({"contoso.com"}), frozenset({"*", "litware.com"}))
+    other = _connector("other", frozenset({"litware.com"}))
+    for connectors, policy in (
+        ([edge, other], _policy(frozenset())),
+        ([edge], _policy(frozenset({"litware.com"}))),
+    ):
+        with pytest.raises(IMProblem, match=r"doesn't speak for litware\.com: send it by the one that does"):
+            Decisions("pool1", connectors).decide(policy, _im("litware.com", "contoso.com"), edge)
+
+
+def test_what_policy_says_of_a_connector_or_a_domain_counts_in_place_of_the_file() -> None:
+    chat = _connector("chat", frozenset({"contoso.com", "litware.com"}), frozenset({"*"}))
+    both = frozenset({"contoso.com", "litware.com"})
+    assert rights_of(chat, _policy(both)).domains == both
+    named = ConnectorRights(name="chat", domains=frozenset({"contoso.com"}))
+    assert rights_of(chat, _policy(both, named)) == named
+    other = ConnectorRights(name="other", domains=frozenset({"litware.com"}))
+    assert rights_of(chat, _policy(both, other)).domains == {"contoso.com"}
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "a b", "a/b", "x" * 65])
+def test_a_connectors_name_can_stand_in_a_key(name: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match="name"):
+        msgspec.json.decode(json.dumps({"name": name, "hash": "", "pool": "p"}), type=Connector)
