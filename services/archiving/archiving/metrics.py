@@ -43,6 +43,11 @@ UNACKNOWLEDGED_OLDEST: Final = Gauge(
     "lcs_archiving_unacknowledged_oldest_timestamp_seconds",
     "When the message of these that was taken first was published; 0: there is none",
 )
+GUESSED: Final = Counter(
+    "lcs_archiving_guessed_charsets",
+    "Texts whose character set was guessed: its label is unknown, or there is none and it is not UTF-8",
+    ["reason"],
+)
 CDR_ACTIVITIES: Final = Counter("lcs_cdr_activities", "Activities stored as call detail records")
 CDR_REJECTED: Final = Counter(
     "lcs_cdr_rejected_messages", "AMQP messages of call detail records that could not be stored"
