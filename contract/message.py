@@ -73,7 +73,7 @@ class IM(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True
     rule: str
     """Why this IM is archived: a rule's name of ``contract.policy``."""
     received_at: Time | None = None
-    """When the front end took it in, by its own clock: UTC, microseconds. None from older front ends."""
+    """When the front end took it in, by its own clock: UTC, milliseconds. None from older front ends."""
     content_encoding: str = ""
     """How the body's bytes are compressed (``Content-Encoding``: RFC 3261, 20.12), "" if they are not."""
     spelled: tuple[str, ...] = ()

@@ -140,7 +140,7 @@ NO_POLICY_RULE: Final = "no-policy"
 MEDIA_RULE: Final = "media-never"
 RULES: Final = {
     NO_POLICY_RULE: "no policy was ever received: everything is archived, the safe side",
-    MEDIA_RULE: "audio and video are never archived",
+    MEDIA_RULE: "the connector carries audio and video, which are never archived",
     "pool-off": "the pool's switch is off",
     "pool-group": "the pool archives every group IM",
     "internal-none": "no internal IM is archived",
@@ -161,13 +161,14 @@ def decide(
     pool: str,
     sender: str,
     recipients: Iterable[str],
-    content_type: str = "text/plain",
+    media: bool = False,
     domains: frozenset[str] = frozenset(),
 ) -> Decision:
     """Decide whether an IM is archived.
 
-    ``sender`` and ``recipients`` are canonical addresses; ``domains`` are the caller's own, used to
-    tell the scope only while there is no policy (``policy`` is None).
+    ``sender`` and ``recipients`` are canonical addresses; ``media``: the connector carries audio and video
+    only; ``domains`` are the connector's own, used to tell the scope only while there is no policy. The
+    content type counts for nothing: it is the sender's word.
     """
     participants = [sender, *recipients]
     ours = policy.domains if policy is not None else domains
@@ -175,7 +176,7 @@ def decide(
     scope: Scope = "internal" if len(local) == len(participants) else "federated"
     version = policy.version if policy is not None else 0
 
-    if content_type[:6].lower() in ("audio/", "video/"):
+    if media:
         return Decision(False, MEDIA_RULE, scope, version)
     if policy is None:
         return Decision(True, NO_POLICY_RULE, scope, version)

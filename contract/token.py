@@ -20,6 +20,8 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True):
     """As in ``contract.policy.ConnectorRights``; count while policy does not name this connector."""
     gateway_for: frozenset[str] = frozenset()
     """Likewise."""
+    media: bool = False
+    """It carries nothing but audio and video, which are never archived."""
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """A front end beside a real broker, over real HTTP."""
 
+import gzip
 import http.client
 import json
 import os
@@ -63,6 +64,29 @@ def test_an_im_is_on_the_queue_when_it_is_answered(vhost: Vhost, front_end: Fron
         ),
         ({}, json.dumps(IM | {"subject": "?"}).encode(), 422, "/subject"),
         ({}, json.dumps(IM | {"id": str(make_id(0))}).encode(), 422, "behind"),
+        (
+            {"Content-Encoding": "gzip"},
+            gzip.compress(json.dumps(IM).encode()),
+            415,
+            "without Content-Encoding",
+        ),
+        ({"Content-Type": "application/json; charset=utf-16"}, json.dumps(IM).encode("utf-16"), 415, "UTF-8"),
+        ({}, json.dumps(IM).encode("utf-16"), 400, "UTF-8"),
+        ({}, json.dumps(IM).encode()[:-1] + b', "sender": "ceo@contoso.com"}', 400, "'sender' stands twice"),
+        (
+            {},
+            b'{"\\u0073ender": "x@contoso.com", ' + json.dumps(IM).encode()[1:],
+            400,
+            "'sender' stands twice",
+        ),
+        ({}, b'{"id": null, "id": null, ' + json.dumps(IM).encode()[1:], 400, "'id' stands twice"),
+        ({}, json.dumps(IM | {"content_encoding": "gzip"}).encode(), 422, "base64"),
+        (
+            {},
+            json.dumps(IM | {"content_encoding": "a b", "encoding": "base64", "body": "aGk="}).encode(),
+            422,
+            "/content_enc",
+        ),
     ],
 )
 def test_bad_input_gets_a_clear_error(
@@ -76,6 +100,30 @@ def test_bad_input_gets_a_clear_error(
     assert why in response.text
     assert vhost.depth(QUEUE) == 0
     assert front_end.post(IM).status_code == httpx.codes.CREATED
+
+
+def test_a_compressed_request_is_told_what_is_taken(front_end: FrontEnd) -> None:
+    for path in ("/v1/messages", "/v1/sip"):
+        answer = front_end.http.post(path, content=b"x", headers={"Content-Encoding": "br"})
+        assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
+
+
+def test_a_byte_order_mark_is_no_part_of_what_is_said(vhost: Vhost, front_end: FrontEnd) -> None:
+    bom, im = b"\xef\xbb\xbf", json.dumps(IM).encode()
+    answer = front_end.http.post(
+        "/v1/messages", content=bom + im, headers={"Content-Type": "application/json; charset=UTF-8"}
+    )
+    assert answer.status_code == httpx.codes.CREATED
+    assert [one["status"] for one in front_end.stream([bom + im, im, bom + im])] == [201, 201, 400]
+    assert [im.body for im in ims_of(vhost.take(QUEUE))] == ["hello"] * 3
+
+
+@pytest.mark.parametrize("content_type", ["audio/x", "video/mp4", "application/sdp"])
+def test_a_content_type_hides_nothing(vhost: Vhost, front_end: FrontEnd, content_type: str) -> None:
+    answer = front_end.post(IM | {"content_type": content_type, "encoding": "text"})
+    assert (answer.status_code, answer.json()["archived"]) == (201, True)
+    [im] = ims_of(vhost.take(QUEUE))
+    assert (im.content_type, im.body) == (content_type, "hello")
 
 
 def test_an_id_that_comes_again_is_archived_once(vhost: Vhost, front_end: FrontEnd) -> None:

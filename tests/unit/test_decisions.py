@@ -1,5 +1,6 @@
 """Decisions that are remembered are those that would be made."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from frontend.submission import CheckedIM, IMProblem, read_submission
 _SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
 _OURS = frozenset({"contoso.com"})
 _CONTOSO = Connector(name="chat", hash="1", pool="pool1", domains=_OURS)
+_CALLS = Connector(name="calls", hash="3", pool="pool1", domains=_OURS, media=True)
 _FABRIKAM = Connector(name="chat", hash="2", pool="pool1", domains=frozenset({"fabrikam.com"}))
 _PEOPLE = ["sip:a@contoso.com", "sip:b@contoso.com", "sip:c@fabrikam.com"]
 
@@ -49,13 +51,13 @@ def test_a_remembered_decision_is_the_one_that_policy_makes(
 ) -> None:
     decisions = Decisions("pool1")
     for policy, some in steps:
-        for im in some * 2:
-            assert decisions.decide(policy, im, _CONTOSO) == decide(
+        for im, connector in itertools.product(some * 2, (_CONTOSO, _CALLS)):
+            assert decisions.decide(policy, im, connector) == decide(
                 policy,
                 pool="pool1",
                 sender=im.sender,
                 recipients=im.recipients,
-                content_type=im.content_type,
+                media=connector.media,
                 domains=_OURS,
             )
 
@@ -71,3 +73,9 @@ def test_what_one_connector_may_send_another_may_not() -> None:
     for _ in range(2):
         with pytest.raises(IMProblem, match="doesn't speak for contoso"):
             decisions.decide(policy, im, _FABRIKAM)
+
+
+@pytest.mark.parametrize("content_type", ["audio/x", "VIDEO/mp4", "image/png", "text/plain"])
+def test_a_content_type_makes_no_audio_or_video_of_an_im(content_type: str) -> None:
+    decision = Decisions("pool1").decide(None, _im(_PEOPLE[0], _PEOPLE[1:2], content_type), _CONTOSO)
+    assert decision.archive

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
@@ -25,6 +25,7 @@ from admin_api import (
     traces,
     users,
 )
+from admin_api.bodies import CheckHeaders, check_json
 from admin_api.config import AdminSettings
 from admin_api.database import UNAVAILABLE, Database, unavailable
 from admin_api.metrics import CountRequests
@@ -67,8 +68,10 @@ class ProblemDocument(BaseModel):
 _PROBLEMS: dict[int | str, dict[str, object]] = {
     status: {"description": text, "content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}}
     for status, text in (
+        (400, "The request is no JSON, or has a name twice in one object"),
         (401, "No token, or one that is not known"),
         (403, "The token's roles do not allow this"),
+        (415, "The request is compressed, or not in UTF-8"),
         (422, "The request is wrong: `field` says where"),
         (503, "The database is out of reach: try again later"),
     )
@@ -93,11 +96,13 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
         lifespan=run_parts,
+        dependencies=[Depends(check_json)],
     )
     app.state.settings = settings
     app.state.principals = principals
     app.state.database = Database(settings.database_url)
     app.state.notices = Notices(settings.amqp_url)
+    app.add_middleware(CheckHeaders)
     app.add_middleware(CountRequests)
     add_problem_handlers(app)
     for error in UNAVAILABLE:

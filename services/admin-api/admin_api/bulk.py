@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -17,6 +16,7 @@ from admin_api import audit
 from admin_api.changes import Change, Changes
 from admin_api.policies import ChangesOf
 from contract.address import parse_address
+from contract.json_text import BOM, check_names
 from contract.problem import Problem
 
 router = APIRouter(prefix="/v1/policy/users", tags=["users"])
@@ -158,14 +158,23 @@ def _reader_of(request: Request) -> Reader:
 
 
 def _read_ndjson(body: IO[bytes]) -> Iterator[tuple[int, Callable[[], UserLine]]]:
-    decode = msgspec.json.Decoder(UserLine).decode
+    _skip_bom(body)
     for number, line in _lines_of(body):
         if not line.isspace():
-            yield number, partial(decode, line)
+            yield number, partial(_parse_line, line)
+
+
+_decoder = msgspec.json.Decoder(UserLine)
+
+
+def _parse_line(line: bytes) -> UserLine:
+    parsed = _decoder.decode(line)
+    check_names(line)
+    return parsed
 
 
 def _read_csv(body: IO[bytes]) -> Iterator[tuple[int, Callable[[], UserLine]]]:
-    body.seek(len(BOM_UTF8) if body.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
+    _skip_bom(body)
     rows = csv.reader((line.decode() for _, line in _lines_of(body)), strict=True)
     try:
         header = [cell.strip() for cell in next(rows, [])]
@@ -178,6 +187,10 @@ def _read_csv(body: IO[bytes]) -> Iterator[tuple[int, Callable[[], UserLine]]]:
         raise LinesProblem([(rows.line_num + 1, str(error))]) from None
     except csv.Error as error:
         raise LinesProblem([(rows.line_num, str(error))]) from None
+
+
+def _skip_bom(body: IO[bytes]) -> None:
+    body.seek(len(BOM) if body.read(len(BOM)) == BOM else 0)
 
 
 def _lines_of(body: IO[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from sqlmodel import col
 
 from admin_api.database import DatabaseOf
-from admin_api.fields import Address, Name, Text
+from admin_api.fields import Address, Name
 from admin_api.policies import load_policy, read_policy
 from admin_api.tables import UserRow
 from contract.address import domain_of
@@ -46,13 +46,13 @@ def get_decision(
         Query(min_length=1, max_length=1000, examples=[["sip:administrator@contoso.com"]]),
     ],
     pool: Annotated[Name, Query(description="One without settings has the defaults")] = "default",
-    content_type: Annotated[Text, Query(description="Of the IM's body")] = "text/plain",
+    media: Annotated[bool, Query(description="By a connector that carries audio and video only")] = False,
 ) -> DecisionAnswer:
     """Decide as a front end would whether an IM is archived, and name the rule."""
     participants = list(dict.fromkeys([sender, *recipient]))
     with database.snapshot() as session:
         policy = load_policy(session, col(UserRow.address).in_(participants))
-    decision = decide(policy, pool=pool, sender=sender, recipients=recipient, content_type=content_type)
+    decision = decide(policy, pool=pool, sender=sender, recipients=recipient, media=media)
     return DecisionAnswer(
         archive=decision.archive,
         rule=decision.rule,

@@ -21,7 +21,7 @@ class Decisions:
         self._pool = pool
         self._filed = frozenset(domain for connector in connectors for domain in connector.domains)
         self._policy: Policy | None = None
-        self._remembered: dict[tuple[str, tuple[str, ...], str, str], Decision] = {}
+        self._remembered: dict[tuple[str, tuple[str, ...], str], Decision] = {}
 
     def decide(self, policy: Policy | None, im: CheckedIM, connector: Connector) -> Decision:
         """Decide on an IM. Raises IMProblem (403) if the connector may not send it.
@@ -31,7 +31,7 @@ class Decisions:
         if policy is not self._policy or len(self._remembered) >= _MAX_REMEMBERED:
             self._policy = policy
             self._remembered.clear()
-        key = (im.sender, im.recipients, im.content_type, connector.hash)
+        key = (im.sender, im.recipients, connector.hash)
         decision = self._remembered.get(key)
         if decision is None:
             rights = rights_of(connector, policy)
@@ -42,7 +42,7 @@ class Decisions:
                 pool=self._pool,
                 sender=im.sender,
                 recipients=im.recipients,
-                content_type=im.content_type,
+                media=connector.media,
                 domains=rights.domains,
             )
             if len(im.recipients) <= _MAX_RECIPIENTS:  # a long list hardly comes again

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from contract.address import AddressError, parse_address
+from contract.json_text import RepeatedNameError, check_names
 from contract.message import Encoding, Time, make_id, milliseconds_of, time_at, time_of
 from contract.problem import Problem
 from frontend.config import FrontEndSettings
@@ -118,7 +119,35 @@ def read_submission(raw: bytes, settings: FrontEndSettings) -> CheckedIM:
         raise _invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, _explain(raw, error)) from None
+    if not _has_each_name_once(raw, submission):
+        try:
+            check_names(raw)
+        except RepeatedNameError as error:
+            raise Problem(400, str(error)) from None
     return check_submission(submission, len(raw), settings)
+
+
+def _has_each_name_once(raw: bytes, submission: Submission) -> bool:
+    """Return whether a document is seen at a glance to have each name once: it has no more strings than that.
+
+    False is no verdict. A full look costs as much as all else that is done to read an IM.
+    """
+    quoted = submission.body.count('"')
+    if quoted and rb"\u0022" in raw:  # a quote that is none in the document
+        return False
+    # Sender, recipients and body with their names; quotes that are escaped stand in the body, or none match.
+    more = raw.count(b'"') - quoted - 10 - 2 * len(submission.recipients)
+    if not more:  # as nearly always
+        return True
+    given = (
+        (submission.id is not None)
+        + (submission.sent_at is not None)
+        + (submission.conversation is not None)
+        + (submission.content_type != "text/plain")
+        + (submission.encoding != "text")
+        + (submission.content_encoding != "")
+    )
+    return more == 4 * given  # each of these is a name and a text
 
 
 def check_submission(submission: Submission, size: int, settings: FrontEndSettings) -> CheckedIM:
@@ -130,7 +159,8 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
         sender, recipients, conversation = _check_people(*people)
     else:
         sender, recipients, conversation = _recall_people(*people)
-    im_id, sent_at = _check_time(submission, settings)
+    now = time.time_ns() // 1_000_000
+    im_id, sent_at = _check_time(submission, now, settings)
     if submission.conversation is not None:
         _check_conversation(submission.conversation)
     if submission.content_type != "text/plain":
@@ -148,7 +178,7 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
         body=submission.body,
         brought=submission.id is not None,
         size=size,
-        received_at=datetime.now(UTC),
+        received_at=time_at(now),
         content_encoding=submission.content_encoding,
     )
 
@@ -165,7 +195,7 @@ def _invalid(error: msgspec.ValidationError) -> Problem:
 
 
 def _explain(raw: bytes, error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
+    if isinstance(error, UnicodeDecodeError) or b"\0" in raw:  # a NUL: of UTF-16, say
         return "the JSON is not UTF-8: send a body in another character set as base64"
     if re.search(rb"\\u[dD][89a-fA-F]", raw):
         return f"invalid JSON ({error}); it may be half of a surrogate pair: send such a body as base64"
@@ -262,16 +292,15 @@ def _check_content_encoding(submission: Submission) -> None:
         )
 
 
-def _check_time(submission: Submission, settings: FrontEndSettings) -> tuple[UUID, datetime]:
-    """Return id and time, which are one: see docs/decisions/0001."""
+def _check_time(submission: Submission, now: int, settings: FrontEndSettings) -> tuple[UUID, datetime]:
+    """Return id and time, which are one: see docs/decisions/0001. ``now``: in milliseconds since 1970."""
     if submission.id is None and submission.sent_at is None:
-        milliseconds = time.time_ns() // 1_000_000
-        return make_id(milliseconds), time_at(milliseconds)
+        return make_id(now), time_at(now)
     if submission.id is None:
         assert submission.sent_at is not None
         field = "/sent_at"
         milliseconds = _milliseconds(submission.sent_at)
-        _check_clock(milliseconds, field, settings)
+        _check_clock(milliseconds - now, field, settings)
         return make_id(milliseconds), time_at(milliseconds)
     try:
         sent_at = time_of(submission.id)
@@ -283,7 +312,7 @@ def _check_time(submission: Submission, settings: FrontEndSettings) -> tuple[UUI
             f"sent_at is not the time inside id, {sent_at.isoformat(timespec='milliseconds')}: leave one out",
             field="/sent_at",
         )
-    _check_clock(milliseconds_of(submission.id), "/id", settings)
+    _check_clock(milliseconds_of(submission.id) - now, "/id", settings)
     return submission.id, sent_at
 
 
@@ -293,7 +322,8 @@ def _milliseconds(moment: datetime) -> int:
 
 
 def _check_clock(milliseconds: int, field: str, settings: FrontEndSettings) -> None:
-    ahead = milliseconds / 1000 - time.time()
+    """``milliseconds``: how far the IM's time is ahead of now."""
+    ahead = milliseconds / 1000
     if ahead > settings.clock_ahead_seconds:
         raise Problem(
             422,

@@ -1,5 +1,6 @@
 """The process: how it starts, migrates, outlives its database, and stops."""
 
+import gzip
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import pytest
 from deploy.local.database import Database
 from deploy.local.process import Process, find_free_port
 from tests.conftest import ArchiveDatabase, role_passwords
-from tests.integration.admin.conftest import NO_BROKER, connect, running_api, write_principals
+from tests.integration.admin.conftest import NO_BROKER, AdminApi, connect, running_api, write_principals
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -152,3 +153,31 @@ def test_a_session_that_the_database_ended_is_replaced_unnoticed(
                 " WHERE usename = 'lcs_admin' AND datname = current_database()"
             )
         assert api.version == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "content", "status", "why"),
+    [
+        ({}, b'{"archive": "none", "archive": "everyone"}', 400, "'archive' stands twice"),
+        (
+            {"Content-Type": "application/merge-patch+json"},
+            b'{"a": [{"b": 1, "\\u0062": 2}]}',
+            400,
+            "'b' stands",
+        ),
+        (
+            {"Content-Encoding": "gzip"},
+            gzip.compress(b'{"archive": "none"}'),
+            415,
+            "without Content-Encoding",
+        ),
+        ({"Content-Type": "application/json; charset=latin-1"}, b'{"archive": "none"}', 415, "UTF-8"),
+    ],
+)
+def test_json_that_readers_read_differently_is_refused(
+    idle_api: AdminApi, headers: dict[str, str], content: bytes, status: int, why: str
+) -> None:
+    answer = idle_api.administrator.put(
+        "/v1/policy/global/internal", content=content, headers={"Content-Type": "application/json"} | headers
+    )
+    assert (answer.status_code, why in answer.json()["detail"]) == (status, True)

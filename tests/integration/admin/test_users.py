@@ -179,6 +179,7 @@ def test_a_deleted_user_comes_back_by_a_bulk_change(api: AdminApi) -> None:
         ('{"address":"\\ud800@x.y","archive_internal":true}\n', NDJSON, [1]),
         ('{"address":"\\u0000@x.y","archive_internal":true}\n', NDJSON, [1]),
         (b'{"address":"\xff@x.y","archive_internal":true}\n', NDJSON, [1]),
+        ('{"address":"a@x.y","archive_internal":true,"address":"b@x.y"}\n', NDJSON, [1]),
         (b"x" * 20_000, NDJSON, [1]),
         ("address,archive_internal\na@x.y,maybe\nb@x.y\nc@x.y,true\nc,true\n", CSV, [2, 3, 5]),
         ("name,flag\na@x.y,true\n", CSV, [1]),
@@ -200,6 +201,20 @@ def test_if_any_line_is_wrong_nothing_is_changed_and_each_is_named(
     assert answer.status_code == 422
     assert [error["line"] for error in answer.json()["errors"]] == wrong
     assert (users(idle_api), idle_api.version) == ({}, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "headers"),
+    [
+        ('{"address":"a@x.y","archive_internal":true}\n', NDJSON),
+        ("address,archive_internal\na@x.y,true\n", CSV),
+    ],
+)
+def test_a_byte_order_mark_is_no_part_of_the_first_line(
+    api: AdminApi, content: str, headers: dict[str, str]
+) -> None:
+    answer = api.administrator.patch("/v1/policy/users", content="\ufeff" + content, headers=headers)
+    assert answer.json() == {"version": 2, "lines": 1, "changed": 1}
 
 
 def test_the_lines_named_are_bounded(idle_api: AdminApi) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from fastapi import Request
 
+from contract.json_text import check_headers
 from contract.problem import Problem
 from contract.token import Connector, bearer_of, hash_token
 from frontend.agent import RETRY_AFTER
@@ -25,7 +26,8 @@ class Connectors:
     def identify(self, request: Request) -> Connector:
         """Return who calls.
 
-        Raises Problem: 401 without a token that we know, 403 if it is another pool's, 503 once stopped.
+        Raises Problem: 401 without a token that we know, 403 if it is another pool's, 415 if the request is
+        compressed or not in UTF-8, 503 once stopped.
         """
         if self._stopping:
             raise Problem(503, "this front end stops: send it to another", headers=RETRY_AFTER)
@@ -41,4 +43,5 @@ class Connectors:
             raise Problem(
                 403, f"connector {connector.name!r} is of {connector.pool}, this front end is of {self._pool}"
             )
+        check_headers(request.headers)
         return connector

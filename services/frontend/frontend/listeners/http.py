@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from contract.json_text import BOM
 from contract.message import CONTENT_TYPE as NDJSON
 from contract.message import TRACEPARENT_HEADER
 from contract.problem import Problem
@@ -79,7 +80,8 @@ class Listener:
 
     async def _answer_one(self, request: Request, connector: Connector) -> Response:
         try:
-            im = read_submission(await read_body(request, self._settings.max_im_bytes), self._settings)
+            body = await read_body(request, self._settings.max_im_bytes)
+            im = read_submission(body.removeprefix(BOM), self._settings)
             outcome = await take_in(self._agent, im, connector, request.headers.get(TRACEPARENT_HEADER))
         except Problem as problem:
             ANSWERED.labels(problem.status, "").inc()
@@ -195,7 +197,7 @@ class _Stream(Response):
                     if line is None or line.strip():
                         if len(self._unanswered) >= _WINDOW or not self._agent.room.is_set():
                             await self._wait_for_room()
-                        self._unanswered.append((number, self._take_in(line)))
+                        self._unanswered.append((number, self._take_in(line, number == 1)))
                 self._came.set()
 
     async def _wait_for_room(self) -> None:
@@ -207,11 +209,11 @@ class _Stream(Response):
         while not self._agent.room.is_set():
             await self._agent.room.wait()
 
-    def _take_in(self, line: bytes | None) -> Receipt | Problem:
+    def _take_in(self, line: bytes | None, first: bool) -> Receipt | Problem:
         try:
             if line is None:
                 raise Problem(413, f"the line has more than {self._settings.max_im_bytes} bytes")
-            im = read_submission(line, self._settings)
+            im = read_submission(line.removeprefix(BOM) if first else line, self._settings)
             return self._agent.submit(im, self._connector, self._traceparent)
         except Problem as problem:
             return problem
