@@ -1,5 +1,7 @@
 """What sipp does, as scenarios in its own language."""
 
+TYPING = '<isComposing xmlns="urn:ietf:params:xml:ns:im-iscomposing"><state>active</state></isComposing>'
+"""A typing notice (RFC 3994)."""
 _HEAD = """\
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 Max-Forwards: 70

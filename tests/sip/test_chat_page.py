@@ -131,7 +131,7 @@ def test_members_of_a_group_are_shown_that_it_is_archived(office: Office, browse
 def test_typing_notices_are_not_shown(office: Office, browser: Browser) -> None:
     ada = browser.open(office.edge)
     ada.log_in(office.ada)
-    office.send("<isComposing/>", content_type="application/im-iscomposing+xml")
+    office.send(scenarios.TYPING, content_type="application/im-iscomposing+xml")
     office.send("typed")
     ada.wait_until_shown(("typed", "archived"))
 

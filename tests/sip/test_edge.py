@@ -74,9 +74,9 @@ def test_who_says_the_first_text_of_an_invite_once_more_is_archived_once_more(of
 
 def test_a_typing_notice_is_delivered_and_not_archived(office: Office) -> None:
     log = office.register(office.ada)
-    office.send("<isComposing/>", content_type="application/im-iscomposing+xml")
+    office.send(scenarios.TYPING, content_type="application/im-iscomposing+xml")
     office.send("typed")
-    wait_until_told(log, "MESSAGE <isComposing/>", "MESSAGE typed")
+    wait_until_told(log, f"MESSAGE {scenarios.TYPING}", "MESSAGE typed")
     assert [im["body"] for im in office.archived()] == ["typed"]
 
 

@@ -1,12 +1,15 @@
 """What a SIP request says, and that no request ends the front end."""
 
 import base64
+import gzip
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.sip import Said, SIPError, escape, find_said, parse_request
+from frontend.sip import CodedError, Said, find_offers, find_said
+from frontend.sip_request import SIPError, escape, parse_request
 
 _LIST = """\
 <?xml version="1.0" encoding="UTF-8"?>
@@ -69,33 +72,146 @@ def test_compact_and_folded_headers_are_read() -> None:
     assert (said.sender, said.recipients, said.body) == ("sip:a@a", ["sip:b@b"], "hi")
 
 
+_TYPING = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<isComposing xmlns="urn:ietf:params:xml:ns:im-iscomposing">'
+    b"<state>active</state><refresh>60</refresh></isComposing>"
+)
+_TYPING_TYPE = "application/im-iscomposing+xml"
+_SDP = b"v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+_MSRP = _SDP + b"m=message 2855 TCP/MSRP *\r\na=path:msrp://10.0.0.1:2855/x;tcp\r\n"
+
+
+@pytest.mark.parametrize(("content_type", "body"), [(_TYPING_TYPE, _TYPING), ("application/sdp", _SDP)])
+def test_what_is_proved_empty_says_nothing(content_type: str, body: bytes) -> None:
+    assert _said(_request(body, content_type=content_type)) is None
+
+
+@pytest.mark.parametrize(
+    "method", ["MESSAGE", "INFO", "NOTIFY", "UPDATE", "OPTIONS", "REFER", "INVITE", "BYE", "PRACK"]
+)
 @pytest.mark.parametrize(
     "content_type",
     [
-        "application/im-iscomposing+xml",
-        "message/imdn+xml",
-        "application/sdp",
-        "text/x-msmsgsinvite; charset=UTF-8",
+        *("application/im-iscomposing+xml", "message/imdn+xml", "application/sdp", "text/x-msmsgsinvite"),
+        *(
+            "application/ms-imdn+xml",
+            "text/x-msmsgscontrol",
+            "message/cpim",
+            "multipart/mixed;boundary=b",
+            "",
+        ),
+        *("audio/x", "text/plain", "application/x-unknown"),
     ],
 )
-def test_typing_notices_and_offers_say_nothing(content_type: str) -> None:
-    assert _said(_request(content_type=content_type)) is None
+def test_a_body_is_content_in_any_method_under_any_label_unless_it_is_proved_empty(
+    method: str, content_type: str
+) -> None:
+    to = "<sip:bob@b.example>;tag=2"
+    said = _said(_request(b"sell at noon (not XML)", method=method, content_type=content_type, to=to))
+    assert said is not None
+    assert said.content == b"sell at noon (not XML)"
+    assert (said.recipients, said.conversation) == (["sip:bob@b.example"], "sip:call-1")
+
+
+def test_an_invite_of_an_offer_and_a_text_is_archived_whole() -> None:
+    body = (
+        b"--b\r\nContent-Type: application/sdp\r\n\r\n"
+        + _SDP
+        + b"\r\n--b\r\nContent-Type: message/cpim\r\n\r\n"
+        b"From: <im:a@a>\r\n\r\nContent-Type: text/plain\r\n\r\nsell\r\n--b--\r\n"
+    )
+    said = _said(_request(body, method="INVITE", content_type="multipart/mixed;boundary=b"))
+    assert said is not None
+    assert (said.content, said.content_type) == (body, "multipart/mixed;boundary=b")
+
+
+def test_what_stands_in_subject_is_said() -> None:
+    said = _said(_request(b"", more="s: sell at noon\r\n"))
+    assert said is not None
+    assert (said.content_type, said.body) == ("text/plain", "sell at noon")
+    with pytest.raises(SIPError, match="two texts"):
+        _said(_request(b"x", more="Subject: sell at noon\r\n"))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_compressed_text_is_archived_as_it_came_and_a_compressed_notice_is_one(coding: str) -> None:
+    def compress(body: bytes) -> bytes:
+        return gzip.compress(body) if coding == "gzip" else zlib.compress(body)
+
+    said = _said(_request(compress(b"hello"), more=f"e: {coding}\r\n"))
+    assert said is not None
+    assert (said.content_encoding, said.encoding, said.content) == (coding, "base64", compress(b"hello"))
+    notice = _request(compress(_TYPING), content_type=_TYPING_TYPE, more=f"Content-Encoding: {coding}\r\n")
+    assert _said(notice) is None
+    hidden = _request(
+        compress(_TYPING) + b"sell", content_type=_TYPING_TYPE, more=f"Content-Encoding: {coding}\r\n"
+    )
+    assert _said(hidden) is not None
+
+
+@pytest.mark.parametrize("coding", ["br", "gzip, deflate", "zstd"])
+def test_a_coding_that_nobody_can_undo_is_refused(coding: str) -> None:
+    with pytest.raises(CodedError):
+        _said(_request(more=f"Content-Encoding: {coding}\r\n"))
+
+
+def test_a_body_that_grows_without_bound_is_refused() -> None:
+    with pytest.raises(CodedError):
+        _said(_request(gzip.compress(bytes(10_000_000)), more="Content-Encoding: gzip\r\n"))
+
+
+_MIXED = "multipart/mixed;boundary=b"
+
+
+@pytest.mark.parametrize(
+    ("method", "content_type", "body"),
+    [
+        ("INVITE", "application/sdp", _MSRP),
+        ("UPDATE", "application/sdp", _MSRP),
+        ("INVITE", "text/plain", _MSRP),
+        ("MESSAGE", "application/sdp", b"nonsense\n m = message 2855 TCP/MSRP *"),
+        ("INVITE", _MIXED, b"--b\nContent-Type: application/sdp\n\n" + _MSRP + b"\n--b--"),
+        ("MESSAGE", _MIXED, b"--b\r\nContent-Type: application/sdp\r\n\r\n" + _MSRP + b"\r\n--b--"),
+    ],
+)
+def test_an_offer_to_talk_past_us_is_found_wherever_it_may_be_read(
+    method: str, content_type: str, body: bytes
+) -> None:
+    assert find_offers(parse_request(_request(body, method=method, content_type=content_type))) == {"msrp"}
+    packed = _request(zlib.compress(body), method=method, content_type=content_type, more="e: deflate\r\n")
+    assert find_offers(parse_request(packed)) == {"msrp"}
+
+
+def test_an_offer_in_a_part_that_is_encoded_is_refused() -> None:
+    part = (
+        b"--b\r\nContent-Type: application/sdp\r\nContent-Transfer-Encoding:\r\n base64\r\n\r\nbQ==\r\n--b--"
+    )
+    with pytest.raises(CodedError):
+        find_offers(parse_request(_request(part, method="INVITE", content_type=_MIXED)))
+
+
+def test_a_text_about_offers_is_a_text() -> None:
+    assert find_offers(parse_request(_request(_MSRP))) == frozenset()
 
 
 def test_a_typing_notice_in_cpim_says_nothing() -> None:
-    inner = b"From: <im:a@a>\r\nTo: <im:b@b>\r\n\r\nContent-Type: application/im-iscomposing+xml\r\n\r\n<x/>"
-    assert _said(_request(inner, content_type="message/cpim")) is None
-    said = _said(
-        _request(inner.replace(b"application/im-iscomposing+xml", b"text/plain"), content_type="message/cpim")
-    )
-    assert said is not None
+    head = b"From: <im:a@a>\r\nTo: <im:b@b>\r\n"
+    rest = b"\r\nContent-Type: application/im-iscomposing+xml\r\n\r\n" + _TYPING
+    assert _said(_request(head + rest, content_type="message/cpim")) is None
+    for hidden in (
+        head + rest.replace(b"application/im-iscomposing+xml", b"text/plain"),
+        head + b"Subject: sell at noon\r\n" + rest,
+        head.replace(b"From: <", b"From: sell at noon <") + rest,
+        head + rest + b"sell at noon",
+    ):
+        assert _said(_request(hidden, content_type="message/cpim")) is not None
 
 
 def test_an_invite_carries_a_text_or_none() -> None:
-    assert _said(_request(b"v=0", method="INVITE", content_type="application/sdp")) is None
+    assert _said(_request(_SDP, method="INVITE", content_type="application/sdp")) is None
     text = base64.b64encode("Grüße".encode()).decode()
     toast = f"Ms-Text-Format: text/plain; charset=UTF-8;msgr=WAA=;ms-body={text}\r\n"
-    said = _said(_request(b"v=0", method="INVITE", content_type="application/sdp", more=toast))
+    said = _said(_request(_SDP, method="INVITE", content_type="application/sdp", more=toast))
     assert said is not None
     assert said[2:6] == ("sip:call-1", "text/plain; charset=UTF-8", "text", "Grüße")
 

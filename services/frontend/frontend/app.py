@@ -23,6 +23,7 @@ from frontend.metrics import BROKER_CONNECTED, NamedFigures, watch_disk
 from frontend.policies import CheckIn, Policies
 from frontend.publisher import Publisher
 from frontend.slot import take_slot
+from frontend.vouchers import Vouchers
 
 if TYPE_CHECKING:
     from frontend.tracing import Tracing
@@ -42,6 +43,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     agent = Agent(settings, policies, publisher, slot, tracing, connectors)
     known = Connectors(settings.pool, connectors)
     listener = Listener(settings, agent, known)
+    sip = SIPListener(settings, agent, known, Vouchers(connectors, settings.admin_api_token))
     figures = NamedFigures(settings.pool, settings.front_end)
     watch_disk(slot.folder)
 
@@ -66,7 +68,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     app = FastAPI(title="LCS Archive front end", version="1", lifespan=lifespan)
     add_problem_handlers(app)
     # Every IM passes one of these: FastAPI's own routes take their time for what isn't needed here.
-    app.router.routes += [listener.route, SIPListener(settings, agent, known).route]
+    app.router.routes += [listener.route, sip.route]
     app.state.stop = listener.stop
     _describe(app, {"/v1/messages": MESSAGES, "/v1/sip": SIP})
 

@@ -24,6 +24,14 @@ CDR_LOST: Final = Counter(
     "lcs_frontend_cdr_lost_activities",
     "Activities that no call detail record has: the broker was away too long",
 )
+ATTEMPTS: Final = Counter(
+    "lcs_frontend_unseen_attempts",
+    "Requests that offer what would be said past the archive, or say something under the name of a notice",
+    ["kind"],
+)
+FORGED: Final = Counter(
+    "lcs_frontend_forged_vouchers", "Vouchers that we did not give, or too old, by their header", ["header"]
+)
 POLICY_VERSION: Final = Gauge("lcs_frontend_policy_version", "Version of the policy that decides; 0: none")
 BROKER_CONNECTED: Final = Gauge("lcs_frontend_broker_connected", "1 while the broker takes IMs")
 STATE: Final = Gauge("lcs_frontend_state", "1 for the present state, 0 for the others", ["state"])

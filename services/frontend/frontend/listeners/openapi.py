@@ -152,6 +152,10 @@ SIP: Final[dict[str, Any]] = {
     "tags": ["messages"],
     "security": [{"connector": []}],
     "requestBody": {"required": True, "content": {"message/sip": {"schema": {"type": "string"}}}},
-    "responses": {status: MESSAGES["responses"][status] for status in ("200", "201", "202", "400", "503")},
+    "responses": {status: MESSAGES["responses"][status] for status in ("200", "201", "202", "400", "503")}
+    | {
+        "406": _problem("It offers to talk past the archive (MSRP, T.140, data channels, files)."),
+        "415": _problem("Nobody here can read its body's content coding."),
+    },
 }
 """The operation ``POST /v1/sip``."""

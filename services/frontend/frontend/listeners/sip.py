@@ -16,19 +16,24 @@ from contract.address import AddressError, domain_of, parse_address
 from contract.cdr import Activity
 from contract.message import time_at
 from contract.problem import Problem
+from contract.token import Connector
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.connectors import Connectors
 from frontend.listeners.http import Answer, read_body, take_in
-from frontend.metrics import ANSWERED
-from frontend.sip import Said, Session, SIPError, client_of, escape, find_said, find_session, parse_request
+from frontend.metrics import ANSWERED, ATTEMPTS, FORGED
+from frontend.sip import CodedError, Said, find_offers, find_said, is_disguised
+from frontend.sip_request import Request, Session, SIPError, client_of, escape, find_session, parse_request
 from frontend.submission import Submission, check_submission
+from frontend.vouchers import VoucherError, Vouchers
 
 CONTENT_TYPE: Final = "message/sip"
 """RFC 3261, 27.5."""
 TOAST_HEADER: Final = "LCS-Toast"
 """What the edge is given with the answer to an INVITE that carries text, and brings back with the session's
-first MESSAGE, for many clients send that text again: its digest, and whether it is archived."""
+first MESSAGE, for many clients send that text again: a voucher of whether it is archived, for this text."""
+_TOAST_SECONDS: Final = 120
+"""How long the edge keeps it."""
 RECIPIENTS_HEADER: Final = "LCS-Recipients"
 """To whom the edge is to send what was said, a copy each (RFC 5365): it is the answer's body."""
 ENDED_HEADER: Final = "LCS-Ended"
@@ -37,13 +42,17 @@ NOTICES_HEADER: Final = "LCS-Notices"
 """What the edge is to tell partners before it relays: URI, text in base64, URI, text, … between bars."""
 NOTICES_SENDER_HEADER: Final = "LCS-Notices-From"
 NOTICES_IM_HEADER: Final = "LCS-Notices-IM"
-"""The IM with which they are told: what ``LCS-Untold`` brings back if they could not be."""
+"""A voucher of the IM with which they are told: what ``LCS-Untold`` brings back if they could not be."""
+_NOTICES_SECONDS: Final = 6 * 3600
+"""How long a notice can be taken back."""
+_TEXT_HEADER: Final = "LCS-Text-Format"
+"""``Ms-Text-Format`` as it is archived, in place of the one that came."""
 ARCHIVED_HEADER: Final = "LCS-Archived"
 """Whether what was said is archived, ``yes`` or ``no``: the edge shows it to our own clients."""
 _MAX_LIST: Final = 20_000
 """Characters of ``LCS-Recipients`` at most; what is on the way (HAProxy's tune.bufsize) must hold it."""
 UNTOLD_HEADER: Final = "LCS-Untold"
-"""From the edge, with the request again: the IM of notices that could not be delivered, nor was the IM."""
+"""From the edge, with the request again: the voucher of notices that were not delivered, nor was the IM."""
 NOTHING_SAID: Final = "nothing-said"
 SAID_BEFORE: Final = "said-before"
 
@@ -61,11 +70,14 @@ class Passed(msgspec.Struct):
 class SIPListener:
     """The SIP side of a front end. The edge relays what is answered 200, 201 or 202, and nothing else."""
 
-    def __init__(self, settings: FrontEndSettings, agent: Agent, connectors: Connectors) -> None:
+    def __init__(
+        self, settings: FrontEndSettings, agent: Agent, connectors: Connectors, vouchers: Vouchers
+    ) -> None:
         """``connectors``: the SIP edge is one of them."""
         self._settings = settings
         self._agent = agent
         self._connectors = connectors
+        self._vouchers = vouchers
         self.route = Route("/v1/sip", self.receive, methods=["POST"])
 
     async def receive(self, request: HTTPRequest) -> Response:
@@ -75,47 +87,100 @@ class SIPListener:
             raise Problem(415, f"send the SIP request as it came, as {CONTENT_TYPE}")
         raw = await read_body(request, self._settings.max_im_bytes)
         if UNTOLD_HEADER in request.headers:
-            return self._take_back(request.headers[UNTOLD_HEADER])
+            return self._take_back(connector, request.headers[UNTOLD_HEADER])
         try:
-            try:
-                sip = parse_request(raw)
-                said = find_said(sip)
-                session = find_session(sip, request.headers.get(ENDED_HEADER, ""))
-            except SIPError as error:
-                raise Problem(400, f"not a SIP request that can be archived: {error}") from None
-            if said is None or (session is not None and session.ended):
-                self._note(session)
-                return _pass(False, NOTHING_SAID)
-            digest = _digest(said)
-            toast, _, archived = request.headers.get(TOAST_HEADER, "").partition(" ")
-            if sip.method == "MESSAGE" and toast == digest:
-                return _pass(archived == "yes", SAID_BEFORE, {ARCHIVED_HEADER: archived})
-            im = check_submission(_submission_of(said), len(raw), self._settings)
-            recipients = "|".join(map(escape, im.recipients))
-            if len(recipients) > _MAX_LIST:
-                raise Problem(413, "too many recipients for a list: send it to some at a time")
-            im.client = client_of(sip)
-            outcome = await take_in(self._agent, im, connector)
-            self._note(session)
+            return await self._answer(request, connector, raw)
         except Problem as problem:
             ANSWERED.labels(problem.status, "").inc()
             raise
+
+    async def _answer(self, request: HTTPRequest, connector: Connector, raw: bytes) -> Response:
+        """Return the answer for a request that is not about notices. Raises Problem."""
+        ended = request.headers.get(ENDED_HEADER, "")
+        try:
+            sip = parse_request(raw)
+            session = find_session(sip, ended)
+            if ended:
+                self._note(session)
+                return _pass(False, NOTHING_SAID)
+            self._check_offers(sip)
+            said = find_said(sip)
+        except CodedError as error:
+            raise Problem(415, str(error)) from None
+        except SIPError as error:
+            raise Problem(400, f"not a SIP request that can be archived: {error}") from None
+        if said is None:
+            self._note(session)
+            return _pass(False, NOTHING_SAID)
+        if is_disguised(sip, said):
+            ATTEMPTS.labels("disguised").inc()
+        about = _digest(said)
+        toast = request.headers.get(TOAST_HEADER, "")
+        if toast and sip.method == "MESSAGE" and (archived := self._take_toast(connector, toast, about)):
+            return _pass(archived == "yes", SAID_BEFORE, {ARCHIVED_HEADER: archived})
+        im = check_submission(_submission_of(said), len(raw), self._settings)
+        recipients = "|".join(map(escape, im.recipients))
+        if len(recipients) > _MAX_LIST:
+            raise Problem(413, "too many recipients for a list: send it to some at a time")
+        im.client = client_of(sip)
+        outcome = await take_in(self._agent, im, connector)
+        self._note(session)
         ANSWERED.labels(outcome.status, outcome.rule).inc()
         archived = "yes" if outcome.archived else "no"
-        headers = _notices_in(outcome) | {ARCHIVED_HEADER: archived}
-        if sip.method == "INVITE":
-            headers[TOAST_HEADER] = f"{digest} {archived}"
+        headers = self._notices_in(connector, outcome) | {ARCHIVED_HEADER: archived}
+        if said.toast:
+            headers[TOAST_HEADER] = self._vouchers.give(
+                connector, TOAST_HEADER, archived, about=about, seconds=_TOAST_SECONDS
+            )
+            headers[_TEXT_HEADER] = _text_format_of(said)
         if said.listed:
             headers |= {RECIPIENTS_HEADER: recipients, "Content-Type": said.content_type}
             return Response(said.content, outcome.status, headers)
         return Response(_encoder.encode(outcome), outcome.status, headers, media_type="application/json")
 
-    def _take_back(self, untold: str) -> Response:
+    def _check_offers(self, sip: Request) -> None:
+        """Raise Problem (406) if a request offers to go on past us."""
+        if offers := find_offers(sip):
+            for kind in offers:
+                ATTEMPTS.labels(kind).inc()
+            raise Problem(
+                406,
+                f"it offers to talk past the archive ({', '.join(sorted(offers))}): offer audio or video",
+            )
+
+    def _take_toast(self, connector: Connector, toast: str, about: str) -> str:
+        """Return whether the text was archived with its INVITE, "" if it was not said in it."""
         try:
-            self._agent.disclaimers.retract(UUID(untold))
-        except ValueError:
-            raise Problem(400, f"{UNTOLD_HEADER} is not the id of an IM") from None
+            return self._vouchers.take(connector, TOAST_HEADER, toast, about=about)
+        except VoucherError:
+            FORGED.labels(TOAST_HEADER).inc()
+            return ""
+
+    def _take_back(self, connector: Connector, untold: str) -> Response:
+        try:
+            self._agent.disclaimers.retract(UUID(self._vouchers.take(connector, UNTOLD_HEADER, untold)))
+        except VoucherError as error:
+            FORGED.labels(UNTOLD_HEADER).inc()
+            raise Problem(
+                400, f"{UNTOLD_HEADER}: {error}; bring back {NOTICES_IM_HEADER} as it came"
+            ) from None
         return Response(status_code=204)
+
+    def _notices_in(self, connector: Connector, outcome: Answer) -> dict[str, str]:
+        """Return the headers that say what partners are told; a bar stands in no escaped address."""
+        notices = outcome.notices
+        if not notices:
+            return {}
+        texts = (
+            f"{escape(notice.to)}|{base64.b64encode(notice.text.encode()).decode()}" for notice in notices
+        )
+        return {
+            NOTICES_HEADER: "|".join(texts),
+            NOTICES_SENDER_HEADER: escape(notices[0].sender),
+            NOTICES_IM_HEADER: self._vouchers.give(
+                connector, UNTOLD_HEADER, str(outcome.id), seconds=_NOTICES_SECONDS
+            ),
+        }
 
     def _note(self, session: Session | None) -> None:
         """Have a session's begin or end in the call detail records."""
@@ -152,20 +217,13 @@ def _submission_of(said: Said) -> Submission:
         conversation=said.conversation,
         content_type=said.content_type,
         encoding=said.encoding,
+        content_encoding=said.content_encoding,
     )
 
 
-def _notices_in(outcome: Answer) -> dict[str, str]:
-    """Return the headers that say what partners are told; a bar stands in no escaped address."""
-    notices = outcome.notices
-    if not notices:
-        return {}
-    texts = (f"{escape(notice.to)}|{base64.b64encode(notice.text.encode()).decode()}" for notice in notices)
-    return {
-        NOTICES_HEADER: "|".join(texts),
-        NOTICES_SENDER_HEADER: escape(notices[0].sender),
-        NOTICES_IM_HEADER: str(outcome.id),
-    }
+def _text_format_of(said: Said) -> str:
+    """Return the header that carries a text in an INVITE, with nothing in it that is not archived."""
+    return f"{said.content_type};ms-body={base64.b64encode(said.content).decode()}"
 
 
 def _pass(archived: bool, rule: str, headers: Mapping[str, str] | None = None) -> Response:
