@@ -68,8 +68,8 @@ class Office:
         found: list[dict[str, Any]] = []
         after: dict[str, str] = {}
         while True:
-            query = {"conversation": self.name, "order": "asc", "limit": "1000"} | after
-            page = self.officer.get("/v1/messages", params=query).raise_for_status().json()
+            query = {"conversation": self.name, "connector": "connector", "order": "asc", "limit": "1000"}
+            page = self.officer.get("/v1/messages", params=query | after).raise_for_status().json()
             found += page["messages"]
             if page["next"] is None:
                 return found

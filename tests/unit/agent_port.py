@@ -128,9 +128,9 @@ def submit(agent: Agent, body: str = "hello", im_id: UUID | None = None) -> Rece
     return agent.submit(make_im(body, im_id), CONNECTOR)
 
 
-def make_im(body: str, im_id: UUID | None = None) -> CheckedIM:
+def make_im(body: str, im_id: UUID | None = None, **fields: str) -> CheckedIM:
     """Return an IM of this moment."""
-    document = {"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": body}
+    document = {"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": body, **fields}
     if im_id is not None:
         document["id"] = str(im_id)
     return read_submission(json.dumps(document).encode(), SETTINGS)

@@ -70,16 +70,16 @@ def test_what_is_left_is_published_once_though_a_publish_is_under_way(
 
     async def scenario(records: CDR, port: Port, running: "asyncio.Task[None]") -> None:
         port.gate.clear()
-        records.note_session(_session("first"))
+        records.note_session(_session("first"), "edge")
         await reached(lambda: port.under_way == 1)
-        records.note_session(_session("second"))
+        records.note_session(_session("second"), "edge")
         draining = asyncio.create_task(records.drain())
         await asyncio.sleep(0.05)
         port.gate.set()
         await draining
         assert [activity.conversation for _, some in port.published for activity in some] == [
-            "first",
-            "second",
+            "connector:edge:first",
+            "connector:edge:second",
         ]
         await asyncio.sleep(0.05)
         assert not running.done()
@@ -106,14 +106,14 @@ def test_no_message_is_longer_than_a_broker_takes() -> None:
 
 def test_what_a_client_says_of_a_session_is_cut_to_what_an_im_may_have() -> None:
     async def scenario(records: CDR, port: Port, _running: "asyncio.Task[None]") -> None:
-        records.note_session(_session("k" * 10_000, client="u" * 10_000, ended="4" * 10_000))
+        records.note_session(_session("k" * 10_000, client="u" * 10_000, ended="4" * 10_000), "edge")
         im = make_im("hello")
         im.client = "u" * 10_000
         records.note_im(im, Decision(archive=True, rule="r", scope="internal", version=1))
         await records.drain()
         [(_, activities)] = port.published
         assert [len(activity.client) for activity in activities] == [200, 200]
-        assert len(activities[1].conversation) == 255
+        assert activities[1].conversation == "connector:edge:" + "k" * 255
         assert len(activities[1].ended) <= 64
 
     _run(scenario)

@@ -8,11 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.cdr import Activity
+from contract.message import time_at
 from contract.policy import ConnectorRights, GlobalSetting, Policy
-from contract.token import Connector
+from contract.problem import Problem
+from contract.token import CONNECTOR_NAME, Connector, conversation_key
+from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.decisions import Decisions, rights_of
 from frontend.submission import CheckedIM, IMProblem, read_submission
+from tests.unit.agent_port import CONNECTOR, Port, make_im, run
 
 _SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
 _DOMAINS = ["contoso.com", "litware.com", "fabrikam.com", "partner.org", "tailspin.example"]
@@ -138,6 +143,50 @@ def test_what_policy_says_of_a_connector_or_a_domain_counts_in_place_of_the_file
     assert rights_of(chat, _policy(both, named)) == named
     other = ConnectorRights(name="other", domains=frozenset({"litware.com"}))
     assert rights_of(chat, _policy(both, other)).domains == {"contoso.com"}
+
+
+names = st.from_regex(CONNECTOR_NAME.removeprefix("^").removesuffix("$"), fullmatch=True)
+keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255) | st.sampled_from(
+    ["p2p:sip:a@contoso.com|sip:b@contoso.com", "group:00", "connector:b:x", "b:x", ":", "x"]
+)
+
+
+@given(st.tuples(names, keys), st.tuples(names, keys))
+def test_no_two_connectors_write_into_one_conversation(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert (conversation_key(*one) == conversation_key(*other)) == (one == other)
+    assert not conversation_key(*one).startswith(("p2p:", "group:"))
+    assert len(conversation_key(*one)) <= 255 + 75
+
+
+@pytest.mark.parametrize("key", [None, "call-1", "p2p:sip:a@contoso.com|sip:b@contoso.com", "connector:d:x"])
+def test_a_key_that_a_caller_brings_is_its_connectors_own(key: str | None) -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        brought = {} if key is None else {"conversation": key}
+        for connector in (CONNECTOR, msgspec.structs.replace(CONNECTOR, name="d")):
+            for body in ("one", "two"):
+                await agent.submit(make_im(body, None, **brought), connector).settled()
+        people = "p2p:sip:a@contoso.com|sip:b@contoso.com"
+        expected = [people] * 4 if key is None else [f"connector:{name}:{key}" for name in "ccdd"]
+        assert [im.conversation for im in port.confirmed] == expected
+
+    run(scenario)
+
+
+def test_a_session_that_a_connector_may_not_begin_is_in_no_record() -> None:
+    async def scenario(agent: Agent, _port: Port) -> None:
+        for sender, refused in (("sip:x@partner.org", True), ("sip:a@contoso.com", False)):
+            session = Activity(
+                conversation="call-1", sender=sender, recipients=("sip:b@contoso.com",), scope="internal",
+                pool="pool1", client="", first=time_at(0), last=time_at(0), invited=True,
+            )  # fmt: skip
+            if refused:
+                with pytest.raises(Problem, match="gateway_for"):
+                    agent.note_session(session, CONNECTOR)
+            else:
+                agent.note_session(session, CONNECTOR)
+                assert session.conversation == "connector:c:call-1"
+
+    run(scenario)
 
 
 @pytest.mark.parametrize("name", ["", "a:b", "a b", "a/b", "x" * 65])

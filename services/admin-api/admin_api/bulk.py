@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from admin_api import audit
 from admin_api.changes import Change, Changes
-from admin_api.policies import ChangesOf
+from admin_api.resources import ChangesOf
 from contract.address import parse_address
 from contract.json_text import BOM, check_names
 from contract.problem import Problem

@@ -16,6 +16,7 @@ from sqlmodel import Session, any_, col, func, select, tuple_
 from sqlmodel.sql.expression import SelectOfScalar
 
 from admin_api import audit
+from admin_api.conversations import ConversationFilter
 from admin_api.database import Database, DatabaseOf
 from admin_api.fields import MAX_BIGINT, Address, Text
 from admin_api.messages import Time
@@ -50,13 +51,12 @@ FROM found
 """)
 
 
-class Filter(BaseModel):
+class Filter(ConversationFilter):
     """Which sessions: all that is given must be true of one."""
 
     model_config = ConfigDict(extra="forbid")
 
     user: Address | None = Field(None, description="Who took part", examples=["sip:yannis@contoso.com"])
-    conversation: Text | None = None
     from_: Time | None = Field(None, alias="from", description="Begun then or later")
     to: Time | None = Field(None, description="Begun before")
     scope: Scope | None = None
@@ -274,8 +274,9 @@ def query_of(chosen: Filter, after: str | None) -> SelectOfScalar[SessionRow]:
         # all, however long ago the user's may be.
         theirs = select(SessionPartyRow.session_id).where(col(SessionPartyRow.address) == chosen.user)
         query = query.where(number == any_(func.array(theirs.scalar_subquery())))
+    if chosen.keys:
+        query = query.where(col(SessionRow.conversation).in_(chosen.keys))
     for column, value in (
-        (SessionRow.conversation, chosen.conversation),
         (SessionRow.scope, chosen.scope),
         (SessionRow.ended, chosen.ended),
     ):

@@ -8,7 +8,8 @@ from sqlmodel import col
 
 from admin_api.database import DatabaseOf
 from admin_api.fields import Address, Name
-from admin_api.policies import load_policy, read_policy
+from admin_api.policies import load_policy
+from admin_api.resources import read_policy
 from admin_api.tables import UserRow
 from contract.address import domain_of
 from contract.message import Scope

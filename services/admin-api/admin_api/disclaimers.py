@@ -1,17 +1,19 @@
 """Which partners were told that a conversation is archived: once each, whatever front end it passes."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Security
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select, text, tuple_
 
 from admin_api import audit
+from admin_api.conversations import ConversationFilter
 from admin_api.database import DatabaseOf
-from admin_api.fields import MAX_BIGINT, Address, After, Document, Language, Limit, Name, Text, Wording
+from admin_api.fields import MAX_BIGINT, Address, Document, Language, Name, Text, Wording
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.tables import NoticeRow
 
@@ -56,6 +58,18 @@ class NoticeSent(BaseModel):
     version: int
 
 
+class NoticeSearch(ConversationFilter):
+    """Whom and where."""
+
+    model_config = ConfigDict(extra="forbid")  # a filter misspelt must not give everything
+
+    partner: Address | None = Field(None, examples=["sip:bob@fabrikam.com"])
+    after: Annotated[int, Field(ge=1, le=MAX_BIGINT, description="The `next` of the page before")] = (
+        MAX_BIGINT
+    )
+    limit: int = Field(100, ge=1, le=1000, description="How many at most")
+
+
 class NoticePage(BaseModel):
     """Who was told, newest first; ``next`` is the ``after`` of the page that follows, null on the last."""
 
@@ -94,32 +108,31 @@ def retract(im: UUID, actor: Annotated[Actor, Security(Allow("frontend"))], data
 
 @router.get("")
 def list_disclaimers(
-    actor: Officer,
-    database: DatabaseOf,
-    conversation: Annotated[Text | None, Query()] = None,
-    partner: Annotated[Address | None, Query(examples=["sip:bob@fabrikam.com"])] = None,
-    after: After = MAX_BIGINT,
-    limit: Limit = 100,
+    search: Annotated[NoticeSearch, Query()], actor: Officer, database: DatabaseOf
 ) -> NoticePage:
     """List who was told that a conversation is archived: when, with which IM, in which words."""
     with database.transaction() as session:
-        page = find_notices(session, conversation, partner, after, limit)
-        detail = {"conversation": conversation, "partner": partner, "count": len(page.disclaimers)}
+        page = find_notices(session, search.keys, search.partner, search.after, search.limit)
+        asked = search.model_dump(include={"conversation", "connector", "partner"}, exclude_none=True)
+        detail = asked | {"count": len(page.disclaimers)}
         audit.record(session, actor, "archive.disclaimers", "disclaimers", detail=detail)
     return page
 
 
 def find_notices(
     session: Session,
-    conversation: str | None = None,
+    conversations: Sequence[str],
     partner: str | None = None,
     after: int = MAX_BIGINT,
     limit: int = 1000,
 ) -> NoticePage:
-    """Return who was told, as it was noted, newest first. Whoever asks must be in the audit trail."""
+    """Return who was told, as it was noted, newest first; ``conversations``: keys, none for all.
+
+    Whoever asks must be in the audit trail.
+    """
     query = select(NoticeRow).where(col(NoticeRow.id) < after)
-    if conversation is not None:
-        query = query.where(col(NoticeRow.conversation) == conversation)
+    if conversations:
+        query = query.where(col(NoticeRow.conversation).in_(conversations))
     if partner is not None:
         query = query.where(col(NoticeRow.partner) == partner)
     rows = session.exec(query.order_by(col(NoticeRow.id).desc()).limit(limit + 1)).all()

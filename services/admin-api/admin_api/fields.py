@@ -6,6 +6,7 @@ from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from contract.address import AddressError, domain_of, parse_address
+from contract.token import CONNECTOR_NAME
 
 
 class Document(BaseModel):
@@ -35,6 +36,7 @@ Address = Annotated[str, StringConstraints(max_length=2000), AfterValidator(pars
 Domain = Annotated[str, StringConstraints(max_length=253), AfterValidator(_domain)]
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
 """Of a pool or a front end."""
+ConnectorName = Annotated[str, StringConstraints(pattern=CONNECTOR_NAME)]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z]{2,3}(-[a-zA-Z0-9]{1,8})*$", to_lower=True)]
 """A language's tag (BCP 47, RFC 5646)."""
 Wording = Annotated[

@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col
 
 from admin_api import audit
+from admin_api.conversations import ConversationFilter
 from admin_api.database import Database, DatabaseOf
 from admin_api.disclaimers import NoticeSent, find_notices
 from admin_api.fields import Address, Text
@@ -31,6 +32,7 @@ _MAX_BYTES: Final = 16 << 20
 """Of the IMs in a page: one with large IMs ends before its limit."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE_MS: Final = 60_000
+_ON_TIME: Final = timedelta(minutes=1)
 _DAY_MS: Final = 24 * 60 * _MINUTE_MS
 _LAST_MS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 _LAST_IN_MS: Final = 0xFFF << 64 | (1 << 62) - 1
@@ -56,15 +58,16 @@ ImId = Annotated[UUID, AfterValidator(_uuid7)]
 Time = Annotated[AwareDatetime, BeforeValidator(_iso8601)]
 
 
-class Search(BaseModel):
+class Search(ConversationFilter):
     """What is looked for: all that is given must be true of an IM."""
 
     model_config = ConfigDict(extra="forbid")  # a filter misspelt must not give everything
 
     user: Address | None = Field(None, description="Sender or recipient", examples=["sip:yannis@contoso.com"])
-    conversation: Text | None = None
     from_: Time | None = Field(None, alias="from", examples=["2026-01-31T08:00:00Z"])
     to: Time | None = Field(None, description="Exclusive", examples=["2026-02-01T00:00:00Z"])
+    received_from: Time | None = Field(None, description="Taken in by a front end then or later")
+    received_to: Time | None = Field(None, description="Exclusive")
     text: Text | None = Field(None, description="Contained in the text of an IM, in upper or lower case")
     after: ImId | None = Field(None, description="The `next` of the page before")
     order: Literal["desc", "asc"] = Field("desc", description="By time: newest first, or oldest first")
@@ -96,6 +99,10 @@ class Message(BaseModel):
     rule: str
     received_at: datetime | None = Field(
         description="When the front end took it in, by its own clock; null if that was not kept yet"
+    )
+    late_seconds: float | None = Field(
+        description="From `sent_at`, the word of its sender's side, to `received_at`, if that is more than a"
+        " minute; negative if it was sent ahead of its time"
     )
     content_encoding: str | None = Field(description="How `content` is compressed, null if it is not")
     encryption: str | None = Field(
@@ -141,7 +148,7 @@ def search_messages(
     }
     with database.transaction() as session:
         if search.conversation is not None:
-            page.disclaimers = find_notices(session, search.conversation).disclaimers
+            page.disclaimers = find_notices(session, search.keys).disclaimers
         audit.record(session, actor, "archive.search", "messages", detail=detail)
     return page
 
@@ -191,10 +198,11 @@ def _find(database: Database, search: Search, seconds: float) -> MessagePage:
 def _parts_of(database: Database, search: Search, seconds: float) -> Iterator[tuple[Search, UUID | None]]:
     """Yield searches that together are this one, in order, each with the ``after`` of what follows it.
 
-    No index finds a text, and none a user's IMs in order. So these are searched for by times: first a short
-    one, and longer ones as long as that takes a small part of the time for all.
+    No index finds a text, and none a user's IMs in order, nor what was taken in at a time. So these are
+    searched for by times: first a short one, and longer ones as long as that takes a small part of the time
+    for all.
     """
-    if search.user is None and search.text is None:
+    if not (search.user or search.text or search.received_from or search.received_to):
         yield search, None
         return
     width_ms = _MINUTE_MS if search.user is None and search.conversation is None else _DAY_MS
@@ -261,25 +269,29 @@ def keys_of(session: Session, search: Search) -> Keys | None:
     keys = select(id_, sent_at).where(*_bounds(search)).order_by(_by(id_, search)).limit(search.limit + 1)
     if search.text is not None:
         keys = keys.where(col(ArchivedMessage.body).icontains(search.text, autoescape=True))
-    of_conversation = None
-    if search.conversation is not None:
-        name = col(ArchivedConversation.conversation)
-        of_conversation = session.scalar(
-            select(col(ArchivedConversation.id)).where(name == search.conversation)
-        )
-        if of_conversation is None:
+    if search.received_from is not None:
+        keys = keys.where(col(ArchivedMessage.received_at) >= search.received_from)
+    if search.received_to is not None:
+        keys = keys.where(col(ArchivedMessage.received_at) < search.received_to)
+    conversations: Sequence[int] = ()
+    if search.keys:
+        named = col(ArchivedConversation.conversation).in_(search.keys)
+        conversations = session.scalars(select(col(ArchivedConversation.id)).where(named)).all()
+        if not conversations:
             return None
     if search.user is not None:
         user = session.scalar(select(col(ArchivedUser.id)).where(col(ArchivedUser.address) == search.user))
         if user is None:
             return None
-        keys = _of_user(keys, user, of_conversation, search)
-    elif of_conversation is not None:
-        keys = keys.where(col(ArchivedMessage.conversation_id) == of_conversation)
+        keys = _of_user(keys, user, conversations, search)
+    elif len(conversations) == 1:
+        keys = keys.where(col(ArchivedMessage.conversation_id) == conversations[0])
+    elif conversations:
+        keys = _of_conversations(keys, conversations, search)
     return keys
 
 
-def _of_user(keys: Keys, user: int, conversation: int | None, search: Search) -> Keys:
+def _of_user(keys: Keys, user: int, conversations: Sequence[int], search: Search) -> Keys:
     """Narrow a query of keys to a user: the first of each of the user's conversations, then of all these.
 
     So an index serves each step, and a user with few IMs in a large archive is found as fast as another.
@@ -289,8 +301,17 @@ def _of_user(keys: Keys, user: int, conversation: int | None, search: Search) ->
     each = keys.where(theirs, col(ArchivedMessage.conversation_id) == participant_in).lateral()
     query = select(each.c.id, each.c.sent_at).select_from(ArchivedParticipant).join(each, true())
     query = query.where(col(ArchivedParticipant.user_id) == user)
-    if conversation is not None:
-        query = query.where(participant_in == conversation)
+    if conversations:
+        query = query.where(participant_in.in_(conversations))
+    return query.order_by(_by(each.c.id, search)).limit(search.limit + 1)
+
+
+def _of_conversations(keys: Keys, conversations: Sequence[int], search: Search) -> Keys:
+    """Narrow a query of keys to conversations: the first of each, then of all these."""
+    conversation = col(ArchivedConversation.id)
+    each = keys.where(col(ArchivedMessage.conversation_id) == conversation).lateral()
+    query = select(each.c.id, each.c.sent_at).select_from(ArchivedConversation).join(each, true())
+    query = query.where(conversation.in_(conversations))
     return query.order_by(_by(each.c.id, search)).limit(search.limit + 1)
 
 
@@ -324,6 +345,13 @@ def _lowest_id(at: datetime, *, later: int = 0) -> UUID:
 def _message_of(row: ArchivedMessage) -> Message:
     return Message(
         **row.model_dump(exclude={"content"}),
+        late_seconds=_lateness_of(row),
         encoding="text" if row.content is None else "base64",
         content=None if row.content is None else base64.b64encode(row.content).decode(),
     )
+
+
+def _lateness_of(row: ArchivedMessage) -> float | None:
+    if row.received_at is None or abs(late := row.received_at - row.sent_at) <= _ON_TIME:
+        return None
+    return late.total_seconds()

@@ -1,21 +1,19 @@
 """Policy but for the users: the whole, global settings, pools, local domains and who speaks for them."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Self
 
-from fastapi import APIRouter, Depends, Path, Response, Security
-from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints, model_validator
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field, StrictBool, model_validator
 from sqlalchemy import ColumnElement, false
 from sqlmodel import Session, col, select
 
-from admin_api.changes import Changes, not_found
-from admin_api.database import Database, DatabaseOf
+from admin_api.connectors import ConnectorAnswer, find_connectors
+from admin_api.database import DatabaseOf
 from admin_api.fields import Document, Domain, DomainInPath, Language, NameInPath, Wording
 from admin_api.preconditions import etag_of
-from admin_api.principals import Allow
+from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import (
     CDRSwitchRow,
-    ConnectorRow,
     DisclaimerRow,
     DomainRow,
     GlobalRow,
@@ -28,16 +26,7 @@ from admin_api.tables import (
 from contract.message import Scope
 from contract.policy import ConnectorRights, Disclaimer, GlobalSetting, Policy, Pool
 from contract.problem import Problem
-from contract.token import CONNECTOR_NAME
 
-read_policy = Security(Allow("administrator", "operator"))
-ChangesOf = Annotated[Changes, Depends()]
-ConnectorInPath = Annotated[
-    str,
-    StringConstraints(pattern=CONNECTOR_NAME),
-    Path(description="As front ends know it", examples=["edge"]),
-]
-Sorted = AfterValidator(lambda names: sorted(set(names)))
 router = APIRouter(prefix="/v1/policy", tags=["policy"])
 
 
@@ -86,32 +75,6 @@ class DomainList(BaseModel):
     """All our own SIP domains."""
 
     domains: list[DomainAnswer]
-
-
-class ConnectorDocument(Document):
-    """Whom a connector may speak for."""
-
-    domains: Annotated[list[Domain], Sorted] = Field(
-        description="Of our own domains, those whose people it has", examples=[["contoso.com"]]
-    )
-    gateway_for: Annotated[list[Domain | Literal["*"]], Sorted] = Field(
-        default_factory=list,
-        description="Foreign domains whose people's IMs come by it, because it verifies them; `*`: all",
-        examples=[["*"]],
-    )
-
-
-class ConnectorAnswer(ConnectorDocument):
-    """Whom a connector may speak for, since ``version``."""
-
-    name: str
-    version: int
-
-
-class ConnectorList(BaseModel):
-    """The connectors that policy names; others may do what their front ends' file says."""
-
-    connectors: list[ConnectorAnswer]
 
 
 class DisclaimerDocument(Document):
@@ -189,38 +152,9 @@ def load_policy(session: Session, users: ColumnElement[bool]) -> Policy:
             row.name: ConnectorRights(
                 name=row.name, domains=frozenset(row.domains), gateway_for=frozenset(row.gateway_for)
             )
-            for row in _connectors(session)
+            for row in find_connectors(session)
         },
     )
-
-
-def _connectors(session: Session) -> Sequence[ConnectorRow]:
-    return session.exec(select(ConnectorRow).order_by(col(ConnectorRow.name))).all()
-
-
-def find(database: Database, table: type[PolicyRow], key: str, response: Response) -> PolicyRow:
-    """Return a resource, its ETag set in the response. Raises Problem (404)."""
-    with database.transaction() as session:
-        row = session.get(table, key)
-    if row is None or not row.exists:
-        raise not_found(table, key)
-    response.headers["ETag"] = etag_of(row.version)
-    return row
-
-
-def put(changes: Changes, new: PolicyRow, response: Response) -> PolicyRow:
-    """Make a resource be as ``new`` says; the response is 201 if it was created. Raises Problem (412)."""
-    with changes.begin() as change:
-        row, created = change.put(new)
-    response.headers["ETag"] = etag_of(row.version)
-    response.status_code = 201 if created else 200
-    return row
-
-
-def delete(changes: Changes, table: type[PolicyRow], key: str) -> None:
-    """Delete a resource. Raises Problem (404, 412)."""
-    with changes.begin() as change:
-        change.delete(table, key)
 
 
 @router.get("", dependencies=[read_policy], response_model=PolicyAnswer)
@@ -229,7 +163,7 @@ def get_policy(database: DatabaseOf, response: Response) -> object:
     with database.snapshot() as session:
         policy = load_policy(session, false())
         pools = session.exec(select(PoolRow).order_by(col(PoolRow.name))).all()
-        connectors = _connectors(session)
+        connectors = find_connectors(session)
         disclaimer = session.exec(select(DisclaimerRow)).one()
         cdr = session.exec(select(CDRSwitchRow)).one()
     response.headers["ETag"] = etag_of(policy.version)
@@ -305,52 +239,10 @@ def put_domain(domain: DomainInPath, changes: ChangesOf, response: Response) -> 
 def delete_domain(domain: DomainInPath, changes: ChangesOf) -> None:
     """Say that a domain is no longer ours: 409 while a connector speaks for it."""
     with changes.begin() as change:
-        speakers = [row.name for row in _connectors(change.session) if domain in row.domains]
+        speakers = [row.name for row in find_connectors(change.session) if domain in row.domains]
         if speakers:
             raise Problem(409, f"Connector {speakers[0]} speaks for {domain}: take it out there first.")
         change.delete(DomainRow, domain)
-
-
-@router.get("/connectors", dependencies=[read_policy], response_model=ConnectorList)
-def list_connectors(database: DatabaseOf) -> object:
-    """List the connectors that policy names."""
-    with database.transaction() as session:
-        return {"connectors": _connectors(session)}
-
-
-@router.get("/connectors/{name}", dependencies=[read_policy], response_model=ConnectorAnswer)
-def get_connector(name: ConnectorInPath, database: DatabaseOf, response: Response) -> PolicyRow:
-    """Return whom a connector may speak for: 404 if its front ends' file says it."""
-    return find(database, ConnectorRow, name, response)
-
-
-@router.put("/connectors/{name}", response_model=ConnectorAnswer, responses={201: {"description": "Created"}})
-def put_connector(
-    name: ConnectorInPath, document: ConnectorDocument, changes: ChangesOf, response: Response
-) -> PolicyRow:
-    """Say whom a connector may speak for, in place of what its front ends' file says.
-
-    Its `domains` must be ours already.
-    """
-    with changes.begin() as change:
-        ours = set(change.session.exec(select(DomainRow.domain)))
-        if foreign := [domain for domain in document.domains if domain not in ours]:
-            raise Problem(
-                422,
-                f"{foreign[0]} is not ours: PUT /v1/policy/domains/{foreign[0]} first, or name it in"
-                " gateway_for.",
-                field="/domains",
-            )
-        row, created = change.put(ConnectorRow(name=name, **document.model_dump()))
-    response.headers["ETag"] = etag_of(row.version)
-    response.status_code = 201 if created else 200
-    return row
-
-
-@router.delete("/connectors/{name}", status_code=204)
-def delete_connector(name: ConnectorInPath, changes: ChangesOf) -> None:
-    """Forget a connector: it may do again what its front ends' file says. Empty lists let it do nothing."""
-    delete(changes, ConnectorRow, name)
 
 
 @router.get("/disclaimer", dependencies=[read_policy], response_model=DisclaimerAnswer)

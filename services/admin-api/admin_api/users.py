@@ -8,7 +8,7 @@ from sqlmodel import col, select
 
 from admin_api.database import DatabaseOf
 from admin_api.fields import AddressInPath, Document, Limit, Text
-from admin_api.policies import ChangesOf, delete, find, put, read_policy
+from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import PolicyRow, UserRow
 
 router = APIRouter(prefix="/v1/policy/users", tags=["users"])

@@ -13,8 +13,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from contract.cdr import Activity
 from contract.policy import Policy
-from contract.token import Connector
+from contract.problem import Problem
+from contract.token import Connector, conversation_key
 from frontend.adoption import adopt_abandoned
 from frontend.cdr import CDR
 from frontend.config import FrontEndSettings
@@ -130,6 +132,8 @@ class Agent:
     def _take_in(self, im: CheckedIM, connector: Connector, traceparent: str | None) -> Receipt:
         decision = self._decisions.decide(self._policies.current, im, connector)
         im.client = im.client or connector.name
+        if im.keyed:
+            im.conversation, im.keyed = conversation_key(connector.name, im.conversation), False
         if not decision.archive:
             self.cdr.note_im(im, decision)
             return Receipt(im.id, decision, NOT_ARCHIVED)
@@ -163,6 +167,19 @@ class Agent:
             self._waiting.add(pending)
             self._wake.set()
         return receipt
+
+    def note_session(self, activity: Activity, connector: Connector) -> None:
+        """Have a session's begin or end in the call detail records; its key is the connector's own.
+
+        Raises Problem (403) if the connector may not speak for who begins one.
+        """
+        if activity.invited:
+            why = self._decisions.refusal_of(
+                self._policies.current, activity.sender, activity.recipients, connector
+            )
+            if why:
+                raise Problem(403, why)
+        self.cdr.note_session(activity, connector.name)
 
     def _spools(self) -> bool:
         """Whether an IM goes to the spool at once: nobody should wait for a broker known to be away, nor for

@@ -12,6 +12,7 @@ from typing import Final
 from contract.cdr import CDR_TYPE, Activity, encode_activities
 from contract.message import make_id
 from contract.policy import Decision
+from contract.token import conversation_key
 from contract.topology import CDR_EXCHANGE, CDR_QUEUE
 from frontend.config import FrontEndSettings
 from frontend.metrics import CDR_LOST
@@ -79,10 +80,13 @@ class CDR:
         else:
             activity.passed[decision.rule] = activity.passed.get(decision.rule, 0) + 1
 
-    def note_session(self, activity: Activity) -> None:
-        """Note that a session begins or ends; what its client says of it is cut to what an IM's may have."""
+    def note_session(self, activity: Activity, connector: str) -> None:
+        """Note that a connector's session begins or ends.
+
+        What its client says of it is cut to what an IM's may have; its key is filed as an IM's is.
+        """
         if self._may_gather():
-            activity.conversation = activity.conversation[:MAX_CONVERSATION]
+            activity.conversation = conversation_key(connector, activity.conversation[:MAX_CONVERSATION])
             activity.client = activity.client[:_MAX_CLIENT]
             activity.ended = activity.ended[:_MAX_ENDED]
             self._sessions.append(activity)

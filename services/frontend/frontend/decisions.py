@@ -34,20 +34,26 @@ class Decisions:
         key = (im.sender, im.recipients, connector.hash)
         decision = self._remembered.get(key)
         if decision is None:
-            rights = rights_of(connector, policy)
-            ours = self._filed if policy is None else self._filed | policy.domains
-            check_connector(rights, im, ours)
+            if why := self.refusal_of(policy, im.sender, im.recipients, connector):
+                raise IMProblem(im.id, 403, why, field="/sender")
             decision = decide(
                 policy,
                 pool=self._pool,
                 sender=im.sender,
                 recipients=im.recipients,
                 media=connector.media,
-                domains=rights.domains,
+                domains=rights_of(connector, policy).domains,
             )
             if len(im.recipients) <= _MAX_RECIPIENTS:  # a long list hardly comes again
                 self._remembered[key] = decision
         return decision
+
+    def refusal_of(
+        self, policy: Policy | None, sender: str, recipients: Iterable[str], connector: Connector
+    ) -> str:
+        """Return why a connector may not bring what people say, and what to do; empty if it may."""
+        ours = self._filed if policy is None else self._filed | policy.domains
+        return refusal_of(rights_of(connector, policy), sender, recipients, ours)
 
 
 def rights_of(connector: Connector, policy: Policy | None) -> ConnectorRights:
@@ -62,27 +68,24 @@ def rights_of(connector: Connector, policy: Policy | None) -> ConnectorRights:
     )
 
 
-def check_connector(rights: ConnectorRights, im: CheckedIM, ours: frozenset[str]) -> None:
-    """Check that a connector may send an IM; ``ours``: the domains that somebody of us speaks for.
+def refusal_of(rights: ConnectorRights, sender: str, recipients: Iterable[str], ours: frozenset[str]) -> str:
+    """Return why a connector may not bring what people say, and what to do; empty if it may.
 
-    Its sender must be the connector's own, or of a domain that it is a gateway for; then somebody who gets
-    the IM must be its own. Raises IMProblem (403), which says what to do.
+    The sender must be the connector's own, or of a domain that it is a gateway for; then somebody who gets
+    the IM must be its own. ``ours``: the domains that any of us speaks for.
     """
-    domain, name = domain_of(im.sender), rights.name
-    recipients = dict.fromkeys(map(domain_of, im.recipients))
+    domain, name = domain_of(sender), rights.name
+    domains = dict.fromkeys(map(domain_of, recipients))
     if domain in rights.domains:
-        return
+        return ""
     if domain in ours:
-        why = f"connector {name!r} doesn't speak for {domain}: send it by the one that does"
-    elif rights.domains.isdisjoint(recipients):
-        those = ", ".join([*{domain: None} | recipients][:_MAX_NAMED])
-        why = f"connector {name!r} speaks for nobody here: not for {those}"
-    elif not rights.is_gateway_for(domain):
-        why = (
-            f"connector {name!r} doesn't speak for {domain}, which isn't ours: if it verifies who sends from"
-            f" there, have an administrator name {domain} in its gateway_for"
-            f" (PUT /v1/policy/connectors/{name})"
-        )
-    else:
-        return
-    raise IMProblem(im.id, 403, why, field="/sender")
+        return f"connector {name!r} doesn't speak for {domain}: send it by the one that does"
+    if rights.domains.isdisjoint(domains):
+        those = ", ".join([*{domain: None} | domains][:_MAX_NAMED])
+        return f"connector {name!r} speaks for nobody here: not for {those}"
+    if rights.is_gateway_for(domain):
+        return ""
+    return (
+        f"connector {name!r} doesn't speak for {domain}, which isn't ours: if it verifies who sends from"
+        f" there, have an administrator name {domain} in its gateway_for (PUT /v1/policy/connectors/{name})"
+    )

@@ -89,6 +89,8 @@ class CheckedIM(msgspec.Struct, gc=False):
     """How the content is compressed, "" if it is not."""
     spelled: tuple[str, ...] = ()
     """Sender and recipients as they came, if one of them differs from its canonical form."""
+    keyed: bool = False
+    """Whether ``conversation`` is the caller's own key, not yet filed under its connector."""
 
     def digest(self) -> bytes:
         """Return what tells this IM from another with the same id."""
@@ -177,6 +179,7 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
         encoding=submission.encoding,
         body=submission.body,
         brought=submission.id is not None,
+        keyed=submission.conversation is not None,
         size=size,
         received_at=time_at(now),
         content_encoding=submission.content_encoding,

@@ -118,6 +118,7 @@ def test_who_was_told_is_shown_with_the_conversation_and_each_look_is_audited(ap
         }
     ]
     listed = api.compliance.get("/v1/disclaimers", params={"partner": "bob@fabrikam.com"})
+    assert api.compliance.get("/v1/disclaimers", params={"patner": "x"}).status_code == 422
     assert listed.json() == {"disclaimers": shown, "next": None}
     assert len(api.compliance.get("/v1/disclaimers").json()["disclaimers"]) == 2
     actions = [record["action"] for record in api.audit()]

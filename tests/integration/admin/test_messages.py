@@ -12,7 +12,7 @@ import pytest
 from sqlmodel import Session
 
 from admin_api.messages import Keys, Search, keys_of
-from contract.message import make_id, time_of
+from contract.message import make_id, time_at, time_of
 from tests.conftest import ArchiveDatabase
 from tests.integration.admin.conftest import AdminApi, connect, make_im, make_ims, running_api
 
@@ -66,6 +66,7 @@ def test_an_im_is_read_as_it_was_sent(api: AdminApi) -> None:
         "policy_version": 3,
         "rule": "internal-everyone",
         "received_at": None,
+        "late_seconds": None,
         "content_encoding": None,
         "encryption": None,
         "spelled": None,
@@ -127,6 +128,42 @@ def test_a_user_s_ims_are_those_sent_and_received(api: AdminApi) -> None:
     assert bodies(api, user=ANNA, conversation="c0") == ["0"]
     assert bodies(api, user="nobody@contoso.com") == []
     assert bodies(api, conversation="c2") == []
+
+
+def test_a_callers_own_key_finds_what_was_filed_for_it_and_what_is_older(api: AdminApi) -> None:
+    filed = ["k", "connector:edge:k", "connector:other:k"]
+    api.store([make_im(key, agent=uuid4(), conversation=key) for key in filed])
+    assert bodies(api, conversation="k") == ["k"]
+    assert bodies(api, conversation="connector:edge:k") == ["connector:edge:k"]
+    assert bodies(api, conversation="k", connector="edge") == ["connector:edge:k", "k"]
+    assert bodies(api, conversation="k", connector="edge", user=ANNA) == []
+    people = {"user": "yannis@contoso.com"}
+    assert bodies(api, conversation="k", connector="other", **people) == ["connector:other:k", "k"]
+    alone = api.compliance.get("/v1/messages", params={"connector": "edge"})
+    assert alone.status_code == 422
+    assert "give both" in alone.text
+
+
+def test_what_came_late_is_found_by_when_it_came_and_says_so(api: AdminApi) -> None:
+    start_ms = 1_700_000_000_000
+    agent = uuid4()
+    late = {0: 0, 1: 60, 2: 86_400 * 7, 3: -61, 4: None}
+    api.store(
+        [
+            make_im(
+                str(n), at_ms=start_ms + n, agent=agent, seq=n + 1,
+                received_at=None if seconds is None else time_at(start_ms + n + 1000 * seconds),
+            )
+            for n, seconds in late.items()
+        ]
+    )  # fmt: skip
+    shown = {message["body"]: message["late_seconds"] for message in search(api)["messages"]}
+    assert shown == {"0": None, "1": None, "2": 604_800.0, "3": -61.0, "4": None}
+    day = {"received_from": iso(time_at(start_ms + 86_400_000)), "order": "asc"}
+    assert bodies(api, **day) == ["2"]
+    assert bodies(api, received_to=iso(time_at(start_ms + 60_001)), order="asc") == ["0", "3"]
+    assert bodies(api, **day, user="yannis@contoso.com", conversation="c1", text="2") == ["2"]
+    assert bodies(api, **day, received_to=iso(time_at(start_ms + 86_400_001))) == []
 
 
 def test_from_is_included_and_to_is_not(api: AdminApi) -> None:

@@ -101,7 +101,7 @@ class SIPListener:
             sip = parse_request(raw)
             session = find_session(sip, ended)
             if ended:
-                self._note(session)
+                self._note(session, connector)
                 return _pass(False, NOTHING_SAID)
             self._check_offers(sip)
             said = find_said(sip)
@@ -110,7 +110,7 @@ class SIPListener:
         except SIPError as error:
             raise Problem(400, f"not a SIP request that can be archived: {error}") from None
         if said is None:
-            self._note(session)
+            self._note(session, connector)
             return _pass(False, NOTHING_SAID)
         if is_disguised(sip, said):
             ATTEMPTS.labels("disguised").inc()
@@ -124,7 +124,7 @@ class SIPListener:
             raise Problem(413, "too many recipients for a list: send it to some at a time")
         im.client = client_of(sip)
         outcome = await take_in(self._agent, im, connector)
-        self._note(session)
+        self._note(session, connector)
         ANSWERED.labels(outcome.status, outcome.rule).inc()
         archived = "yes" if outcome.archived else "no"
         headers = self._notices_in(connector, outcome) | {ARCHIVED_HEADER: archived}
@@ -182,8 +182,8 @@ class SIPListener:
             ),
         }
 
-    def _note(self, session: Session | None) -> None:
-        """Have a session's begin or end in the call detail records."""
+    def _note(self, session: Session | None, connector: Connector) -> None:
+        """Have a session's begin or end in the call detail records. Raises Problem (403)."""
         if session is None:
             return
         try:
@@ -193,7 +193,7 @@ class SIPListener:
         policy = self._agent.policy
         people = {domain_of(sender), domain_of(recipient)}
         now = time_at(time.time_ns() // 1_000_000)
-        self._agent.cdr.note_session(
+        self._agent.note_session(
             Activity(
                 conversation=session.conversation,
                 sender=sender,
@@ -205,7 +205,8 @@ class SIPListener:
                 last=now,
                 invited=session.invited,
                 ended=session.ended,
-            )
+            ),
+            connector,
         )
 
 

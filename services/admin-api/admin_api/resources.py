@@ -1,0 +1,39 @@
+"""Resources of policy: found, put and deleted alike, whatever their kind."""
+
+from typing import Annotated
+
+from fastapi import Depends, Response, Security
+
+from admin_api.changes import Changes, not_found
+from admin_api.database import Database
+from admin_api.preconditions import etag_of
+from admin_api.principals import Allow
+from admin_api.tables import PolicyRow
+
+read_policy = Security(Allow("administrator", "operator"))
+ChangesOf = Annotated[Changes, Depends()]
+
+
+def find(database: Database, table: type[PolicyRow], key: str, response: Response) -> PolicyRow:
+    """Return a resource, its ETag set in the response. Raises Problem (404)."""
+    with database.transaction() as session:
+        row = session.get(table, key)
+    if row is None or not row.exists:
+        raise not_found(table, key)
+    response.headers["ETag"] = etag_of(row.version)
+    return row
+
+
+def put(changes: Changes, new: PolicyRow, response: Response) -> PolicyRow:
+    """Make a resource be as ``new`` says; the response is 201 if it was created. Raises Problem (412)."""
+    with changes.begin() as change:
+        row, created = change.put(new)
+    response.headers["ETag"] = etag_of(row.version)
+    response.status_code = 201 if created else 200
+    return row
+
+
+def delete(changes: Changes, table: type[PolicyRow], key: str) -> None:
+    """Delete a resource. Raises Problem (404, 412)."""
+    with changes.begin() as change:
+        change.delete(table, key)
