@@ -20,8 +20,8 @@ _NOTICE = """\
   <lastactive>2003-01-27T10:43:00Z</lastactive>
   <contenttype>audio</contenttype>
 </isComposing>
-""".replace("im-composing", "im-iscomposing")
-"""RFC 3994, 6, with the namespace of its schema's place put right."""
+"""
+"""RFC 3994, 6: to the letter, with the namespace of its schema's place misspelt."""
 _DELIVERED = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <imdn xmlns="urn:ietf:params:xml:ns:imdn">
@@ -76,7 +76,8 @@ _PART = f"Content-Type: {_TYPING}\r\n\r\n{_NOTICE}"
     ("content_type", "text"),
     [
         (_TYPING, _NOTICE),
-(_TYPING + "; charset=UTF-8", _SHORT),
+        (_TYPING, _NOTICE.replace("im-composing", "im-iscomposing")),
+        (_TYPING + "; charset=UTF-8", _SHORT),
         (_RECEIPT, _DELIVERED),
         (_RECEIPT, re.sub("delivery-n", "display-n", _DELIVERED).replace("<delivered/>", "<displayed/>")),
         ("text/x-msmsgscontrol", "TypingUser: yannis@contoso.com\r\n\r\n\r\n"),

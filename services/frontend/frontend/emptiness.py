@@ -46,7 +46,7 @@ def _document(name: str, namespace: str, schema: str, *elements: str) -> "re.Pat
     attributes = (
         rf'[ \t\r\n]{{1,80}}xmlns=["\']{namespace}["\']'
         r'([ \t\r\n]{1,80}xmlns:xsi=["\']http://www\.w3\.org/2001/XMLSchema-instance["\'])?'
-        rf'([ \t\r\n]{{1,80}}xsi:schemaLocation=["\']{namespace}[ \t\r\n]{{1,80}}{schema}["\'])?'
+        rf'([ \t\r\n]{{1,80}}xsi:schemaLocation=["\']{schema}["\'])?'
     )
     body = "".join(elements)
     pattern = rf"{_SPACE}{_DECLARATION}<{name}{attributes}{_SPACE}>{_SPACE}{body}</{name}>{_SPACE}"
@@ -56,7 +56,8 @@ def _document(name: str, namespace: str, schema: str, *elements: str) -> "re.Pat
 _TYPING: Final = _document(
     "isComposing",
     "urn:ietf:params:xml:ns:im-iscomposing",
-    r"iscomposing\.xsd",
+    # RFC 3994, 5 writes im-composing in its example, and clients copy it.
+    r"urn:ietf:params:xml:ns:im-(is)?composing[ \t\r\n]{1,80}iscomposing\.xsd",
     _element("state", "(active|idle)"),
     rf"({_element('lastactive', _DATE_TIME)})?",
     rf"({_element('contenttype', _TYPES)})?",
@@ -72,7 +73,7 @@ def _notification(name: str, statuses: str) -> str:
 _RECEIPT: Final = _document(
     "imdn",
     "urn:ietf:params:xml:ns:imdn",
-    r"imdn\.xsd",
+    r"urn:ietf:params:xml:ns:imdn[ \t\r\n]{1,80}imdn\.xsd",
     _element("message-id", _MADE),
     _element("datetime", _DATE_TIME),
     rf"({_element('recipient-uri', _ADDRESS)})?",
