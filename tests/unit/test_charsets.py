@@ -151,7 +151,7 @@ def test_a_text_is_read_by_the_name_that_clients_give_its_character_set(
 ) -> None:
     content = b"a\xff" if codec is None else text.encode(codec)
     assert decode(content, label) == text
-    assert render(f'text/plain; charset="{label}"', content) == text
+    assert render(f'text/plain; charset="{label}"', content).text == text
     assert find(label.upper()) == find(label)
 
 
@@ -290,7 +290,7 @@ def test_what_is_guessed_is_counted(content: bytes, label: str, text: str, reaso
     ],
 )
 def test_a_page_may_say_its_character_set_itself(content_type: str, content: bytes, text: str) -> None:
-    assert render(content_type, content) == text
+    assert render(content_type, content).text == text
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ RTF = rb"{\rtf1\ansi\ansicpg1252{\fonttbl{\f0 Arial;}}\f0 Meet at \b ten\b0, M\'
         ("text/html", "ü".encode() * 300_000, "ü" * (1 << 18)),
         (
             "message/cpim",
-            b'a: b\r\n\r\ncontent-type:\r\n\ttext/plain;\r\n charset="iso-8859-1"\r\n\r\n\xfc\r\n\r\n',
+            b'From: b\r\n\r\ncontent-type:\r\n\ttext/plain;\r\n charset="iso-8859-1"\r\n\r\n\xfc\r\n\r\n',
             "ü\r\n\r\n",
         ),
         (
@@ -54,11 +54,11 @@ RTF = rb"{\rtf1\ansi\ansicpg1252{\fonttbl{\f0 Arial;}}\f0 Meet at \b ten\b0, M\'
         ("message/cpim", b"From: <im:a>\r\n\r\n\r\nno inner head", "no inner head"),
         (
             "message/cpim",
-            b"From: <im:a>\r\n\r\nContent-Type: message/cpim\r\n\r\na: b\r\n\r\nc: d\r\n\r\nno",
-            None,
+            b"From: <im:a>\r\n\r\nContent-Type: message/cpim\r\n\r\nTo: b\r\n\r\nc: d\r\n\r\nit",
+            "it",
         ),
-        ("message/cpim", b"From: <im:a>\r\n\r\nContent-Type: multipart/mixed\r\n\r\n--x", None),
-        ("message/cpim", b"From: <im:a>\r\n\r\nX: " + b"y" * 5000 + b"\r\n\r\nno", None),
+        ("message/cpim", b"From: <im:a>\r\n\r\nContent-Type: multipart/mixed\r\n\r\nx", "x"),
+        ("message/cpim", b"From: <im:a>\r\n\r\nX: " + b"y" * 5000 + b"\r\n\r\nit", "it"),
         ("message/cpim", b"From: <im:a>", None),
         ("text/plain; charset=punycode", b"a-b", "a-b"),
         ("text/plain; charset=idna", b"xn--tda", "xn--tda"),
@@ -71,11 +71,11 @@ RTF = rb"{\rtf1\ansi\ansicpg1252{\fonttbl{\f0 Arial;}}\f0 Meet at \b ten\b0, M\'
         ("text/plain; format=flowed; charset = 'x'", b"a", "a"),
         ("application/octet-stream", b"\x00\x01", None),
         ("image/png", b"\x89PNG", None),
-        ("multipart/mixed;boundary=x", b"--x\r\n\r\na\r\n--x--", None),
+        ("multipart/mixed;boundary=x", b"--x\r\n\r\na\r\n--x--", "a"),
     ],
 )
 def test_what_is_said_can_be_read(content_type: str, content: bytes, text: str | None) -> None:
-    assert render(content_type, content) == text
+    assert render(content_type, content).text == text
 
 
 @given(
@@ -84,16 +84,33 @@ def test_what_is_said_can_be_read(content_type: str, content: bytes, text: str |
     st.binary(max_size=400) | st.text(max_size=200).map(lambda text: (r"{\rtf1 " + text + "}").encode()),
 )
 def test_no_bytes_end_the_worker_and_every_text_can_be_stored(content_type: str, content: bytes) -> None:
-    text = render(content_type, content)
+    text = render(content_type, content).text
     if text is not None:
         assert "\0" not in text
         text.encode()
 
 
 def test_only_markup_is_rendered_if_it_was_sent_as_text() -> None:
-    assert needs_rendering("text/HTML; charset=utf-8")
-    assert not needs_rendering("text/plain; charset=utf-8")
-    assert not needs_rendering("text/markdown")
+    for kind in (
+        "text/HTML; charset=utf-8",
+        "text/rtf",
+        "application/xhtml+xml",
+        "text/xml",
+        "application/xml",
+        "image/svg+xml",
+        "application/xmpp+xml",
+        "application/json",
+        "application/vnd.x+json",
+        "application/x-www-form-urlencoded",
+        "multipart/mixed; boundary=x",
+        "message/cpim",
+        "message/rfc822",
+        "application/pkcs7-mime",
+        "application/pgp-encrypted",
+    ):
+        assert needs_rendering(kind), kind
+    for kind in ("text/plain; charset=utf-8", "text/markdown", "audio/x", "application/sdp", "x", "text/csv"):
+        assert not needs_rendering(kind), kind
 
 
 _LENGTH = 64 * 1024

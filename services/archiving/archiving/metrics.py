@@ -48,6 +48,9 @@ GUESSED: Final = Counter(
     "Texts whose character set was guessed: its label is unknown, or there is none and it is not UTF-8",
     ["reason"],
 )
+ENCRYPTED: Final = Counter(
+    "lcs_encrypted_ims", "IMs that their senders encrypted, so that nobody here can read them", ["kind"]
+)
 CDR_ACTIVITIES: Final = Counter("lcs_cdr_activities", "Activities stored as call detail records")
 CDR_REJECTED: Final = Counter(
     "lcs_cdr_rejected_messages", "AMQP messages of call detail records that could not be stored"

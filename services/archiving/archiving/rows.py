@@ -8,7 +8,8 @@ import struct
 from datetime import UTC, datetime
 from typing import Final
 
-from archiving.rendering import needs_rendering, render
+from archiving.metrics import ENCRYPTED
+from archiving.rendering import may_be_encrypted, needs_rendering, render
 from contract.message import IM, content_of
 
 COLUMNS: Final = (
@@ -59,7 +60,9 @@ def pack_row(im: IM, route: bytes, content_type: int, agent: int, rule: int) -> 
     ):
         raise ValueError("sent_at is not the time inside id")
     content = content_of(im)
-    if im.content_type == "text/plain" and im.encoding == "text":  # as nearly always
+    if (
+        im.content_type == "text/plain" and im.encoding == "text" and not may_be_encrypted(content)
+    ):  # as nearly always
         head, tail = _TEXT.pack(4, content_type, len(content)), _NO_CONTENT
     else:
         head, content, tail = _pack_content(im, content_type, content)
@@ -98,17 +101,25 @@ def _pack_content(im: IM, content_type: int, content: bytes) -> tuple[bytes, byt
 
     Content that needs one gets a text beside its bytes.
     """
-    if im.encoding == "text" and not needs_rendering(im.content_type):
+    is_text = im.encoding == "text"
+    readable = is_text and not needs_rendering(im.content_type)
+    if readable and not may_be_encrypted(content):
         return _TEXT.pack(4, content_type, len(content)), content, _NO_CONTENT
-    text = None if im.content_encoding else render(im.content_type, content)
+    text, encryption = render(im.content_type, content, im.content_encoding, is_text=is_text)
+    if readable and encryption is None:
+        return _TEXT.pack(4, content_type, len(content)), content, _NO_CONTENT
+    if encryption is not None:
+        ENCRYPTED.labels(encryption).inc()
     body = b"" if text is None else text.encode()
     return (
         _TEXT.pack(4, content_type, -1 if text is None else len(body)),
         body,
-        b"".join(
-            (_field(content), _field(im.content_encoding.encode()) if im.content_encoding else _NULL, _NULL)
-        ),
+        _field(content) + _optional(im.content_encoding) + _optional(encryption),
     )
+
+
+def _optional(text: str | None) -> bytes:
+    return _field(text.encode()) if text else _NULL
 
 
 def _pack_array(texts: tuple[str, ...]) -> bytes:

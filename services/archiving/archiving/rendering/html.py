@@ -4,8 +4,10 @@ import re
 from html import unescape
 from typing import Final
 
-_UNSEEN: Final = frozenset({"script", "style", "title"})
-_BREAKS: Final = frozenset({"br", "div", "li", "p", "td", "th", "tr", "h1", "h2", "h3", "h4", "h5", "h6"})
+_UNSEEN: Final = frozenset({"script", "style"})
+_BREAKS: Final = frozenset(
+    {"br", "div", "li", "p", "td", "th", "title", "tr", "h1", "h2", "h3", "h4", "h5", "h6"}
+)
 _ENDS: Final = {kind: re.compile(f"</{kind}", re.IGNORECASE | re.ASCII) for kind in _UNSEEN}
 _TAG: Final = re.compile(r"<(?:!--|[!?]|(/?[A-Za-z][A-Za-z0-9]*))")
 _COMMENT: Final = re.compile(r"<!--(?:-?>|.*?--!?>)", re.DOTALL)  # WHATWG's HTML, 13.2.5.43 and the following
@@ -13,6 +15,11 @@ _LONG_NUMBER: Final = re.compile(r"&#([0-9]{8,})")
 _COMMENTS: Final = re.compile(rb"<!--.*?-->", re.DOTALL)
 _META: Final = re.compile(rb"<meta[\s/]([^>]{0,512})", re.IGNORECASE)
 _META_CHARSET: Final = re.compile(rb"charset\s*+=\s*+[\"']?+\s*+([A-Za-z0-9_.:+-]{1,40})", re.IGNORECASE)
+_ATTRIBUTE: Final = re.compile(
+    r"\s(alt|title|aria-label|placeholder|value|href)\s*+=\s*+(?:\"([^\"]*+)|'([^']*+)|([^\s>]++))",
+    re.IGNORECASE,
+)
+"""Attributes that people read; of a link where it leads."""
 _HEAD: Final = 1024
 """Bytes in which a page may say its character set (WHATWG's HTML, 13.2.3.2)."""
 
@@ -31,12 +38,13 @@ def charset_of_html(source: bytes) -> str:
 
 
 def text_of_html(source: str) -> str:
-    """Return what a reader of a page sees, a line for each block.
+    """Return what a reader of a page sees, a line for each block; then what is said in attributes.
 
     Every step goes forward, so the time is linear whatever stands there: parsers that look back have been
     made to take minutes.
     """
     said: list[str] = []
+    asides: list[str] = []
     place = 0
     while (tag := source.find("<", place)) >= 0:
         said.append(_flow(source[place:tag]))
@@ -59,10 +67,14 @@ def text_of_html(source: str) -> str:
             break
         if kind.lstrip("/") in _BREAKS:
             said.append("\n")
+        for _, *values in _ATTRIBUTE.findall(source, tag, end if kind else tag):
+            asides.append(" ".join(_flow("".join(values)).split()))
         place = end + 1
     said.append(_flow(source[place:]))
-    lines = (" ".join(line.split()) for line in "".join(said).split("\n"))
-    return "\n".join(line for line in lines if line)
+    text = "".join(said)
+    lines = [line for row in text.split("\n") if (line := " ".join(row.split()))]
+    seen = {*text.split(), *lines}
+    return "\n".join([*lines, *(aside for aside in dict.fromkeys(asides) if aside and aside not in seen)])
 
 
 def _flow(text: str) -> str:

@@ -1,0 +1,82 @@
+"""End-to-end encryption: nobody here can read it, but what it is can be said."""
+
+import re
+from typing import Final
+
+PGP: Final = "openpgp"
+SMIME: Final = "s/mime"
+
+_KINDS: Final = {
+    "application/pkcs7-mime": SMIME,  # RFC 8551
+    "application/x-pkcs7-mime": SMIME,
+    "application/cms": SMIME,  # RFC 7193
+    "application/pgp": PGP,
+    "application/pgp-encrypted": PGP,  # RFC 3156
+    "application/x-pgp-message": PGP,
+    "message/mls": "mls",  # RFC 9420
+    "application/mls": "mls",
+    "application/jose": "jose",  # RFC 7515, RFC 7516
+    "application/jose+json": "jose",
+    "application/x-microsoft-rpmsg-message": "rpmsg",  # Microsoft's rights management, [MS-OXORMMS]
+}
+_FILES: Final = {".p7m": SMIME, ".pgp": PGP, ".gpg": PGP, ".rpmsg": "rpmsg"}
+_NAMESPACES: Final = (
+    ("urn:xmpp:omemo:", "omemo"),  # XEP-0384
+    ("eu.siacs.conversations.axolotl", "omemo"),  # its version 0.3
+    ("urn:xmpp:openpgp:", PGP),  # XEP-0373
+    ("jabber:x:encrypted", PGP),  # XEP-0027
+    ("urn:xmpp:otr:", "otr"),  # XEP-0364
+    ("urn:xmpp:mls:", "mls"),
+    ("urn:ietf:params:xml:ns:xmpp-e2e", SMIME),  # RFC 3923
+    ("http://www.xmpp.org/extensions/xep-0200.html#ns", "esession"),  # XEP-0200
+    ("http://www.w3.org/2001/04/xmlenc#", "xmlenc"),
+)
+_ALGORITHMS: Final = {"m.megolm.": "megolm", "m.olm.": "olm"}
+"""Matrix's (its specification, "End-to-End Encryption")."""
+
+_ARMOR: Final = re.compile(
+    r"-----BEGIN PGP (MESSAGE|SIGNATURE)[^\n-]{0,40}-----[ \t\r]*+\n"
+    r"(?:(?:Version|Hash|Charset|MessageID): [^\n]{0,200}\n)*+((?:Comment: [^\n]{0,200}\n)*+)"
+    r"[A-Za-z0-9+/=\s]*+-----END PGP (?:MESSAGE|SIGNATURE)[^\n-]{0,40}-----"
+)
+"""RFC 9580, 6.2. A comment in it is said."""
+_OTR: Final = re.compile(
+    r"\?OTR(?::AA[EIMQ][A-Za-z0-9+/=]*+\.?"
+    r"|(?:\|[0-9a-fA-F]{1,8}\|[0-9a-fA-F]{1,8})?,[0-9]{1,5},[0-9]{1,5},[A-Za-z0-9+/=?:.]*+,)"
+)
+"""Off-the-Record Messaging Protocol, versions 1 to 4: "Encoded messages", and a piece of one."""
+_LETTERS: Final = re.compile(r"(?:[A-Za-z0-9+/_-]{16,}=*\s*)++")
+
+
+def kind_of_media(kind: str, file_name: str) -> str | None:
+    """Return with what a content of some media type or file name is encrypted, None if not at all."""
+    return _KINDS.get(kind) or next(
+        (encryption for ending, encryption in _FILES.items() if file_name.lower().endswith(ending)), None
+    )
+
+
+def kind_of_namespace(namespace: str) -> str | None:
+    """Return what an XML namespace of encryption stands for, None if it is none."""
+    return next((kind for prefix, kind in _NAMESPACES if namespace.startswith(prefix)), None)
+
+
+def kind_of_algorithm(name: str) -> str | None:
+    """Return what Matrix encrypts with, None if it is not encrypted."""
+    return next((kind for prefix, kind in _ALGORITHMS.items() if name.startswith(prefix)), None)
+
+
+def is_ciphertext(text: str) -> bool:
+    """Return whether a text is nothing but letters of base64."""
+    return _LETTERS.fullmatch(text.strip()) is not None
+
+
+def strip_encrypted(text: str) -> tuple[str, str | None]:
+    """Return what of a text can be read, and with what the rest is encrypted."""
+    if "?OTR" in text:
+        rest, count = _OTR.subn("", text)
+        if count:
+            return rest, "otr"
+    if "-----BEGIN PGP " not in text:
+        return text, None
+    kind = PGP if "-----BEGIN PGP MESSAGE" in text else None
+    return _ARMOR.sub(r"\2", text), kind
