@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from enum import IntFlag, StrEnum
+from functools import reduce
+from operator import or_
 from typing import Final, NamedTuple
 
 import msgspec
@@ -103,6 +105,18 @@ class Policy(msgspec.Struct, kw_only=True):
         """Return a pool's settings; a pool nobody configured has the defaults."""
         return self.pools.get(name) or Pool(name=name)
 
+    def flags_of(self, address: str) -> int:
+        """Return somebody's Flags; of a telephone number without a domain those that it has in ours."""
+        if domain_of(address):
+            return self.users.get(address, 0)
+        at_home = (f"sip:{address.removeprefix('tel:')}@{domain}" for domain in self.domains)
+        return reduce(or_, (self.users.get(each, 0) for each in at_home), 0)
+
+    def is_local(self, address: str) -> bool:
+        """Return whether somebody is of ours: is in our domains, or has a flagged telephone number there."""
+        domain = domain_of(address)
+        return domain in self.domains if domain else self.flags_of(address) != 0
+
 
 class PolicyHeader(msgspec.Struct, frozen=True, kw_only=True):
     """First line of a policy snapshot: everything but the users."""
@@ -171,8 +185,10 @@ def decide(
     content type counts for nothing: it is the sender's word.
     """
     participants = [sender, *recipients]
-    ours = policy.domains if policy is not None else domains
-    local = [address for address in participants if domain_of(address) in ours]
+    if policy is None:
+        local = [address for address in participants if domain_of(address) in domains]
+    else:
+        local = [address for address in participants if policy.is_local(address)]
     scope: Scope = "internal" if len(local) == len(participants) else "federated"
     version = policy.version if policy is not None else 0
 
@@ -194,5 +210,5 @@ def decide(
         return Decision(True, f"{scope}-everyone", scope, version)
     if setting is GlobalSetting.NONE:
         return Decision(False, f"{scope}-none", scope, version)
-    flagged = any(policy.users.get(address, 0) & flag for address in local)
+    flagged = any(policy.flags_of(address) & flag for address in local)
     return Decision(flagged, f"{scope}-user" if flagged else f"{scope}-no-user", scope, version)

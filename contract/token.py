@@ -5,6 +5,9 @@ from typing import Annotated, Final
 
 import msgspec
 
+from contract.domain import parse_domain
+from contract.policy import ANY_DOMAIN
+
 CONNECTOR_NAME: Final = r"^[^:/\x00-\x20\x7f]{1,64}$"
 """A connector's name: without a colon, which ends it in the key of a conversation."""
 
@@ -22,6 +25,12 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True):
     """Likewise."""
     media: bool = False
     """It carries nothing but audio and video, which are never archived."""
+
+    def __post_init__(self) -> None:
+        """Bring the domains to their canonical form. Raises DomainError."""
+        for name in ("domains", "gateway_for"):
+            domains = (each if each == ANY_DOMAIN else parse_domain(each) for each in getattr(self, name))
+            msgspec.structs.force_setattr(self, name, frozenset(domains))
 
 
 def conversation_key(connector: str, key: str) -> str:

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from admin_api import audit
 from admin_api.changes import Change, Changes
+from admin_api.fields import parse_user
 from admin_api.resources import ChangesOf
-from contract.address import parse_address
 from contract.json_text import BOM, check_names
 from contract.problem import Problem
 
@@ -234,7 +234,7 @@ def _write_rows(lines: Iterator[tuple[int, Callable[[], UserLine]]], rows: IO[by
     for number, parse in lines:
         try:
             line = parse()
-            address = parse_address(line.address)
+            address = parse_user(line.address)
         except (ValueError, msgspec.DecodeError) as error:
             errors.append((number, str(error)))
             if len(errors) == _MAX_ERRORS:

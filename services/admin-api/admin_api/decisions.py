@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
-from sqlmodel import col
+from sqlmodel import col, or_
 
 from admin_api.database import DatabaseOf
 from admin_api.fields import Address, Name
@@ -51,8 +51,16 @@ def get_decision(
 ) -> DecisionAnswer:
     """Decide as a front end would whether an IM is archived, and name the rule."""
     participants = list(dict.fromkeys([sender, *recipient]))
+    users = or_(
+        col(UserRow.address).in_(participants),
+        *(
+            col(UserRow.address).startswith(f"sip:{address[4:]}@", autoescape=True)
+            for address in participants
+            if not domain_of(address)
+        ),
+    )
     with database.snapshot() as session:
-        policy = load_policy(session, col(UserRow.address).in_(participants))
+        policy = load_policy(session, users)
     decision = decide(policy, pool=pool, sender=sender, recipients=recipient, media=media)
     return DecisionAnswer(
         archive=decision.archive,
@@ -63,9 +71,9 @@ def get_decision(
         participants=[
             Participant(
                 address=address,
-                local=domain_of(address) in policy.domains,
-                archive_internal=bool(policy.users.get(address, 0) & Flags.INTERNAL),
-                archive_federated=bool(policy.users.get(address, 0) & Flags.FEDERATED),
+                local=policy.is_local(address),
+                archive_internal=bool(policy.flags_of(address) & Flags.INTERNAL),
+                archive_federated=bool(policy.flags_of(address) & Flags.FEDERATED),
             )
             for address in participants
         ],

@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
-from contract.address import AddressError, domain_of, parse_address
+from contract.address import domain_of, parse_address
+from contract.domain import DomainError, parse_domain
 from contract.token import CONNECTOR_NAME
 
 
@@ -16,13 +17,18 @@ class Document(BaseModel):
 
 
 def _domain(text: str) -> str:
-    domain = text.strip().lower()
     try:
-        if domain_of(parse_address(f"someone@{domain}")) == domain:
-            return domain
-    except AddressError:
-        pass
-    raise ValueError(f"{text[:80]!r} is not a SIP domain: write it as contoso.com (an IDN as xn--…)")
+        return parse_domain(text.strip())
+    except DomainError as error:
+        raise ValueError(f"{text[:80]!r} is not a SIP domain ({error}): write it as contoso.com") from None
+
+
+def parse_user(text: str) -> str:
+    """Return the canonical address of somebody who may have flags. Raises ValueError."""
+    address = parse_address(text)
+    if not domain_of(address):
+        raise ValueError(f"{address} is in no domain: write it as sip:{address[4:]}@contoso.com")
+    return address
 
 
 def _storable(text: str) -> str:
@@ -32,8 +38,9 @@ def _storable(text: str) -> str:
 
 
 Address = Annotated[str, StringConstraints(max_length=2000), AfterValidator(parse_address)]
-"""A SIP URI, with or without ``sip:``; becomes canonical."""
-Domain = Annotated[str, StringConstraints(max_length=253), AfterValidator(_domain)]
+"""A SIP URI, with or without ``sip:``, an ``xmpp:`` or a ``tel:`` URI, or a JID; becomes canonical."""
+Domain = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_domain)]
+"""Becomes canonical: an IDN as ``xn--…``."""
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
 """Of a pool or a front end."""
 ConnectorName = Annotated[str, StringConstraints(pattern=CONNECTOR_NAME)]
@@ -47,6 +54,13 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterVal
 """Any text to look for."""
 
 AddressInPath = Annotated[Address, Path(examples=["sip:yannis@contoso.com"])]
+UserInPath = Annotated[
+    str,
+    StringConstraints(max_length=2000),
+    AfterValidator(parse_user),
+    Path(examples=["sip:yannis@contoso.com"]),
+]
+"""Of somebody who may have flags."""
 DomainInPath = Annotated[Domain, Path(examples=["contoso.com"])]
 NameInPath = Annotated[Name, Path(examples=["pool1"])]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most")]

@@ -4,12 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, StrictBool
-from sqlmodel import col, select
+from sqlmodel import col, or_, select
 
 from admin_api.database import DatabaseOf
-from admin_api.fields import AddressInPath, Document, Limit, Text
+from admin_api.fields import AddressInPath, Document, Limit, Text, UserInPath
 from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import PolicyRow, UserRow
+from contract.address import part_of_address
 
 router = APIRouter(prefix="/v1/policy/users", tags=["users"])
 
@@ -47,7 +48,8 @@ def list_users(
     if after is not None:
         query = query.where(col(UserRow.address) > after)
     if search is not None:
-        query = query.where(col(UserRow.address).contains(search.lower(), autoescape=True))
+        parts = {search.lower(), part_of_address(search)}
+        query = query.where(or_(*(col(UserRow.address).contains(part, autoescape=True) for part in parts)))
     with database.transaction() as session:
         rows = session.exec(query.order_by(col(UserRow.address)).limit(limit + 1)).all()
     return {"users": rows[:limit], "next": rows[limit - 1].address if len(rows) > limit else None}
@@ -61,7 +63,7 @@ def get_user(address: AddressInPath, database: DatabaseOf, response: Response) -
 
 @router.put("/{address:path}", response_model=UserAnswer, responses={201: {"description": "Created"}})
 def put_user(
-    address: AddressInPath, document: UserDocument, changes: ChangesOf, response: Response
+    address: UserInPath, document: UserDocument, changes: ChangesOf, response: Response
 ) -> PolicyRow:
     """Set a user's flags."""
     return put(changes, UserRow(address=address, **document.model_dump()), response)

@@ -16,7 +16,7 @@ from contract.message import Encoding
 from contract.sdp import find_unseen
 from frontend.emptiness import CodingError, decode, is_empty
 from frontend.mime import MIMEError, parameters_of, split_parts, type_of
-from frontend.sip_request import Request, SIPError, read_address, unescape, users_of, way_of
+from frontend.sip_request import Request, SIPError, read_address, users_of, way_of
 
 _IDENTITY: Final = ("7bit", "8bit", "binary")
 _NOTICES: Final = frozenset({"application/im-iscomposing+xml", "message/imdn+xml"})
@@ -180,7 +180,7 @@ def _read_list(content: bytes) -> list[str]:
         root = ET.fromstring(text)  # noqa: S314 - without a DTD there is nothing to expand
     except (ET.ParseError, UnicodeDecodeError) as error:
         raise SIPError(f"the list of recipients is not XML in UTF-8: {error}") from None
-    return [unescape(entry.get("uri", "")) for entry in root.iter(_ENTRY)]
+    return [entry.get("uri", "") for entry in root.iter(_ENTRY)]
 
 
 def _encode(content_type: str, body: bytes) -> tuple[Encoding, str, bytes]:

@@ -5,7 +5,7 @@ Source: RFC 3261.
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from frontend.mime import FOLD, parameters_of
 from frontend.submission import MAX_CONVERSATION
@@ -29,7 +29,6 @@ _SINGLE: Final = (
     *("subject", "ms-text-format", "ms-conversation-id"),
 )
 _MAX_CLIENT: Final = 200
-_USER_SAFE: Final = "-_.!~*'()&=+$,;?/"
 
 
 class SIPError(ValueError):
@@ -132,22 +131,7 @@ def read_address(request: Request, name: str) -> tuple[str, str]:
     else:  # RFC 3261, 20: what follows a URI without brackets are the header's parameters
         uri, semicolon, rest = value.partition(";")
         parameters = semicolon + rest
-    return unescape(uri.strip()), parameters_of(parameters).get("tag", "")
-
-
-def unescape(uri: str) -> str:
-    """Return a URI with its user as it is meant: ``sip:%62ob@b.example`` is bob (RFC 3261, 19.1.2)."""
-    user, at, rest = uri.partition("@")
-    try:
-        return unquote(user, errors="strict") + at + rest if at else uri
-    except UnicodeDecodeError:
-        raise SIPError("an address whose escapes are not UTF-8") from None
-
-
-def escape(address: str) -> str:
-    """Return a canonical address as it may stand in a request (RFC 3261, 25.1)."""
-    user, _, host = address.removeprefix("sip:").partition("@")
-    return f"sip:{quote(user, safe=_USER_SAFE)}@{host}"
+    return uri.strip(), parameters_of(parameters).get("tag", "")
 
 
 def way_of(request: Request) -> tuple[str, str | None]:
@@ -157,7 +141,7 @@ def way_of(request: Request) -> tuple[str, str | None]:
     other end.
     """
     to, tag = read_address(request, "to")
-    recipient = to if tag else unescape(request.uri)
+    recipient = to if tag else request.uri
     if named := request.header("ms-conversation-id"):
         return recipient, f"sip:{named}"
     if tag or request.method in ("INVITE", "BYE"):
@@ -167,4 +151,4 @@ def way_of(request: Request) -> tuple[str, str | None]:
 
 def users_of(request: Request) -> set[str]:
     addresses = (read_address(request, "from")[0], read_address(request, "to")[0])
-    return {address.partition("@")[0].rpartition(":")[2].lower() for address in addresses}
+    return {unquote(address.partition("@")[0]).rpartition(":")[2].lower() for address in addresses}

@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from contract.address import AddressError, parse_address
+from contract.address import AddressError, is_spelled_otherwise, parse_address
 from contract.json_text import RepeatedNameError, check_names
 from contract.message import Encoding, Time, make_id, milliseconds_of, time_at, time_of
 from contract.problem import Problem
@@ -158,9 +158,9 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
     people = (submission.sender, tuple(submission.recipients), settings.max_recipients)
     # A long list hardly comes again, and takes much memory to remember.
     if len(submission.recipients) > _MAX_REMEMBERED or size - len(submission.body) > _MAX_REMEMBERED_BYTES:
-        sender, recipients, conversation = _check_people(*people)
+        sender, recipients, conversation, spelled = _check_people(*people)
     else:
-        sender, recipients, conversation = _recall_people(*people)
+        sender, recipients, conversation, spelled = _recall_people(*people)
     now = time.time_ns() // 1_000_000
     im_id, sent_at = _check_time(submission, now, settings)
     if submission.conversation is not None:
@@ -183,6 +183,7 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
         size=size,
         received_at=time_at(now),
         content_encoding=submission.content_encoding,
+        spelled=spelled,
     )
 
 
@@ -226,11 +227,23 @@ def _check_body(submission: Submission, settings: FrontEndSettings) -> None:
         )
 
 
-def _check_people(sender: str, recipients: tuple[str, ...], most: int) -> tuple[str, tuple[str, ...], str]:
-    """Return sender and recipients canonically, and the key of their conversation. Raises Problem."""
+class _People(NamedTuple):
+    sender: str
+    recipients: tuple[str, ...]
+    conversation: str
+    """The key of a conversation of these people."""
+    spelled: tuple[str, ...]
+    """As in ``CheckedIM``."""
+
+
+def _check_people(sender: str, recipients: tuple[str, ...], most: int) -> _People:
+    """Return who sends and who receives, canonically. Raises Problem."""
     checked = _check_recipients(recipients, most)
     address = _address(sender, "/sender")
-    return address, checked, _conversation_of(address, checked)
+    came = (sender, *recipients)
+    spelled = came if any(map(is_spelled_otherwise, came, (address, *checked))) else ()
+    distinct = tuple(dict.fromkeys(checked))
+    return _People(address, distinct, _conversation_of(address, distinct), spelled)
 
 
 _recall_people = lru_cache(maxsize=1 << 16)(_check_people)
@@ -245,11 +258,7 @@ def _check_recipients(recipients: tuple[str, ...], most: int) -> tuple[str, ...]
             f"{len(recipients)} recipients, at most {most} are allowed: send several IMs",
             field="/recipients",
         )
-    if len(recipients) == 1:
-        return (_address(recipients[0], "/recipients/0"),)
-    return tuple(
-        dict.fromkeys(_address(text, f"/recipients/{place}") for place, text in enumerate(recipients))
-    )
+    return tuple(_address(text, f"/recipients/{place}") for place, text in enumerate(recipients))
 
 
 def _address(text: str, field: str) -> str:

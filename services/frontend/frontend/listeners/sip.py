@@ -12,7 +12,7 @@ from fastapi import Request as HTTPRequest
 from fastapi import Response
 from starlette.routing import Route
 
-from contract.address import AddressError, domain_of, parse_address
+from contract.address import AddressError, domain_of, parse_address, uri_of
 from contract.cdr import Activity
 from contract.message import time_at
 from contract.problem import Problem
@@ -23,7 +23,7 @@ from frontend.listeners.connectors import Connectors
 from frontend.listeners.http import Answer, read_body, take_in
 from frontend.metrics import ANSWERED, ATTEMPTS, FORGED
 from frontend.sip import CodedError, Said, find_offers, find_said, is_disguised
-from frontend.sip_request import Request, Session, SIPError, client_of, escape, find_session, parse_request
+from frontend.sip_request import Request, Session, SIPError, client_of, find_session, parse_request
 from frontend.submission import Submission, check_submission
 from frontend.vouchers import VoucherError, Vouchers
 
@@ -119,7 +119,7 @@ class SIPListener:
         if toast and sip.method == "MESSAGE" and (archived := self._take_toast(connector, toast, about)):
             return _pass(archived == "yes", SAID_BEFORE, {ARCHIVED_HEADER: archived})
         im = check_submission(_submission_of(said), len(raw), self._settings)
-        recipients = "|".join(map(escape, im.recipients))
+        recipients = "|".join(map(uri_of, im.recipients))
         if len(recipients) > _MAX_LIST:
             raise Problem(413, "too many recipients for a list: send it to some at a time")
         im.client = client_of(sip)
@@ -172,11 +172,11 @@ class SIPListener:
         if not notices:
             return {}
         texts = (
-            f"{escape(notice.to)}|{base64.b64encode(notice.text.encode()).decode()}" for notice in notices
+            f"{uri_of(notice.to)}|{base64.b64encode(notice.text.encode()).decode()}" for notice in notices
         )
         return {
             NOTICES_HEADER: "|".join(texts),
-            NOTICES_SENDER_HEADER: escape(notices[0].sender),
+            NOTICES_SENDER_HEADER: uri_of(notices[0].sender),
             NOTICES_IM_HEADER: self._vouchers.give(
                 connector, UNTOLD_HEADER, str(outcome.id), seconds=_NOTICES_SECONDS
             ),

@@ -1,0 +1,181 @@
+"""One person is one address at every door: HTTP, policy, bulk changes, decisions, and what is published."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.message import IM, IM_TYPE, decode_ims
+from contract.topology import QUEUE
+from tests.conftest import ArchiveDatabase, Vhost
+from tests.integration.admin.conftest import AdminApi, running_api
+from tests.integration.frontend_service import NDJSON, FrontEnd
+from tests.integration.test_frontend_policy import start_with
+
+PEOPLE = {
+    "jos\u00e9@contoso.com": [
+        "jose\u0301@contoso.com",
+        "sip:jos%C3%A9@contoso.com",
+        "xmpp:JOSE%CC%81@contoso.com/phone",
+        "JOS\u00c9@CONTOSO.COM.",
+    ],
+    "bob@contoso.com": [
+        "sip:%62ob@contoso.com",
+        "sips:bob;day=tuesday@contoso.com:5061;transport=tls",
+        "\uff42ob@contoso.com",
+        "bob@contoso\u3002com",
+        "im:bob@contoso.com",
+        "bob@contoso.com/home",
+    ],
+    "boss@contoso.com": ["bo\u017fs@contoso.com", "sip:bo%C3%9F@contoso.com"],
+    "+14255550100@contoso.com": [
+        "sip:+1-425-555-0100@contoso.com;user=phone",
+        "+1(425)555.0100@contoso.com",
+        "sip:+14255550100;ext=7@contoso.com",
+    ],
+    "d'artagnan@contoso.com": [
+        "d\\27artagnan@contoso.com",
+        "xmpp:d%5C27artagnan@contoso.com",
+        "sip:d%27artagnan@contoso.com",
+    ],
+    "ann@b\u00fcro.example": [
+        "ann@xn--bro-hoa.example",
+        "xmpp:ann@B%C3%9CRO.example",
+        "ann@bu\u0308ro.example.",
+    ],
+    "bot.contoso.com": ["xmpp:bot.contoso.com/nick", "sip:BOT.contoso.com:5060"],
+}
+"""Those who are archived, and other spellings of them."""
+NOBODY = [
+    "bo\u200bb@contoso.com",
+    "sip:bob%E2%80%8B@contoso.com",
+    "xmpp:bo%E2%80%AEb@contoso.com",
+    "bob\ufe0f@contoso.com",
+    "bob@con\u00adtoso.com",
+    "b\u2800ob@contoso.com",
+    "bo%62@contoso.com",
+    "sip:%c1%a2ob@contoso.com",
+]
+OTHERS = [
+    "\u0430nn@b\u00fcro.example",
+    "b\u043eb@contoso.com",
+    "sip:bob%3Bx@contoso.com",
+    "d\\27@contoso.com",
+]
+"""Other people, however they look."""
+FLAGS = {"archive_internal": True, "archive_federated": True}
+
+
+@pytest.fixture
+def api(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> Iterator[AdminApi]:
+    """The admin API, with a policy by which those of PEOPLE are archived."""
+    with running_api(database, tmp_path, amqp_url=vhost.url("admin-api")) as running:
+        policy = running.administrator
+        for domain in ("contoso.com", "b\u00fcro.example", "bot.contoso.com"):
+            policy.put(f"/v1/policy/domains/{domain}").raise_for_status()
+        names = {"domains": ["contoso.com", "B\u00dcRO.example.", "bot.contoso.com"], "gateway_for": ["*"]}
+        policy.put("/v1/policy/connectors/c", json=names).raise_for_status()
+        for scope in ("internal", "federated"):
+            policy.put(f"/v1/policy/global/{scope}", json={"archive": "per_user"}).raise_for_status()
+        lines = "".join(json.dumps({"address": each, **FLAGS}) + "\n" for each in PEOPLE)
+        policy.patch("/v1/policy/users", content=lines, headers=NDJSON).raise_for_status()
+        yield running
+
+
+@pytest.fixture
+def front_end(vhost: Vhost, api: AdminApi, start: Callable[..., FrontEnd]) -> FrontEnd:
+    """A front end that runs this policy."""
+    front_end = start_with(api, vhost, start)
+    front_end.wait_until_ready()
+    return front_end
+
+
+def _published(vhost: Vhost) -> list[IM]:
+    return [
+        im for each in vhost.take(QUEUE) if each.properties.type == IM_TYPE for im in decode_ims(each.body)
+    ]
+
+
+def _im(sender: str, *recipients: str) -> dict[str, Any]:
+    return {"sender": sender, "recipients": recipients, "body": "hello"}
+
+
+def test_every_spelling_of_somebody_is_archived_as_that_one(
+    vhost: Vhost, api: AdminApi, front_end: FrontEnd
+) -> None:
+    canonical = {
+        person: api.administrator.get(f"/v1/policy/users/{person}").json()["address"] for person in PEOPLE
+    }
+    spellings = [(person, text) for person, texts in PEOPLE.items() for text in (person, *texts)]
+    for person, text in spellings:
+        for im in (_im(text, "eve@contoso.com"), _im("eve@contoso.com", text)):
+            answer = front_end.post(im)
+            assert (answer.status_code, answer.json()["archived"]) == (201, True), text
+        asked = {"sender": text, "recipient": "eve@contoso.com"}
+        decision = api.administrator.get("/v1/policy/decision", params=asked).raise_for_status().json()
+        assert decision["archive"], text
+        assert decision["participants"][0]["address"] == canonical[person]
+    ims = _published(vhost)
+    assert [im.sender for im in ims[::2]] == [canonical[person] for person, _ in spellings]
+    assert [im.recipients for im in ims[1::2]] == [(canonical[person],) for person, _ in spellings]
+    assert len({im.conversation for im in ims}) == len(PEOPLE)
+
+
+def test_the_spelling_is_kept_if_it_is_another(vhost: Vhost, front_end: FrontEnd) -> None:
+    group = ["bob@contoso.com", "sip:%62ob@contoso.com", "ann@xn--bro-hoa.example"]
+    front_end.post(_im("jose\u0301@contoso.com", *group)).raise_for_status()
+    front_end.post(_im("SIP:Jos\u00e9@contoso.com:5060", "bob@contoso.com;x=y")).raise_for_status()
+    odd, usual = _published(vhost)
+    assert odd.spelled == ("jose\u0301@contoso.com", *group)
+    assert odd.recipients == ("sip:bob@contoso.com", "sip:ann@xn--bro-hoa.example")
+    assert usual.spelled == ()
+
+
+def test_what_could_be_anybody_is_refused_and_told_why(api: AdminApi, front_end: FrontEnd) -> None:
+    for text in NOBODY:
+        for im, field in (
+            (_im(text, "eve@contoso.com"), "/sender"),
+            (_im("eve@contoso.com", text), "/recipients/0"),
+        ):
+            answer = front_end.post(im)
+            assert (answer.status_code, answer.json()["field"]) == (422, field), text
+        params = {"sender": text, "recipient": "eve@contoso.com"}
+        assert api.administrator.get("/v1/policy/decision", params=params).status_code == 422
+        assert api.compliance.get("/v1/messages", params={"user": text}).status_code == 422
+        assert api.compliance.get("/v1/cdr", params={"user": text}).status_code == 422
+        lines = json.dumps({"address": text, **FLAGS})
+        refused = api.administrator.patch("/v1/policy/users", content=lines, headers=NDJSON)
+        assert (refused.status_code, refused.json()["errors"][0]["line"]) == (422, 1)
+    told = front_end.post(_im(NOBODY[0], "eve@contoso.com")).json()["detail"]
+    assert "U+200B (ZERO WIDTH SPACE), which nobody sees: leave it out" in told
+
+
+def test_who_only_looks_like_somebody_is_another(front_end: FrontEnd) -> None:
+    for text in OTHERS:
+        answer = front_end.post(_im(text, "eve@contoso.com"))
+        assert (answer.status_code, answer.json()["archived"]) == (200, False), text
+
+
+def test_a_telephone_number_without_a_domain_is_that_of_ours_who_has_it(
+    vhost: Vhost, api: AdminApi, front_end: FrontEnd
+) -> None:
+    for text in ("tel:+1-425-555-0100", "tel:+14255550100;ext=7"):
+        answer = front_end.post(_im("eve@contoso.com", text))
+        assert (answer.json()["archived"], answer.json()["rule"]) == (True, "internal-user")
+        asked = {"sender": "eve@contoso.com", "recipient": text}
+        assert api.administrator.get("/v1/policy/decision", params=asked).json()["archive"]
+    assert {im.recipients for im in _published(vhost)} == {("tel:+14255550100",)}
+    assert front_end.post(_im("eve@contoso.com", "tel:+14255550199")).json()["rule"] == "federated-no-user"
+    refused = api.administrator.put("/v1/policy/users/tel:+14255550100", json=FLAGS)
+    assert "write it as sip:+14255550100@contoso.com" in refused.json()["detail"]
+
+
+def test_two_spellings_of_one_person_in_a_bulk_change_must_agree(api: AdminApi) -> None:
+    lines = "".join(
+        json.dumps({"address": address, "archive_internal": flag}) + "\n"
+        for address, flag in (("jose\u0301@contoso.com", False), ("jos\u00e9@contoso.com", True))
+    )
+    refused = api.administrator.patch("/v1/policy/users", content=lines, headers=NDJSON)
+    assert refused.json()["errors"] == [{"line": 1, "detail": "lines 1, 2 of one address differ"}]
