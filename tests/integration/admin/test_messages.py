@@ -263,7 +263,7 @@ def test_a_page_of_large_ims_ends_before_its_limit(api: AdminApi) -> None:
 
 
 def test_a_page_s_size_counts_content_and_the_text_made_of_it(api: AdminApi) -> None:
-    content = base64.b64encode(b"x" * 3_000_000).decode()  # 4 MB
+    content = base64.b64encode(b"\xff" * 3_000_000).decode()  # 4 MB
     agent = uuid4()
     api.store(
         [
