@@ -82,6 +82,59 @@ def test_a_partner_is_told_with_the_first_archived_im_whichever_front_end_it_pas
     assert (told["front_end"], told["version"]) == ("fe1", api.version)
 
 
+def _delivered(front_end: FrontEnd, im: object, **headers: str) -> int:
+    return front_end.http.post(f"/v1/notices/{im}/delivered", headers=headers).status_code
+
+
+def test_a_connector_confirms_at_any_front_end_what_it_was_handed_and_no_other_can(
+    api: AdminApi, start_front_end: Callable[..., FrontEnd]
+) -> None:
+    one, other = start_front_end(api, "fe1"), start_front_end(api, "fe2")
+    first = BOB | {"id": str(make_id())}
+    assert _notices(one, first) == [NOTICE]
+    assert [told["state"] for told in _recorded(api)] == ["handed_over"]
+    for front_end in (one, other):
+        assert _delivered(front_end, first["id"], **GATEWAY) == 404, "it was handed to another"
+        assert _delivered(front_end, make_id()) == 404
+    assert _delivered(one, "nothing") == 422
+    assert _delivered(one, first["id"], Authorization="Bearer nobody") == 401
+    one.process.stop()
+    assert _delivered(other, first["id"]) == 204
+    assert _delivered(other, first["id"]) == 204
+    [told] = _recorded(api)
+    assert (told["state"], told["connector"]) == ("told", "c")
+    assert told["told_at"] is not None
+
+
+def test_one_connector_does_not_use_up_the_notice_of_another_s_conversation(
+    api: AdminApi, start_front_end: Callable[..., FrontEnd]
+) -> None:
+    front_end = start_front_end(api)
+    keyed = BOB | {"conversation": "budget"}
+    stolen = _notices(front_end, keyed | {"id": (im := str(make_id()))})
+    assert stolen == [NOTICE]
+    assert _delivered(front_end, im) == 204
+    assert _notices(front_end, keyed, **GATEWAY) == [NOTICE], "its own conversation, though of the same key"
+    assert _notices(front_end, keyed) == []
+    assert [told["conversation"] for told in _recorded(api)] == [
+        "connector:gateway:budget",
+        "connector:c:budget",
+    ]
+
+
+def test_what_is_not_confirmed_is_handed_over_again(
+    api: AdminApi, start_front_end: Callable[..., FrontEnd]
+) -> None:
+    front_end = start_front_end(api)
+    again = BOB | {"id": str(make_id())}
+    assert _notices(front_end, BOB) == [NOTICE]
+    api.execute("UPDATE policy.disclaimers_sent SET noted_at = noted_at - interval '5 minutes'")
+    assert _notices(front_end, again) == [NOTICE]
+    assert _delivered(front_end, again["id"]) == 204
+    api.execute("UPDATE policy.disclaimers_sent SET noted_at = noted_at - interval '5 minutes'")
+    assert _notices(front_end, BOB) == []
+
+
 def test_partners_are_told_each_in_their_language_and_ours_are_not(
     api: AdminApi, start_front_end: Callable[..., FrontEnd]
 ) -> None:
@@ -138,7 +191,11 @@ def test_while_the_admin_api_is_away_partners_are_told_and_it_is_recorded_later(
         front_end = start(vhost.url("frontend"), **settings)
         wait_for(lambda: _policy_of(front_end) == api.version, "the policy")
         front_end.wait_until_ready()
-    assert _notices(front_end, BOB) == [NOTICE]
+    im = BOB | {"id": str(make_id())}
+    assert _notices(front_end, im) == [NOTICE]
     assert _notices(front_end, BOB | {"body": "again"}) == []
+    assert _delivered(front_end, im["id"], **GATEWAY) == 404
+    assert _delivered(front_end, im["id"]) == 202
+    assert _notices(front_end, BOB | {"body": "once more"}) == []
     with running_api(database, tmp_path, amqp_url=vhost.url("admin-api"), address=address) as api:
-        wait_for(lambda: len(_recorded(api)) == 1, "it to be recorded", seconds=30)
+        wait_for(lambda: [told["state"] for told in _recorded(api)] == ["told"], "the record", seconds=30)

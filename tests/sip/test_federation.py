@@ -81,6 +81,7 @@ def test_a_partner_is_told_once_that_it_is_archived_before_what_is_said(
     assert [(each["wording"], each["im"]) for each in office.told(friend)] == [
         ("Diese Unterhaltung wird archiviert, überall.", office.archived()[0]["id"])
     ]
+    wait_for(lambda: [each["state"] for each in office.told(friend)] == ["told"], "the edge to confirm it")
 
 
 def test_a_partner_that_cannot_be_told_gets_nothing_and_is_told_with_the_next(

@@ -55,7 +55,7 @@ async def _tell(told: Disclaimers, policies: Told, number: int) -> None:
     }  # fmt: skip
     im = read_submission(json.dumps(document).encode(), SETTINGS)
     receipt = Receipt(im.id, Decisions("pool1").decide(policies.current, im, CONNECTOR), CONFIRMED)
-    accompanied = told.accompany(im, receipt)
+    accompanied = told.accompany(im, receipt, "c")
     await accompanied.settled()
     assert len(accompanied.notices) == 1
 

@@ -1,23 +1,35 @@
-"""Which partners were told that a conversation is archived: once each, whatever front end it passes."""
+"""Which partners were told that a conversation is archived: once each, whatever front end it passes.
+
+A notice is *handed over* once a connector was given it; its partner is *told* once that connector said that
+it was delivered. What is not confirmed in time is handed over again, with the next IM.
+"""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Annotated
+from datetime import datetime, timedelta
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Security
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Session, col, select, text, tuple_
+from sqlmodel import Session, col, select, text
 
 from admin_api import audit
 from admin_api.conversations import ConversationFilter
 from admin_api.database import DatabaseOf
-from admin_api.fields import MAX_BIGINT, Address, Document, Language, Name, Text, Wording
+from admin_api.fields import MAX_BIGINT, Address, ConnectorName, Document, Language, Name, Text, Wording
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.tables import NoticeRow
+from contract.problem import Problem
 
 router = APIRouter(prefix="/v1/disclaimers", tags=["archive"])
+
+_CONFIRM_WITHIN: Final = timedelta(minutes=5)
+"""What is not confirmed by then is handed over again: twice told rather than never."""
+_CLAIM: Final = text(
+    "SELECT * FROM policy.claim_disclaimers(:conversation, :im, :connector, :front_end, :at, :version,"
+    " :partners, :languages, :wordings, :confirm_within)"
+)
+_CONFIRM: Final = text("SELECT policy.confirm_disclaimers(:im, :connector, :at)")
 
 
 class Notice(Document):
@@ -29,9 +41,10 @@ class Notice(Document):
 
 
 class Claim(Document):
-    """What a front end would tell the partners of a conversation, with an IM of it."""
+    """What a front end would hand to a connector, to tell the partners of a conversation with an IM of it."""
 
     front_end: Name
+    connector: ConnectorName | Literal[""] = ""
     conversation: Text
     im: UUID
     at: AwareDatetime
@@ -39,19 +52,32 @@ class Claim(Document):
     notices: list[Notice] = Field(min_length=1, max_length=1000)
 
 
-class Untold(BaseModel):
-    """Who is to be told with this IM; others know already."""
+class Standing(BaseModel):
+    """Who is to be told with this IM, and who was told already; of others it is not known yet."""
 
     partners: list[str]
+    told: list[str]
+
+
+class Confirmation(Document):
+    """That a connector delivered what it was handed with an IM."""
+
+    connector: ConnectorName
+    at: AwareDatetime
 
 
 class NoticeSent(BaseModel):
-    """That a partner was told: with which IM, in which words."""
+    """A notice that was handed over: to tell whom, with which IM, in which words; is it delivered?"""
 
     conversation: str
     partner: str
     im: UUID
-    at: datetime
+    state: Literal["handed_over", "told"] = Field(
+        description="`told`: the connector said that it delivered the notice"
+    )
+    at: datetime = Field(description="When it was handed over")
+    told_at: datetime | None
+    connector: str = Field(description="To whom; empty if that was not kept yet")
     front_end: str
     language: str
     wording: str
@@ -78,24 +104,44 @@ class NoticePage(BaseModel):
 
 
 @router.post("", dependencies=[Security(Allow("frontend"))])
-def claim(document: Claim, database: DatabaseOf) -> Untold:
-    """Note whom a front end tells; answer who is to be told.
+def claim(document: Claim, database: DatabaseOf) -> Standing:
+    """Note what a front end hands over; answer who is to be told.
 
     Asked again with the same IM, it answers the same.
     """
-    said = document.model_dump(exclude={"notices"})
-    rows = [said | notice.model_dump() for notice in sorted(document.notices, key=lambda each: each.partner)]
+    notices = document.notices
     with database.transaction() as session:
-        session.exec(insert(NoticeRow).values(rows).on_conflict_do_nothing())
-        mine = select(NoticeRow.partner).where(
-            tuple_(col(NoticeRow.conversation), col(NoticeRow.im)) == (document.conversation, document.im)
+        found = session.connection().execute(
+            _CLAIM,
+            document.model_dump(exclude={"notices"})
+            | {
+                "partners": [each.partner for each in notices],
+                "languages": [each.language for each in notices],
+                "wordings": [each.wording for each in notices],
+                "confirm_within": _CONFIRM_WITHIN,
+            },
         )
-        return Untold(partners=list(session.exec(mine)))
+        rows = found.all()
+    return Standing(
+        partners=[row.partner for row in rows if row.to_tell], told=[row.partner for row in rows if row.told]
+    )
+
+
+@router.post("/{im}/told", status_code=204, dependencies=[Security(Allow("frontend"))])
+def confirm(im: UUID, document: Confirmation, database: DatabaseOf) -> None:
+    """Note that a connector delivered what it was handed with an IM: its partners were told.
+
+    404 if this connector was handed nothing with it. Confirmed again, it stays as it is.
+    """
+    with database.transaction() as session:
+        count = session.connection().execute(_CONFIRM, {"im": im} | document.model_dump()).scalar_one()
+    if not count:
+        raise Problem(404, f"Connector {document.connector} was handed no notice with this IM.", field="im")
 
 
 @router.delete("/{im}", status_code=204)
 def retract(im: UUID, actor: Annotated[Actor, Security(Allow("frontend"))], database: DatabaseOf) -> None:
-    """Take back that partners were told with an IM: the notice could not be delivered.
+    """Take back what was handed over with an IM: the notice could not be delivered.
 
     They are told with the next. What was noted stays in the audit trail.
     """
@@ -137,6 +183,9 @@ def find_notices(
         query = query.where(col(NoticeRow.partner) == partner)
     rows = session.exec(query.order_by(col(NoticeRow.id).desc()).limit(limit + 1)).all()
     return NoticePage(
-        disclaimers=[NoticeSent(**row.model_dump(exclude={"id"})) for row in rows[:limit]],
+        disclaimers=[
+            NoticeSent(**row.model_dump(exclude={"id"}), state="told" if row.told_at else "handed_over")
+            for row in rows[:limit]
+        ],
         next=rows[limit - 1].id if len(rows) > limit else None,
     )

@@ -185,7 +185,7 @@ class FrontEndRow(SQLModel, table=True):
 
 
 class NoticeRow(SQLModel, table=True):
-    """That a partner was told of a conversation being archived: with which IM, in which words.
+    """A notice that was handed to a connector: to tell a partner, with an IM, that both are archived.
 
     The database sets ``id``.
     """
@@ -194,7 +194,9 @@ class NoticeRow(SQLModel, table=True):
     __table_args__ = _POLICY
     conversation: str = Field(primary_key=True)
     partner: str = Field(primary_key=True)
-    im: UUID
+    im: UUID = Field(primary_key=True)
+    connector: str
+    told_at: datetime | None = Field(sa_column=Column(_TIME))
     at: datetime = Field(sa_column=Column(_TIME))
     front_end: str
     language: str

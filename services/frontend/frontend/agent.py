@@ -127,7 +127,7 @@ class Agent:
         Raises IMProblem: 403 if the connector may not send it, 409 if its id was used for another content,
         503 if too many IMs wait already.
         """
-        return self.disclaimers.accompany(im, self._take_in(im, connector, traceparent))
+        return self.disclaimers.accompany(im, self._take_in(im, connector, traceparent), connector.name)
 
     def _take_in(self, im: CheckedIM, connector: Connector, traceparent: str | None) -> Receipt:
         decision = self._decisions.decide(self._policies.current, im, connector)

@@ -1,17 +1,19 @@
 """Disclaimers: which federated partners must be told, with an IM, that their conversation is archived.
 
-The admin API knows who was told already, whichever front end told them. While it is away partners are told
-(twice rather than never), and it learns of that once it is back.
+A notice is handed over with the answer to an IM; told is who the connector says was told. The admin API knows
+both, whichever front end it was. While it is away notices are handed over (twice rather than never), and it
+learns of that once it is back.
 """
 
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import httpx
@@ -27,12 +29,18 @@ from frontend.submission import CheckedIM
 log = logging.getLogger("frontend")
 
 _MAX_REMEMBERED: Final = 100_000
+_MAX_HANDED_OVER: Final = 10_000
 _MAX_UNRECORDED: Final = 10_000
 _CLAIM_SECONDS: Final = 1.0
 """An IM's answer waits no longer for the admin API."""
 _AWAY_SECONDS: Final = 5.0
 """For so long nobody asks an admin API again that did not answer."""
+_ASK_AGAIN_SECONDS: Final = 1.0
+"""So long after it said that somebody has the notice who has not confirmed it yet."""
+_CONFIRM_SECONDS: Final = 300.0
+"""What is not confirmed by then is handed over again, if the admin API can't be asked."""
 
+_JSON: Final = {"Content-Type": "application/json"}
 _encoder = msgspec.json.Encoder()
 
 
@@ -44,6 +52,7 @@ class _Worded(msgspec.Struct, frozen=True):
 
 class _Claim(msgspec.Struct, frozen=True, kw_only=True):
     front_end: str
+    connector: str
     conversation: str
     im: UUID
     at: datetime
@@ -51,8 +60,27 @@ class _Claim(msgspec.Struct, frozen=True, kw_only=True):
     notices: list[_Worded]
 
 
-class _Untold(msgspec.Struct):
+class _Confirmation(msgspec.Struct, frozen=True):
+    connector: str
+    at: datetime
+
+
+class _Answer(msgspec.Struct):
     partners: list[str]
+    """To be told with this IM."""
+    told: list[str] = []
+    """Who was told already."""
+
+
+class _Standing(NamedTuple):
+    im: UUID
+    """With which it was handed over, or one that came later."""
+    until: float
+    """When to ask again, by the monotonic clock."""
+
+
+_Entry = _Claim | UUID | tuple[UUID, _Confirmation]
+"""What is to be recorded: a claim; that the claims of an IM are taken back; that they are confirmed."""
 
 
 class Disclaimers:
@@ -63,16 +91,20 @@ class Disclaimers:
         self._settings = settings
         self._policies = policies
         self._client: httpx.AsyncClient | None = None
-        self._told: OrderedDict[tuple[str, str], UUID] = OrderedDict()
-        """Conversation and partner, with the IM that they were told with, or one that came later."""
+        self._standings: OrderedDict[tuple[str, str], _Standing] = OrderedDict()
+        """Of a partner in a conversation that need not be asked about now."""
+        self._handed_over: OrderedDict[UUID, _Claim] = OrderedDict()
+        """By this front end, not yet confirmed or taken back."""
         self._away_until = 0.0
-        self._unrecorded: deque[_Claim | UUID] = deque()
-        """Claims, and the IMs whose claims are taken back."""
+        self._unrecorded: deque[_Entry] = deque()
         self._to_record = asyncio.Event()
         self._telling: set[asyncio.Task[None]] = set()
 
-    def accompany(self, im: CheckedIM, receipt: Receipt) -> Receipt:
-        """Return the receipt to answer from: this one, or one that is settled with ``notices`` to deliver."""
+    def accompany(self, im: CheckedIM, receipt: Receipt, connector: str) -> Receipt:
+        """Return the receipt to answer from: this one, or one that is settled with ``notices`` to deliver.
+
+        ``connector``: the name of who gets the answer.
+        """
         policy = self._policies.current
         decision = receipt.decision
         if (
@@ -82,68 +114,106 @@ class Disclaimers:
             or decision.scope != "federated"
         ):
             return receipt
+        now = time.monotonic()
         notices = [
-            notice
-            for notice in _word(im, policy)
-            if self._told.get((im.conversation, notice.to), im.id) == im.id
+            notice for notice in _word(im, policy) if self._is_open((im.conversation, notice.to), im.id, now)
         ]
         if not notices:
             return receipt
         accompanied = Receipt(im.id, decision)
-        task = asyncio.create_task(self._tell(im, receipt, accompanied, notices, policy.version))
+        claim = _Claim(
+            front_end=self._settings.front_end,
+            connector=connector,
+            conversation=im.conversation,
+            im=im.id,
+            at=datetime.now(UTC),
+            version=policy.version,
+            notices=[_Worded(each.to, each.language, each.text) for each in notices],
+        )
+        task = asyncio.create_task(self._tell(claim, receipt, accompanied, notices))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
         return accompanied
 
+    def _is_open(self, who: tuple[str, str], im: UUID, now: float) -> bool:
+        standing = self._standings.get(who)
+        return standing is None or standing.im == im or now >= standing.until
+
     async def _tell(
-        self, im: CheckedIM, receipt: Receipt, accompanied: Receipt, notices: list[Notice], version: int
+        self, claim: _Claim, receipt: Receipt, accompanied: Receipt, notices: list[Notice]
     ) -> None:
         """Find out who is to be told once the IM is safe: nobody is told of one that is not delivered."""
         fate = await receipt.settled()
         try:
             if fate.kind in ("confirmed", "spooled"):
-                untold = await self._claim(
-                    _Claim(
-                        front_end=self._settings.front_end,
-                        conversation=im.conversation,
-                        im=im.id,
-                        at=datetime.now(UTC),
-                        version=version,
-                        notices=[_Worded(each.to, each.language, each.text) for each in notices],
-                    )
-                )
+                untold = await self._claim(claim)
                 accompanied.notices = tuple(each for each in notices if each.to in untold)
         finally:
             accompanied.settle(fate)
 
     async def _claim(self, claim: _Claim) -> Sequence[str]:
         """Return which partners to tell: those whom nobody told, or all if that can't be known now."""
-        untold: Sequence[str] = [each.partner for each in claim.notices]
-        recorded = False
+        answer: _Answer | None = None
         if time.monotonic() >= self._away_until:
             try:
-                untold = await self._post(claim)
-                recorded = True
+                answer = await self._post(claim)
             except (httpx.HTTPError, msgspec.DecodeError) as error:
                 log.warning(
                     "partners are told, though perhaps they were already: the admin API does not say",
                     extra={"error": repr(error)[:200]},
                 )
                 self._away_until = time.monotonic() + _AWAY_SECONDS
-        if not recorded:
+        now = time.monotonic()
+        if answer is None:
             self._record_later(claim)
-        for worded in claim.notices:
-            if recorded and worded.partner in untold:
-                continue  # it may yet fail, and another front end hear of that: the next IM asks again
-            self._told[claim.conversation, worded.partner] = claim.im
-            if len(self._told) > _MAX_REMEMBERED:
-                self._told.popitem(last=False)
-        return untold
+            answer = _Answer([each.partner for each in claim.notices])
+            self._note(claim, answer.partners, now + _CONFIRM_SECONDS)
+        else:  # of who is told now the next IM asks: it may yet fail, and another front end hear of that
+            told = set(answer.told)
+            others = [each.partner for each in claim.notices if each.partner not in answer.partners]
+            self._note(claim, [each for each in others if each in told], math.inf)
+            self._note(claim, [each for each in others if each not in told], now + _ASK_AGAIN_SECONDS)
+        if answer.partners:
+            self._handed_over[claim.im] = claim
+            if len(self._handed_over) > _MAX_HANDED_OVER:
+                self._handed_over.popitem(last=False)
+        return answer.partners
+
+    def _note(self, claim: _Claim, partners: Iterable[str], until: float) -> None:
+        for partner in partners:
+            self._standings[claim.conversation, partner] = _Standing(claim.im, until)
+            if len(self._standings) > _MAX_REMEMBERED:
+                self._standings.popitem(last=False)
+
+    async def confirm(self, im: UUID, connector: str) -> bool:
+        """Note that a connector delivered what it was handed with an IM; return whether that is recorded yet.
+
+        Raises LookupError if this connector was handed nothing with it.
+        """
+        claim = self._handed_over.get(im)
+        if claim is not None and claim.connector != connector:
+            raise LookupError
+        confirmation = _Confirmation(connector, datetime.now(UTC))
+        recorded = False
+        if not self._unrecorded and time.monotonic() >= self._away_until:  # else what comes first goes first
+            try:
+                await self._post_confirmation(im, confirmation)
+                recorded = True
+            except httpx.HTTPError as error:
+                log.warning("a confirmation waits", extra={"error": repr(error)[:200]})
+        if not recorded:
+            self._record_later((im, confirmation))
+        if claim is not None:
+            self._note(claim, [each.partner for each in claim.notices], math.inf)
+            self._handed_over.pop(im, None)
+        return recorded
 
     def retract(self, im: UUID) -> None:
         """Take back that partners were told with an IM: they could not be. They are told with the next."""
-        for key in [key for key, told_with in self._told.items() if told_with == im]:
-            del self._told[key]
+        claim = self._handed_over.pop(im, None)
+        if claim is not None:
+            for each in claim.notices:
+                self._standings.pop((claim.conversation, each.partner), None)
         self._record_later(im)
 
     async def _delete(self, im: UUID) -> None:
@@ -151,15 +221,24 @@ class Disclaimers:
             raise httpx.ConnectError("no admin API")
         (await self._client.delete(f"/v1/disclaimers/{im}")).raise_for_status()
 
-    async def _post(self, claim: _Claim) -> Sequence[str]:
+    async def _post_confirmation(self, im: UUID, confirmation: _Confirmation) -> None:
+        """Raises LookupError if there is nothing to confirm."""
         if self._client is None:
             raise httpx.ConnectError("no admin API")
         response = await self._client.post(
-            "/v1/disclaimers", content=_encoder.encode(claim), headers={"Content-Type": "application/json"}
+            f"/v1/disclaimers/{im}/told", content=_encoder.encode(confirmation), headers=_JSON
         )
-        return msgspec.json.decode(response.raise_for_status().content, type=_Untold).partners
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise LookupError(im)
+        response.raise_for_status()
 
-    def _record_later(self, entry: _Claim | UUID) -> None:
+    async def _post(self, claim: _Claim) -> _Answer:
+        if self._client is None:
+            raise httpx.ConnectError("no admin API")
+        response = await self._client.post("/v1/disclaimers", content=_encoder.encode(claim), headers=_JSON)
+        return msgspec.json.decode(response.raise_for_status().content, type=_Answer)
+
+    def _record_later(self, entry: _Entry) -> None:
         if len(self._unrecorded) >= _MAX_UNRECORDED:
             _note_lost(self._unrecorded.popleft())
         self._unrecorded.append(entry)
@@ -189,17 +268,27 @@ class Disclaimers:
         while self._unrecorded:
             entry = self._unrecorded[0]
             try:
-                await (self._delete(entry) if isinstance(entry, UUID) else self._post(entry))
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
+                await self._record_one(entry)
+            except httpx.HTTPError as error:
+                if _status_of(error) != httpx.codes.UNPROCESSABLE_ENTITY:
                     return False
                 _note_lost(entry)  # it never will be
-            except (httpx.HTTPError, msgspec.DecodeError):
+            except LookupError:
+                log.warning("confirmed was a notice that nobody has", extra={"entry": str(entry)})
+            except msgspec.DecodeError:
                 return False
             if self._unrecorded and self._unrecorded[0] is entry:
                 self._unrecorded.popleft()
         self._to_record.clear()
         return True
+
+    async def _record_one(self, entry: _Entry) -> None:
+        if isinstance(entry, _Claim):
+            await self._post(entry)
+        elif isinstance(entry, UUID):
+            await self._delete(entry)
+        else:
+            await self._post_confirmation(*entry)
 
     async def _record_at_last(self) -> None:
         """Record what is left, if the admin API takes it now: nobody waits for it any more."""
@@ -210,8 +299,13 @@ class Disclaimers:
             log.error("not recorded who was told", extra={"ims": len(self._unrecorded)})
 
 
-def _note_lost(entry: _Claim | UUID) -> None:
-    im = entry if isinstance(entry, UUID) else entry.im
+def _status_of(error: httpx.HTTPError) -> int:
+    """Return with what the admin API refused, 0 if it did not answer."""
+    return error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 0
+
+
+def _note_lost(entry: _Entry) -> None:
+    im = entry.im if isinstance(entry, _Claim) else entry if isinstance(entry, UUID) else entry[0]
     log.error("not recorded who was told", extra={"im": str(im)})
 
 

@@ -44,6 +44,7 @@ ALLOWED: Final = {
     ("GET", "/v1/messages/{id}"): {COMPLIANCE},
     ("GET", "/v1/messages/{id}/trace"): {OPERATOR, COMPLIANCE},
     ("POST", "/v1/disclaimers"): {FRONTEND},
+    ("POST", "/v1/disclaimers/{im}/told"): {FRONTEND},
     ("DELETE", "/v1/disclaimers/{im}"): {FRONTEND},
     ("GET", "/v1/disclaimers"): {COMPLIANCE},
     ("GET", "/v1/parked"): {OPERATOR, COMPLIANCE},

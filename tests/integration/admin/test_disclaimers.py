@@ -19,6 +19,7 @@ DISCLAIMER = {
 def _claim(conversation: str, *partners: str, im: str | None = None) -> dict[str, Any]:
     return {
         "front_end": "fe1",
+        "connector": "edge",
         "conversation": conversation,
         "im": im or str(make_id()),
         "at": "2026-01-31T08:00:00Z",
@@ -93,6 +94,46 @@ def test_who_could_not_be_told_is_told_with_the_next_and_the_trail_keeps_it(api:
     assert api.compliance.delete(f"/v1/disclaimers/{second['im']}").status_code == 403
 
 
+def _confirm(api: AdminApi, claim: dict[str, Any], connector: str = "edge") -> int:
+    confirmation = {"connector": connector, "at": "2026-01-31T08:00:01Z"}
+    return api.frontend.post(f"/v1/disclaimers/{claim['im']}/told", json=confirmation).status_code
+
+
+def _states(api: AdminApi) -> list[tuple[str, str | None]]:
+    listed = api.compliance.get("/v1/disclaimers").raise_for_status().json()["disclaimers"]
+    return [(each["state"], each["told_at"]) for each in listed]
+
+
+def _let_pass_five_minutes(api: AdminApi) -> None:
+    api.execute("UPDATE policy.disclaimers_sent SET noted_at = noted_at - interval '5 minutes'")
+
+
+def test_told_is_who_the_connector_that_was_handed_the_notice_says_was_told(api: AdminApi) -> None:
+    claim = _claim("budget", "sip:bob@fabrikam.com")
+    assert _confirm(api, claim) == 404, "nothing was handed over"
+    _told(api, claim)
+    assert _states(api) == [("handed_over", None)]
+    assert _confirm(api, claim, "another") == 404
+    assert _states(api) == [("handed_over", None)]
+    assert _confirm(api, claim) == 204
+    assert _confirm(api, claim) == 204, "said twice is once"
+    assert _states(api) == [("told", "2026-01-31T08:00:01Z")]
+
+
+def test_what_is_not_confirmed_is_handed_over_again_and_what_is_never(api: AdminApi) -> None:
+    bob = "sip:bob@fabrikam.com"
+    _told(api, _claim("budget", bob))
+    assert _told(api, _claim("budget", bob)) == [], "it may be on its way"
+    _let_pass_five_minutes(api)
+    again = _claim("budget", bob)
+    assert _told(api, again) == [bob]
+    assert _confirm(api, again) == 204
+    assert _states(api) == [("told", "2026-01-31T08:00:01Z"), ("handed_over", None)], "each is kept"
+    _let_pass_five_minutes(api)
+    answer = api.frontend.post("/v1/disclaimers", json=_claim("budget", bob)).json()
+    assert answer == {"partners": [], "told": [bob]}
+
+
 def test_of_many_front_ends_at_once_one_tells(api: AdminApi) -> None:
     claims = [_claim("at once", "sip:bob@fabrikam.com", "sip:carol@fabrikam.com") for _ in range(16)]
     with ThreadPoolExecutor(8) as front_ends:
@@ -110,7 +151,10 @@ def test_who_was_told_is_shown_with_the_conversation_and_each_look_is_audited(ap
             "conversation": "budget",
             "partner": "sip:bob@fabrikam.com",
             "im": claim["im"],
+            "state": "handed_over",
             "at": "2026-01-31T08:00:00Z",
+            "told_at": None,
+            "connector": "edge",
             "front_end": "fe1",
             "language": "en",
             "wording": "This conversation is archived.",

@@ -60,7 +60,8 @@ _ANSWER: Final[dict[str, Any]] = {
         "spooled": {"type": "boolean", "description": "on this front end's disk, not on the queue yet"},
         "notices": {
             "type": "array",
-            "description": "deliver these before the IM: partners are told that they are archived",
+            "description": "deliver these before the IM, then POST /v1/notices/{id}/delivered: partners are"
+            " told that they are archived",
             "items": {
                 "type": "object",
                 "required": ["to", "sender", "language", "text"],
@@ -159,3 +160,26 @@ SIP: Final[dict[str, Any]] = {
     },
 }
 """The operation ``POST /v1/sip``."""
+NOTICES: Final[dict[str, Any]] = {
+    "summary": "The notices of an IM are delivered",
+    "description": "Say so once partners have them; else they are handed over again after five minutes.",
+    "tags": ["messages"],
+    "security": [{"connector": []}],
+    "parameters": [
+        {
+            "name": "im",
+            "in": "path",
+            "required": True,
+            "description": "the IM whose answer had the notices",
+            "schema": {"type": "string", "format": "uuid"},
+            "example": _ID,
+        }
+    ],
+    "responses": {
+        "202": {"description": "Noted, and recorded as soon as the admin API is back."},
+        "204": {"description": "Recorded: the partners were told."},
+        "401": MESSAGES["responses"]["401"],
+        "404": _problem("This connector was handed no notice with this IM."),
+    },
+}
+"""The operation ``POST /v1/notices/{im}/delivered``."""

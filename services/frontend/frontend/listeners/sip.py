@@ -21,6 +21,7 @@ from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.connectors import Connectors
 from frontend.listeners.http import Answer, read_body, take_in
+from frontend.listeners.notices import note_delivery
 from frontend.metrics import ANSWERED, ATTEMPTS, FORGED
 from frontend.sip import CodedError, Said, find_offers, find_said, is_disguised
 from frontend.sip_request import Request, Session, SIPError, client_of, find_session, parse_request
@@ -42,7 +43,7 @@ NOTICES_HEADER: Final = "LCS-Notices"
 """What the edge is to tell partners before it relays: URI, text in base64, URI, text, … between bars."""
 NOTICES_SENDER_HEADER: Final = "LCS-Notices-From"
 NOTICES_IM_HEADER: Final = "LCS-Notices-IM"
-"""A voucher of the IM with which they are told: what ``LCS-Untold`` brings back if they could not be."""
+"""A voucher of the IM with which they are told: what ``LCS-Told`` or ``LCS-Untold`` brings back."""
 _NOTICES_SECONDS: Final = 6 * 3600
 """How long a notice can be taken back."""
 _TEXT_HEADER: Final = "LCS-Text-Format"
@@ -53,6 +54,8 @@ _MAX_LIST: Final = 20_000
 """Characters of ``LCS-Recipients`` at most; what is on the way (HAProxy's tune.bufsize) must hold it."""
 UNTOLD_HEADER: Final = "LCS-Untold"
 """From the edge, with the request again: the voucher of notices that were not delivered, nor was the IM."""
+TOLD_HEADER: Final = "LCS-Told"
+"""From the edge, with the request again: the voucher of notices that partners' edges have taken."""
 NOTHING_SAID: Final = "nothing-said"
 SAID_BEFORE: Final = "said-before"
 
@@ -88,6 +91,9 @@ class SIPListener:
         raw = await read_body(request, self._settings.max_im_bytes)
         if UNTOLD_HEADER in request.headers:
             return self._take_back(connector, request.headers[UNTOLD_HEADER])
+        if TOLD_HEADER in request.headers:
+            im = self._noticed_im(connector, TOLD_HEADER, request.headers[TOLD_HEADER])
+            return await note_delivery(self._agent.disclaimers, im, connector.name)
         try:
             return await self._answer(request, connector, raw)
         except Problem as problem:
@@ -157,14 +163,16 @@ class SIPListener:
             return ""
 
     def _take_back(self, connector: Connector, untold: str) -> Response:
-        try:
-            self._agent.disclaimers.retract(UUID(self._vouchers.take(connector, UNTOLD_HEADER, untold)))
-        except VoucherError as error:
-            FORGED.labels(UNTOLD_HEADER).inc()
-            raise Problem(
-                400, f"{UNTOLD_HEADER}: {error}; bring back {NOTICES_IM_HEADER} as it came"
-            ) from None
+        self._agent.disclaimers.retract(self._noticed_im(connector, UNTOLD_HEADER, untold))
         return Response(status_code=204)
+
+    def _noticed_im(self, connector: Connector, header: str, voucher: str) -> UUID:
+        """Return the IM of notices that a connector was handed. Raises Problem (400)."""
+        try:
+            return UUID(self._vouchers.take(connector, UNTOLD_HEADER, voucher))
+        except VoucherError as error:
+            FORGED.labels(header).inc()
+            raise Problem(400, f"{header}: {error}; bring back {NOTICES_IM_HEADER} as it came") from None
 
     def _notices_in(self, connector: Connector, outcome: Answer) -> dict[str, str]:
         """Return the headers that say what partners are told; a bar stands in no escaped address."""
