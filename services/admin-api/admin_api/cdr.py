@@ -19,8 +19,8 @@ from admin_api import audit
 from admin_api.conversations import ConversationFilter
 from admin_api.database import Database, DatabaseOf
 from admin_api.fields import MAX_BIGINT, Address, Text
-from admin_api.messages import Time
 from admin_api.principals import Actor, Allow, Officer
+from admin_api.search import Time
 from admin_api.tables import SessionPartyRow, SessionRow
 from contract.message import Scope
 
