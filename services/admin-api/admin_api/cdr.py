@@ -1,7 +1,7 @@
 """Call detail records: who talked with whom, when, how long, how much; and whether that fits the archive."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Annotated, Any, Final
@@ -19,7 +19,8 @@ from admin_api.cdr_records import Party, SessionPage, SessionRecord
 from admin_api.cdr_tables import SessionPartyRow, SessionRow
 from admin_api.conversations import ConversationFilter
 from admin_api.database import Database, DatabaseOf
-from admin_api.fields import MAX_BIGINT, Address, Text
+from admin_api.fields import MAX_BIGINT, KnownAddress, Text
+from admin_api.people import check_address, keys_of_conversations
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.search import Time
 from contract.message import Scope
@@ -51,7 +52,7 @@ class Filter(ConversationFilter):
 
     model_config = ConfigDict(extra="forbid")
 
-    user: Address | None = Field(None, description="Who took part", examples=["sip:yannis@contoso.com"])
+    user: KnownAddress | None = Field(None, description="Who took part", examples=["sip:yannis@contoso.com"])
     from_: Time | None = Field(None, alias="from", description="Begun then or later")
     to: Time | None = Field(None, description="Begun before")
     scope: Scope | None = None
@@ -216,15 +217,21 @@ def _asked(chosen: Filter) -> dict[str, Any]:
 
 
 def _find(session: Session, chosen: Filter, after: str | None, limit: int) -> SessionPage:
-    rows = session.exec(query_of(chosen, after).limit(limit + 1)).all()
+    keys = keys_of_conversations(session, chosen.keys)
+    rows = session.exec(query_of(chosen, after, keys).limit(limit + 1)).all()
+    if not rows and chosen.user is not None:
+        check_address(chosen.user)
     return SessionPage(
         sessions=[_record_of(row) for row in rows[:limit]],
         next=_cursor_of(rows[limit - 1]) if len(rows) > limit else None,
     )
 
 
-def query_of(chosen: Filter, after: str | None) -> SelectOfScalar[SessionRow]:
-    """Return the query for sessions, newest first; by when they began, as the index is."""
+def query_of(chosen: Filter, after: str | None, keys: Sequence[str] = ()) -> SelectOfScalar[SessionRow]:
+    """Return the query for sessions, newest first; by when they began, as the index is.
+
+    ``keys``: of the conversation that is asked for, if it has older ones.
+    """
     started_at, number = col(SessionRow.started_at), col(SessionRow.id)
     query = select(SessionRow).order_by(started_at.desc(), number.desc())
     if after is not None:
@@ -235,7 +242,7 @@ def query_of(chosen: Filter, after: str | None) -> SelectOfScalar[SessionRow]:
         theirs = select(SessionPartyRow.session_id).where(col(SessionPartyRow.address) == chosen.user)
         query = query.where(number == any_(func.array(theirs.scalar_subquery())))
     if chosen.keys:
-        query = query.where(col(SessionRow.conversation).in_(chosen.keys))
+        query = query.where(col(SessionRow.conversation).in_([*chosen.keys, *keys]))
     for column, value in (
         (SessionRow.scope, chosen.scope),
         (SessionRow.ended, chosen.ended),

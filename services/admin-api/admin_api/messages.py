@@ -186,7 +186,8 @@ def _read(session: Session, search: Search, deadline: float) -> Generator[Messag
 
 def _message_of(row: ArchivedMessage) -> Message:
     return Message(
-        **row.model_dump(exclude={"content"}),
+        **row.model_dump(exclude={"content", "recipients"}),
+        recipients=list(dict.fromkeys(row.recipients)),
         late_seconds=_lateness_of(row),
         encoding="text" if row.content is None else "base64",
         content=None if row.content is None else base64.b64encode(row.content).decode(),

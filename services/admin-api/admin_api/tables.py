@@ -213,21 +213,23 @@ class NoticeRow(SQLModel, table=True):
 
 
 class ArchivedUser(SQLModel, table=True):
-    """A person in the archive."""
+    """A name of a person in the archive; ``same_as``: whose it is, if it is not canonical."""
 
     __tablename__ = "archived_users"
     __table_args__ = _ARCHIVE
     id: int = Field(primary_key=True)
     address: str
+    same_as: int | None
 
 
 class ArchivedConversation(SQLModel, table=True):
-    """A conversation in the archive."""
+    """A conversation in the archive; ``same_as``: the same people's by their canonical addresses."""
 
     __tablename__ = "archived_conversations"
     __table_args__ = _ARCHIVE
     id: int = Field(primary_key=True, sa_type=BigInteger)
     conversation: str
+    same_as: int | None = Field(sa_type=BigInteger)
 
 
 class ArchivedParticipant(SQLModel, table=True):
