@@ -84,7 +84,7 @@ def api(database: ArchiveDatabase, tmp_path: Path) -> Iterator[AdminApi]:
     config = Config()
     config.set_main_option("script_location", str(Path(archiving.migrations.__file__).parent))
     config.attributes["database_url"] = database.url("lcs_owner")
-    command.upgrade(config, "0011")
+    command.upgrade(config, "0012")
     with psycopg.connect(database.url("lcs_owner")) as connection:
         for im in OLD_IMS:
             _store_as_before(connection, im)

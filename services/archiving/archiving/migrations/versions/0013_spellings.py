@@ -7,8 +7,8 @@ from alembic import op
 
 from archiving.spellings import note_all_spellings, rename_parties
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 
 
 def upgrade() -> None:
