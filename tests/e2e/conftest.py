@@ -5,21 +5,14 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from tests.e2e.systems import Containers, Processes, System
+from tests.e2e.systems import Containers, Processes, System, running_processes
 
 
 @pytest.fixture(scope="package")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     """The stack as processes, on a broker and a database of its own."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("LCS_AMQP_URL", raising=False)
-        environment.delenv("LCS_DATABASE_URL", raising=False)
-        system = Processes(tmp_path_factory.mktemp("stack"))
-    try:
-        system.stack.start()
+    with running_processes(tmp_path_factory.mktemp("stack")) as system:
         yield system
-    finally:
-        system.stack.stop()
 
 
 @pytest.fixture(scope="package")

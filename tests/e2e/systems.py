@@ -4,12 +4,14 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import docker
 import httpx
+import pytest
 from docker.models.containers import Container
 
 from deploy.local.process import find_free_port, wait_for
@@ -107,6 +109,20 @@ class Processes:
     def start_broker(self) -> None:
         assert self.stack.broker is not None
         self.stack.broker.start()
+
+
+@contextmanager
+def running_processes(folder: Path) -> Iterator[Processes]:
+    """Run the stack as processes, on a broker and a database of its own."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("LCS_AMQP_URL", raising=False)
+        environment.delenv("LCS_DATABASE_URL", raising=False)
+        system = Processes(folder)
+    try:
+        system.stack.start()
+        yield system
+    finally:
+        system.stack.stop()
 
 
 class Containers:

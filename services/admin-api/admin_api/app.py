@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from admin_api import (
-    attempts,
     audit,
     bulk,
     cdr,
@@ -124,7 +123,6 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         parked,
         audit,
         completeness,
-        attempts,
         cdr,
         front_ends,
     ):

@@ -1,0 +1,77 @@
+"""The stack behind the chat server: its policy, and what it archived."""
+
+import base64
+from typing import Any, Final
+
+import httpx
+
+from deploy.local.process import wait_for
+from tests.e2e.systems import Processes
+from tests.xmpp.people import Person
+
+_DOMAINS: Final = ("contoso.com", "rooms.contoso.com", "litware.com", "bot.litware.com", "bücher.example")
+
+
+def content_of(im: dict[str, Any]) -> str:
+    """Return what was archived, as it came."""
+    return base64.b64decode(im["content"]).decode() if im["encoding"] == "base64" else str(im["body"])
+
+
+class Archive:
+    """The archive as administrators and compliance officers see it."""
+
+    def __init__(self, system: Processes) -> None:
+        self.system = system
+
+    def set_policy(self, *, internal: str = "everyone", critical: bool = False, disclaimer: str = "") -> None:
+        """Set who is archived; return when the front end knows."""
+        headers = {"Authorization": f"Bearer {self.system.tokens['administrator']}"}
+        pool = {"archive": True, "critical": critical, "archive_all_group": False}
+        with httpx.Client(base_url=self.system.admin_url, headers=headers, trust_env=False) as client:
+            for domain in _DOMAINS:
+                client.put(f"/v1/policy/domains/{domain}", json={}).raise_for_status()
+            speaks = {"domains": list(_DOMAINS), "gateway_for": ["*"]}
+            client.put("/v1/policy/connectors/prosody", json=speaks).raise_for_status()
+            client.put("/v1/policy/global/internal", json={"archive": internal}).raise_for_status()
+            client.put("/v1/policy/pools/pool1", json=pool).raise_for_status()
+            told = {"enabled": bool(disclaimer), "wordings": {"en": disclaimer} if disclaimer else {}}
+            client.put("/v1/policy/disclaimer", json=told).raise_for_status()
+            version = client.get("/v1/policy").raise_for_status().json()["version"]
+        wait_for(lambda: self.readiness()["policy"]["version"] == version, "the policy at the front end")
+
+    def readiness(self) -> dict[str, Any]:
+        """Return what the front end says of itself."""
+        answer: dict[str, Any] = httpx.get(f"{self.system.front_end_urls[0]}/readyz", trust_env=False).json()
+        return answer
+
+    def of(self, person: Person | str, count: int) -> list[dict[str, Any]]:
+        """Return somebody's archived IMs, oldest first, once there are so many."""
+        user = person if isinstance(person, str) else str(person.boundjid.bare)
+        found: list[dict[str, Any]] = []
+
+        def is_there() -> bool:
+            found[:] = self._find(user=user, order="asc", limit="1000")
+            return len(found) >= count
+
+        wait_for(is_there, f"{count} archived IMs")
+        return found
+
+    def _find(self, **params: str) -> list[dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {self.system.tokens['compliance']}"}
+        answer = httpx.get(
+            f"{self.system.admin_url}/v1/messages", params=params, headers=headers, trust_env=False
+        )
+        messages: list[dict[str, Any]] = answer.raise_for_status().json()["messages"]
+        return messages
+
+    def notices_to(self, partner: Person) -> list[tuple[str, str]]:
+        """Return what a partner was told of being archived, and whether that is confirmed."""
+        headers = {"Authorization": f"Bearer {self.system.tokens['compliance']}"}
+        answer = httpx.get(
+            f"{self.system.admin_url}/v1/disclaimers",
+            params={"partner": str(partner.boundjid.bare)},
+            headers=headers,
+            trust_env=False,
+        )
+        notices = answer.raise_for_status().json()["disclaimers"]
+        return [(each["wording"], each["state"]) for each in notices]
