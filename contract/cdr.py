@@ -36,6 +36,10 @@ class Activity(msgspec.Struct, kw_only=True):
     """Whether this began a session (SIP INVITE)."""
     ended: str = ""
     """How this ended a session: ``bye``, or the status with which an INVITE was refused."""
+    unseen: tuple[str, ...] = ()
+    """What goes past the archive in this session, as policy allows: kinds of ``contract.sdp``."""
+    attempts: dict[str, int] = {}
+    """What the sender tried past the archive, and was refused or archived: how many of which kind."""
 
 
 _encoder = msgspec.json.Encoder()

@@ -38,6 +38,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     """An IM that must be archived and cannot be is not delivered."""
     archive_all_group: bool = False
     """Archive every group IM whatever the other rules say, as the original did."""
+    unseen_media: tuple[str, ...] = ()
+    """What SIP sessions may agree to send past the archive: kinds of ``contract.sdp``."""
 
 
 class Wording(NamedTuple):

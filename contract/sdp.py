@@ -6,9 +6,9 @@ The SIP edge reads answers by the same lines: its settings are made of ``LINES``
 
 import re
 from collections.abc import Collection
-from typing import Final
+from typing import Final, Literal
 
-UNSEEN_KINDS: Final = ("msrp", "t140", "datachannel", "file", "fax", "other")
+UnseenKind = Literal["msrp", "t140", "datachannel", "file", "fax", "other"]
 """What goes past us once it is agreed: MSRP (RFC 4975), real-time text (RFC 4103), data channels (RFC 8864),
 files (RFC 5547), fax (T.38), and media of which we don't know that they carry no text."""
 

@@ -237,6 +237,14 @@ def pipeline() -> Dashboard:
             unit="s", width=8,
         ))
         .with_panel(graph(
+            "What can't be read", "IMs a second: encrypted by their senders, with what; texts whose character set was guessed.",
+            {
+                "{{kind}}": "sum by (kind) (rate(lcs_encrypted_ims_total[$__rate_interval]))",
+                "guessed: {{reason}}": "sum by (reason) (rate(lcs_archiving_guessed_charsets_total[$__rate_interval]))",
+            },
+            unit="cps", width=8,
+        ))
+        .with_panel(graph(
             "Call detail records", "AMQP messages in lcscdr, a second's worth of a front end each; activities stored a second.",
             {
                 "in lcscdr": 'sum(rabbitmq_detailed_queue_messages{queue="lcscdr"})',

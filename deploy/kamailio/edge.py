@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from contract.sdp import LINES, ORIGIN
+
 _HERE: Final = Path(__file__).parent
 _DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _PAGE: Final = _HERE / "page"
@@ -26,6 +28,70 @@ _PAGES: Final = {
     "/chat.js": ("chat.js", "text/javascript; charset=utf-8"),
 }
 """The chat page: where Kamailio serves a file, and its type. The image has it, built (``Dockerfile``)."""
+_URI: Final = "(sips?|tel):[]a-z0-9!#$%&()*+,./:;=_~@[-]{1,400}"
+_PARAMETER: Final = " ?; ?[a-z0-9.!%*_+~-]{1,64}(=[][a-z0-9.!%*_+~:-]{1,255})?"
+_VIA: Final = f"SIP ?/ ?2[.]0 ?/ ?(UDP|TCP|TLS|WSS?|SCTP) +[][a-z0-9.:-]{{1,255}}({_PARAMETER})*"
+_METHODS: Final = (
+    "INVITE|ACK|BYE|CANCEL|OPTIONS|MESSAGE|INFO|UPDATE|PRACK|REFER|NOTIFY|SUBSCRIBE|PUBLISH|REGISTER"
+)
+_OPTIONS: Final = (
+    "100rel|answermode|early-session|eventlist|from-change|gruu|histinfo|ice|join|multiple-refer|norefersub|nosub|"
+    "outbound|path|policy|precondition|pref|privacy|recipient-list-(invite|message|subscribe)|replaces|"
+    "resource-priority|sdp-anat|sec-agree|siprec|tdialog|timer|trickle-ice|uui|gruu-10|msrtc-event-categories|"
+    "ms-(forking|early-media|safe-transfer|sender|delayed-accept|conf-invite|dialog-route-set-update)"
+)
+_PLAIN: Final = (
+    f"allow:({_METHODS}|,| )*",
+    f"(k|supported|require|proxy-require|unsupported):({_OPTIONS}|,| )*",
+    "(x|session-expires):[0-9]{1,9}( ?; ?refresher=(uac|uas))?",
+    "(min-se|rseq|expires|retry-after|min-expires):[0-9]{1,9}",
+    "rack:[0-9]{1,10} [0-9]{1,10} [a-z]{1,16}",
+    "mime-version:1[.]0",
+)
+"""Further headers that clients need, and values of theirs that hold no sentence."""
+_EXPRESSIONS: Final = {
+    "LCS_URI": _URI,
+    "LCS_NAME_ADDR": f"<{_URI}>(;tag=[a-z0-9.!%*_+~-]{{1,255}})?",
+    "LCS_VIA": f"{_VIA}( ?, ?{_VIA})*",
+    "LCS_ROUTE": f"<{_URI}>({_PARAMETER})*( ?, ?<{_URI}>({_PARAMETER})*)*",
+    "LCS_PLAIN": "|".join(f"({each})" for each in _PLAIN),
+    "LCS_SDP_LINE": f"({'|'.join(f'({line})' for line in LINES)})\\r?\\n?",
+    "LCS_SDP_ORIGIN": f"{ORIGIN}\\r?\\n?",
+}
+"""What may stand in what is relayed: POSIX extended regular expressions, matched without regard to case."""
+_PHRASES: Final = {
+    **{100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued", 183: "Session Progress"},
+    **{200: "OK", 202: "Accepted", 204: "No Notification", 300: "Multiple Choices", 301: "Moved Permanently"},
+    **{302: "Moved Temporarily", 305: "Use Proxy", 380: "Alternative Service", 400: "Bad Request"},
+    **{
+        401: "Unauthorized",
+        402: "Payment Required",
+        403: "Forbidden",
+        404: "Not Found",
+        406: "Not Acceptable",
+    },
+    **{405: "Method Not Allowed", 407: "Proxy Authentication Required", 408: "Request Timeout", 410: "Gone"},
+    **{413: "Request Entity Too Large", 414: "Request-URI Too Long", 415: "Unsupported Media Type"},
+    **{
+        416: "Unsupported URI Scheme",
+        420: "Bad Extension",
+        421: "Extension Required",
+        433: "Anonymity Disallowed",
+    },
+    **{422: "Session Interval Too Small", 423: "Interval Too Brief", 480: "Temporarily Unavailable"},
+    **{481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 483: "Too Many Hops", 486: "Busy Here"},
+    **{484: "Address Incomplete", 485: "Ambiguous", 487: "Request Terminated", 488: "Not Acceptable Here"},
+    **{489: "Bad Event", 491: "Request Pending", 493: "Undecipherable", 494: "Security Agreement Required"},
+    **{500: "Server Internal Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable"},
+    **{
+        504: "Server Time-out",
+        505: "Version Not Supported",
+        513: "Message Too Large",
+        580: "Precondition Failure",
+    },
+    **{600: "Busy Everywhere", 603: "Decline", 604: "Does Not Exist Anywhere", 606: "Not Acceptable"},
+}
+"""Reason phrases (RFC 3261, 21, and IANA's further ones): nobody says anything in them."""
 _PARTNER: Final = re.compile(r"(?P<domain>[^=]+)=(?P<uri>sips?:[a-z0-9.-]+(:[0-9]+)?(;transport=tls)?)")
 
 
@@ -152,10 +218,12 @@ def write_configuration(settings: Settings) -> Path:
     run, tables = settings.run, settings.run / "tables"
     tables.mkdir(parents=True, exist_ok=True)
     run.chmod(0o700)
-    shutil.copy(_HERE / "kamailio.cfg", run / "kamailio.cfg")
+    for name in ("kamailio.cfg", "clean.cfg"):
+        shutil.copy(_HERE / name, run / name)
     _write_table(tables / "users", ((user["address"].lower(), user["ha1"]) for user in settings.users))
     _write_table(tables / "domains", ((domain, "1") for domain in settings.domains))
     _write_table(tables / "partners", settings.partners.items())
+    _write_table(tables / "phrases", ((str(status), phrase) for status, phrase in _PHRASES.items()))
     pages = _PAGES if (_PAGE / "chat.js").exists() else {}
     _write_table(tables / "pages", ((at, (_PAGE / name).read_text()) for at, (name, _) in pages.items()))
     _write_table(tables / "types", ((at, type_) for at, (_, type_) in pages.items()))
@@ -176,6 +244,7 @@ def write_configuration(settings: Settings) -> Path:
         (run / "tls.cfg").write_text(_tls(settings))
         defines["LCS_TLS"] = str(run / "tls.cfg")
     lines = [f'#!define {name} "{value}"' for name, value in defines.items()]
+    lines += [f'#!define {name} "^({expression})$"' for name, expression in _EXPRESSIONS.items()]
     lines += [f"#!define LCS_TIMEOUT {settings.timeout_milliseconds}"]
     lines += [f"#!define LCS_MAX_BYTES {settings.max_bytes}"]
     lines += [f"#!define LCS_BUFFER {settings.max_bytes + 4096}"]

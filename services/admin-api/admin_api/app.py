@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from admin_api import (
+    attempts,
     audit,
     bulk,
     cdr,
@@ -123,6 +124,7 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         parked,
         audit,
         completeness,
+        attempts,
         cdr,
         front_ends,
     ):

@@ -1,9 +1,7 @@
 """Call detail records: who talked with whom, when, how long, how much; and whether that fits the archive."""
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Annotated, Any, Final
@@ -16,22 +14,20 @@ from sqlmodel import Session, any_, col, func, select, tuple_
 from sqlmodel.sql.expression import SelectOfScalar
 
 from admin_api import audit
+from admin_api.cdr_csv import write_sessions
+from admin_api.cdr_records import Party, SessionPage, SessionRecord
+from admin_api.cdr_tables import SessionPartyRow, SessionRow
 from admin_api.conversations import ConversationFilter
 from admin_api.database import Database, DatabaseOf
-from admin_api.fields import MAX_BIGINT, Address, Text
-from admin_api.messages import Time
+from admin_api.fields import MAX_BIGINT, KnownAddress, Text
+from admin_api.people import check_address, keys_of_conversations
 from admin_api.principals import Actor, Allow, Officer
-from admin_api.tables import SessionPartyRow, SessionRow
+from admin_api.search import Time
 from contract.message import Scope
 
 router = APIRouter(prefix="/v1/cdr", tags=["call detail records"])
 
 _CSV_ROWS: Final = 1000
-_CSV_BYTES: Final = 65_536
-_COLUMNS: Final = (
-    *("session", "conversation", "scope", "pool", "started_at", "ended_at", "ended", "seconds", "messages"),
-    *("archived", "participant", "caller", "sent", "client"),
-)
 _MOST_DIFFERENCES: Final = 1000
 _NARROW: Final = "Narrow it by user, conversation, from or to."
 _SHORTER: Final = "Ask for a shorter time; `python -m admin_api reconcile` takes a long one step by step."
@@ -56,7 +52,7 @@ class Filter(ConversationFilter):
 
     model_config = ConfigDict(extra="forbid")
 
-    user: Address | None = Field(None, description="Who took part", examples=["sip:yannis@contoso.com"])
+    user: KnownAddress | None = Field(None, description="Who took part", examples=["sip:yannis@contoso.com"])
     from_: Time | None = Field(None, alias="from", description="Begun then or later")
     to: Time | None = Field(None, description="Begun before")
     scope: Scope | None = None
@@ -92,41 +88,6 @@ class Search(Filter):
         None, description="The `next` of the page before"
     )
     limit: int = Field(100, ge=1, le=1000, description="How many at most")
-
-
-class Party(BaseModel):
-    """Who took part: how many IMs sent, with what client (null: sent none)."""
-
-    address: str
-    sent: int
-    client: str | None
-
-
-class SessionRecord(BaseModel):
-    """A session. ``messages`` = ``archived`` + those that ``not_archived`` counts by rule."""
-
-    id: int
-    conversation: str
-    invited: bool = Field(description="Set up by SIP INVITE; else single IMs, together until an idle time")
-    scope: Scope
-    pool: str
-    caller: str
-    client: str
-    started_at: datetime
-    ended_at: datetime | None = Field(description="null: it goes on")
-    ended: str | None = Field(description="How: `bye`, `idle`, or the status that refused it")
-    seconds: float = Field(description="From its begin to its last IM, or its end")
-    messages: int
-    archived: int
-    not_archived: dict[str, int]
-    parties: list[Party]
-
-
-class SessionPage(BaseModel):
-    """Some sessions, newest first; ``next`` is the ``after`` of the page that follows, null on the last."""
-
-    sessions: list[SessionRecord]
-    next: str | None
 
 
 class Difference(BaseModel):
@@ -181,7 +142,7 @@ def export_sessions(
     """
     with database.transaction() as session:
         audit.record(session, actor, "cdr.export", "sessions", detail=_asked(chosen))
-    chunks = _write(database, chosen)
+    chunks = write_sessions(_pages(database, chosen))
     # The first page is fetched before anything is answered: what goes wrong with it is a problem's answer.
     return StreamingResponse(
         chain([next(chunks)], chunks),
@@ -256,15 +217,21 @@ def _asked(chosen: Filter) -> dict[str, Any]:
 
 
 def _find(session: Session, chosen: Filter, after: str | None, limit: int) -> SessionPage:
-    rows = session.exec(query_of(chosen, after).limit(limit + 1)).all()
+    keys = keys_of_conversations(session, chosen.keys)
+    rows = session.exec(query_of(chosen, after, keys).limit(limit + 1)).all()
+    if not rows and chosen.user is not None:
+        check_address(chosen.user)
     return SessionPage(
         sessions=[_record_of(row) for row in rows[:limit]],
         next=_cursor_of(rows[limit - 1]) if len(rows) > limit else None,
     )
 
 
-def query_of(chosen: Filter, after: str | None) -> SelectOfScalar[SessionRow]:
-    """Return the query for sessions, newest first; by when they began, as the index is."""
+def query_of(chosen: Filter, after: str | None, keys: Sequence[str] = ()) -> SelectOfScalar[SessionRow]:
+    """Return the query for sessions, newest first; by when they began, as the index is.
+
+    ``keys``: of the conversation that is asked for, if it has older ones.
+    """
     started_at, number = col(SessionRow.started_at), col(SessionRow.id)
     query = select(SessionRow).order_by(started_at.desc(), number.desc())
     if after is not None:
@@ -275,7 +242,7 @@ def query_of(chosen: Filter, after: str | None) -> SelectOfScalar[SessionRow]:
         theirs = select(SessionPartyRow.session_id).where(col(SessionPartyRow.address) == chosen.user)
         query = query.where(number == any_(func.array(theirs.scalar_subquery())))
     if chosen.keys:
-        query = query.where(col(SessionRow.conversation).in_(chosen.keys))
+        query = query.where(col(SessionRow.conversation).in_([*chosen.keys, *keys]))
     for column, value in (
         (SessionRow.scope, chosen.scope),
         (SessionRow.ended, chosen.ended),
@@ -291,9 +258,10 @@ def query_of(chosen: Filter, after: str | None) -> SelectOfScalar[SessionRow]:
 
 def _record_of(row: SessionRow) -> SessionRecord:
     return SessionRecord(
-        **row.model_dump(exclude={"last_at", "passed", "parties", "sent", "clients"}),
+        **row.model_dump(exclude={"last_at", "passed", "parties", "sent", "clients", "attempts"}),
         seconds=((row.ended_at or row.last_at) - row.started_at).total_seconds(),
         not_archived=row.passed,
+        attempts={address: kinds for address, kinds in zip(row.parties, row.attempts, strict=True) if kinds},
         parties=[
             Party(address=address, sent=sent, client=client)
             for address, sent, client in zip(row.parties, row.sent, row.clients, strict=True)
@@ -301,49 +269,13 @@ def _record_of(row: SessionRow) -> SessionRecord:
     )
 
 
-def _write(database: Database, chosen: Filter) -> Iterator[str]:
-    """Yield the file, page by page: nothing is open in the database while a client takes its time to read."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(_COLUMNS)
+def _pages(database: Database, chosen: Filter) -> Iterator[SessionPage]:
+    """Yield all pages: nothing is open in the database while a client takes its time to read."""
     after: str | None = None
     while True:
         with database.transaction() as session:
             page = _find(session, chosen, after, _CSV_ROWS)
-        for record in page.sessions:
-            common = [
-                record.id,
-                _plain(record.conversation),
-                record.scope,
-                record.pool,
-                record.started_at.isoformat(),
-                record.ended_at.isoformat() if record.ended_at else "",
-                record.ended or "",
-                f"{record.seconds:.3f}",
-                record.messages,
-                record.archived,
-            ]
-            for party in record.parties:
-                caller = party.address == record.caller
-                writer.writerow(
-                    [*common, _plain(party.address), caller, party.sent, _plain(party.client or "")]
-                )
-            if buffer.tell() > _CSV_BYTES:
-                yield _taken(buffer)
+        yield page
         after = page.next
         if after is None:
-            yield _taken(buffer)
             return
-
-
-def _taken(buffer: io.StringIO) -> str:
-    """Return what was written, and begin anew."""
-    text = buffer.getvalue()
-    buffer.seek(0)
-    buffer.truncate()
-    return text
-
-
-def _plain(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula (OWASP, "CSV injection")."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

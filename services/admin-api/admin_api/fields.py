@@ -1,13 +1,16 @@
 """What parameters and bodies are made of: checked once, here, with messages that say what is wrong."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
-from contract.address import domain_of, parse_address
+from contract.address import AddressError, domain_of, parse_address
 from contract.domain import DomainError, parse_domain
 from contract.token import CONNECTOR_NAME
+
+_STORED: Final = re.compile(r"sip:[^\s@:<>\"\x00-\x1f\x7f\\]+@[a-z0-9_.:\[\]-]+")
 
 
 class Document(BaseModel):
@@ -21,6 +24,15 @@ def _domain(text: str) -> str:
         return parse_domain(text.strip())
     except DomainError as error:
         raise ValueError(f"{text[:80]!r} is not a SIP domain ({error}): write it as contoso.com") from None
+
+
+def _known(text: str) -> str:
+    try:
+        return parse_address(text)
+    except AddressError:
+        if _STORED.fullmatch(text) is None:
+            raise
+        return text
 
 
 def parse_user(text: str) -> str:
@@ -39,6 +51,8 @@ def _storable(text: str) -> str:
 
 Address = Annotated[str, StringConstraints(max_length=2000), AfterValidator(parse_address)]
 """A SIP URI, with or without ``sip:``, an ``xmpp:`` or a ``tel:`` URI, or a JID; becomes canonical."""
+KnownAddress = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_known)]
+"""As ``Address``, or letter by letter a name that an earlier version stored and that is no address now."""
 Domain = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_domain)]
 """Becomes canonical: an IDN as ``xn--…``."""
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
@@ -53,7 +67,7 @@ Wording = Annotated[
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_storable)]
 """Any text to look for."""
 
-AddressInPath = Annotated[Address, Path(examples=["sip:yannis@contoso.com"])]
+AddressInPath = Annotated[KnownAddress, Path(examples=["sip:yannis@contoso.com"])]
 UserInPath = Annotated[
     str,
     StringConstraints(max_length=2000),

@@ -26,6 +26,7 @@ from admin_api.tables import (
 from contract.message import Scope
 from contract.policy import ConnectorRights, Disclaimer, GlobalSetting, Policy, Pool
 from contract.problem import Problem
+from contract.sdp import UnseenKind
 
 router = APIRouter(prefix="/v1/policy", tags=["policy"])
 
@@ -49,6 +50,13 @@ class PoolDocument(Document):
     archive: StrictBool = Field(description="The switch: false means nothing from this pool is archived")
     critical: StrictBool = Field(description="An IM that must be archived and cannot be is not delivered")
     archive_all_group: StrictBool = Field(description="Archive every group IM whatever the other rules say")
+    unseen_media: list[UnseenKind] = Field(
+        default_factory=list,
+        exclude_if=lambda kinds: not kinds,
+        description="What SIP sessions may agree to send past the archive, knowingly: else it is refused."
+        " Call detail records say where it was. Left out of answers where it is empty.",
+        examples=[[]],
+    )
 
 
 class PoolAnswer(PoolDocument):

@@ -12,7 +12,6 @@ from contract.policy import Flags
 
 _POLICY = {"schema": "policy"}
 _ARCHIVE = {"schema": "archive"}
-_CDR = {"schema": "cdr"}
 _TIME = DateTime(timezone=True)
 
 
@@ -97,6 +96,14 @@ class PoolRow(PolicyRow, table=True):
     archive: bool
     critical: bool
     archive_all_group: bool
+    unseen_media: list[str] = Field(default_factory=list, sa_column=Column(ARRAY(Text), nullable=False))
+
+    def settings(self) -> dict[str, Any]:
+        """Return what can be changed; ``unseen_media`` is left out where it is empty, as in answers."""
+        settings = super().settings()
+        if not self.unseen_media:
+            del settings["unseen_media"]
+        return settings
 
 
 class DisclaimerRow(PolicyRow, table=True):
@@ -206,21 +213,23 @@ class NoticeRow(SQLModel, table=True):
 
 
 class ArchivedUser(SQLModel, table=True):
-    """A person in the archive."""
+    """A name of a person in the archive; ``same_as``: whose it is, if it is not canonical."""
 
     __tablename__ = "archived_users"
     __table_args__ = _ARCHIVE
     id: int = Field(primary_key=True)
     address: str
+    same_as: int | None
 
 
 class ArchivedConversation(SQLModel, table=True):
-    """A conversation in the archive."""
+    """A conversation in the archive; ``same_as``: the same people's by their canonical addresses."""
 
     __tablename__ = "archived_conversations"
     __table_args__ = _ARCHIVE
     id: int = Field(primary_key=True, sa_type=BigInteger)
     conversation: str
+    same_as: int | None = Field(sa_type=BigInteger)
 
 
 class ArchivedParticipant(SQLModel, table=True):
@@ -325,36 +334,3 @@ class ParkedRow(SQLModel, table=True):
     changed_at: datetime | None = Field(sa_column=Column(_TIME))
     changed_by: str | None
     changed_why: str | None
-
-
-class SessionRow(SQLModel, table=True):
-    """A call detail record: a session, who took part, how many IMs each sent."""
-
-    __tablename__ = "session_list"
-    __table_args__ = _CDR
-    id: int = Field(primary_key=True, sa_type=BigInteger)
-    conversation: str
-    invited: bool
-    scope: str
-    pool: str
-    caller: str
-    client: str
-    started_at: datetime = Field(sa_column=Column(_TIME))
-    last_at: datetime = Field(sa_column=Column(_TIME))
-    ended_at: datetime | None = Field(sa_column=Column(_TIME))
-    ended: str | None
-    messages: int = Field(sa_type=BigInteger)
-    archived: int = Field(sa_type=BigInteger)
-    passed: dict[str, int] = Field(sa_column=Column(JSONB))
-    parties: list[str] = Field(sa_column=Column(ARRAY(Text)))
-    sent: list[int] = Field(sa_column=Column(ARRAY(BigInteger)))
-    clients: list[str | None] = Field(sa_column=Column(ARRAY(Text)))
-
-
-class SessionPartyRow(SQLModel, table=True):
-    """Who took part in which session."""
-
-    __tablename__ = "party_list"
-    __table_args__ = _CDR
-    address: str = Field(primary_key=True)
-    session_id: int = Field(primary_key=True, sa_type=BigInteger)

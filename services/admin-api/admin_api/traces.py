@@ -11,8 +11,8 @@ from sqlmodel import col, select
 
 from admin_api import audit
 from admin_api.database import Database, DatabaseOf
-from admin_api.messages import ImId
 from admin_api.principals import Actor, Allow
+from admin_api.search import ImId
 from admin_api.tables import TraceRow
 from contract.message import time_of
 from contract.problem import Problem

@@ -1,7 +1,8 @@
 """``python -m archiving``: the worker; ``… cdr``: that of call detail records; ``… migrate``: the schema;
-``… replay``: try what is parked again.
+``… replay``: try what is parked again; ``… render --who NAME``: render again what is stored.
 """
 
+import argparse
 import gc
 import logging
 import signal
@@ -17,6 +18,7 @@ from archiving.config import CDRSettings, ConsumerSettings, MigrationSettings, S
 from archiving.metrics import serve_health
 from archiving.migrations import migrate
 from archiving.replay import replay_all
+from archiving.rerendering import render_again
 from archiving.trial import COMMAND as TRIAL
 from archiving.trial import run_trial
 from archiving.worker import Worker
@@ -76,6 +78,28 @@ def _replay() -> None:
     sys.exit(1 if still[0] else 0)
 
 
+def _render() -> None:
+    """Exit code 2 if somebody does it already, 1 if the database is out of reach."""
+    parser = argparse.ArgumentParser(
+        prog="python -m archiving render", description="Render again what is stored."
+    )
+    parser.add_argument("--who", required=True, help="who asks for it: the audit trail says so")
+    parser.add_argument(
+        "--anew", action="store_true", help="from the beginning, even if a run before was cut short"
+    )
+    asked = parser.parse_args(sys.argv[2:])
+    settings = load_settings(StoreSettings)
+    start_logging(settings.log_level)
+    try:
+        outcome = render_again(settings.database_url, asked.who, anew=asked.anew)
+    except psycopg.errors.LockNotAvailable:
+        log.error("somebody renders again already")
+        sys.exit(2)
+    except psycopg.Error as error:
+        sys.exit(f"the database is out of reach: {error}")
+    log.info("rendered again", extra=outcome._asdict())
+
+
 def _trial() -> None:
     settings = load_settings(StoreSettings)
     start_logging(settings.log_level)
@@ -91,9 +115,9 @@ def main() -> None:
         ("replay",): _replay,
         (TRIAL,): _trial,
     }
-    command = commands.get(tuple(sys.argv[1:]))
+    command = _render if sys.argv[1:2] == ["render"] else commands.get(tuple(sys.argv[1:]))
     if command is None:
-        sys.exit("usage: python -m archiving [cdr | migrate | replay]")
+        sys.exit("usage: python -m archiving [cdr | migrate | replay | render --who NAME [--anew]]")
     command()
 
 

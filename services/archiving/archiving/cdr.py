@@ -19,6 +19,7 @@ from archiving.archive import POISON, connect
 from archiving.config import CDRSettings
 from archiving.consumer import Consumer, Delivery
 from archiving.metrics import BROKER_CONNECTED, CDR_ACTIVITIES, CDR_REJECTED, DATABASE_CONNECTED
+from archiving.spellings import address_of
 from contract.cdr import CDR_TYPE, decode_activities
 from contract.topology import CDR_QUEUE
 
@@ -127,5 +128,8 @@ def _read(delivery: Delivery) -> tuple[UUID, str, int]:
     if properties.type != CDR_TYPE:
         raise ValueError(f"of type {properties.type!r}, not {CDR_TYPE}")
     activities = decode_activities(delivery.body)  # msgspec's errors are ValueErrors
+    for activity in activities:  # older front ends knew people by other names
+        activity.sender = address_of(activity.sender)
+        activity.recipients = tuple(map(address_of, activity.recipients))
     message = UUID(str(properties.message_id)) if properties.message_id else uuid4()
     return message, msgspec.json.encode(activities).decode(), len(activities)

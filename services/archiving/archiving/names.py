@@ -9,6 +9,7 @@ import msgspec
 import psycopg
 
 from archiving.rows import pack_route, pack_row
+from archiving.spellings import address_of, key_of, note_spellings
 from contract.message import IM
 
 _MAX_CACHED: Final = 500_000
@@ -92,8 +93,11 @@ class Names:
         new = [key for key in dict.fromkeys(keys) if key not in self._routes]
         if not new:
             return
-        users = self._intern("users", {name for _, sender, to, _ in new for name in (sender, *to)})
+        people = {name for _, sender, to, _ in new for name in (sender, *to)}
+        users = self._intern("users", people)
         conversations = self._intern("conversations", {key[0] for key in new})
+        if respelled := {name for name in people if address_of(name) != name}:
+            self._note_spellings(respelled, new)
         pairs = {
             (conversations[conversation], users[name])
             for conversation, sender, to, _ in new
@@ -109,6 +113,16 @@ class Names:
             self._routes[key] = pack_route(
                 conversations[conversation], users[sender], [users[name] for name in to], scope == "federated"
             )
+
+    def _note_spellings(self, respelled: set[str], routes: Sequence[_Route]) -> None:
+        """Note whose names those are that an older front end gave."""
+        note_spellings(self._connection, "users", [(name, address_of(name)) for name in respelled])
+        keys = [
+            (conversation, key_of(conversation, (sender, *to)))
+            for conversation, sender, to, _ in routes
+            if not respelled.isdisjoint((sender, *to))
+        ]
+        note_spellings(self._connection, "conversations", keys)
 
     def _forget_if_many(self) -> None:
         if max(self._recipients, *map(len, self._ids.values())) > _MAX_CACHED:

@@ -79,6 +79,19 @@ def find_session(request: Request, status: str) -> Session | None:
     return Session(conversation, sender, recipient, client_of(request), not ended, ended)
 
 
+def session_of(request: Request, refused: str = "") -> Session:
+    """Return to which session a request belongs, be it alone. Raises SIPError.
+
+    ``refused``: the status that an INVITE which would have begun it is answered.
+    """
+    sender, _ = read_address(request, "from")
+    recipient, conversation = way_of(request)
+    conversation = conversation or f"sip:{request.header('call-id')}"
+    begins = request.method == "INVITE" and not read_address(request, "to")[1]
+    ended = refused if begins else ""
+    return Session(conversation, sender, recipient, client_of(request), begins, ended)
+
+
 def client_of(request: Request) -> str:
     """Return what the sender talks with (RFC 3261, 20.41), "" if it does not say."""
     return request.header("user-agent")[:_MAX_CLIENT]

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from contract.address import AddressError, is_spelled_otherwise, parse_address
+from contract.conversation import conversation_of
 from contract.json_text import RepeatedNameError, check_names
 from contract.message import Encoding, Time, make_id, milliseconds_of, time_at, time_of
 from contract.problem import Problem
@@ -243,7 +244,7 @@ def _check_people(sender: str, recipients: tuple[str, ...], most: int) -> _Peopl
     came = (sender, *recipients)
     spelled = came if any(map(is_spelled_otherwise, came, (address, *checked))) else ()
     distinct = tuple(dict.fromkeys(checked))
-    return _People(address, distinct, _conversation_of(address, distinct), spelled)
+    return _People(address, distinct, conversation_of(address, distinct), spelled)
 
 
 _recall_people = lru_cache(maxsize=1 << 16)(_check_people)
@@ -350,12 +351,3 @@ def _check_clock(milliseconds: int, field: str, settings: FrontEndSettings) -> N
             f" {settings.clock_behind_seconds:.0f} are allowed: set the sender's clock",
             field=field,
         )
-
-
-def _conversation_of(sender: str, recipients: tuple[str, ...]) -> str:
-    """Return the key of the conversation of these people, for callers that have none."""
-    if len(recipients) == 1:
-        first, second = (sender, recipients[0]) if sender <= recipients[0] else (recipients[0], sender)
-        return f"p2p:{first}|{second}"
-    people = "|".join(sorted({sender, *recipients}))
-    return f"group:{hashlib.sha256(people.encode()).hexdigest()[:32]}"

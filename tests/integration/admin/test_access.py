@@ -55,6 +55,7 @@ ALLOWED: Final = {
     ("GET", "/v1/audit"): {COMPLIANCE, ADMINISTRATOR},
     ("GET", "/v1/cdr"): {COMPLIANCE},
     ("GET", "/v1/cdr/csv"): {COMPLIANCE},
+    ("GET", "/v1/cdr/attempts"): {COMPLIANCE},
     ("GET", "/v1/cdr/reconciliation"): {OPERATOR, COMPLIANCE},
     ("GET", "/v1/completeness"): {OPERATOR, COMPLIANCE},
 }

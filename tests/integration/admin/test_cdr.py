@@ -84,6 +84,37 @@ def test_sessions_are_listed_and_paged_by_when_they_began(api: AdminApi) -> None
     assert found == ["another", "c30", "c20", "c10", "c0"]
 
 
+def test_a_session_says_what_was_unseen_and_what_each_tried(api: AdminApi) -> None:
+    record(api, 0, unseen=["msrp"], attempts={"file": 1})
+    record(api, 1, unseen=["file"], attempts={"file": 1, "t140": 2})
+    record(api, 2, sender=ADA, recipients=[YANNIS])
+    [session] = api.compliance.get("/v1/cdr").raise_for_status().json()["sessions"]
+    assert session["unseen"] == ["file", "msrp"]
+    assert session["attempts"] == {YANNIS: {"file": 2, "t140": 2}}
+    exported = api.compliance.get("/v1/cdr/csv").raise_for_status()
+    lines = {line["participant"]: line for line in csv.DictReader(io.StringIO(exported.text))}
+    assert (lines[YANNIS]["unseen"], lines[YANNIS]["attempts"]) == ("file msrp", "file=2 t140=2")
+    assert lines[ADA]["attempts"] == ""
+
+
+def test_people_who_try_are_named_the_most_frequent_first(api: AdminApi) -> None:
+    refused: dict[str, Any] = {"archived": 0, "invited": True, "ended": "488"}
+    for place in range(3):
+        record(api, place, conversation=f"c{place}", attempts={"msrp": 1}, **refused)
+    record(api, 9, conversation="c9", sender=ADA, recipients=[YANNIS], attempts={"disguised": 1}, archived=0)
+    record(api, 99, conversation="later", attempts={"msrp": 1}, **refused)
+    times = {"from": START.isoformat(), "to": (START + timedelta(seconds=60)).isoformat()}
+    found = api.compliance.get("/v1/cdr/attempts", params=times).raise_for_status().json()["people"]
+    assert [(each["address"], each["attempts"], each["kinds"]) for each in found] == [
+        (YANNIS, 3, {"msrp": 3}),
+        (ADA, 1, {"disguised": 1}),
+    ]
+    assert datetime.fromisoformat(found[0]["last_at"]) == START + timedelta(seconds=2)
+    assert api.audit()[0]["action"] == "cdr.attempts"
+    [one] = api.compliance.get("/v1/cdr/attempts", params=times | {"limit": 1}).json()["people"]
+    assert one["address"] == YANNIS
+
+
 def test_sessions_of_a_time_are_found_by_an_index(api: AdminApi) -> None:
     fill(api, 5000)
     hour = Filter(**{"from": START - timedelta(seconds=4000), "to": START - timedelta(seconds=3990)})

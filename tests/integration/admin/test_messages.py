@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from sqlmodel import Session
 
-from admin_api.messages import Keys, Search, keys_of
+from admin_api.search import Keys, Search, keys_of
 from contract.message import make_id, time_at, time_of
 from tests.conftest import ArchiveDatabase
 from tests.integration.admin.conftest import AdminApi, connect, make_im, make_ims, running_api
@@ -132,7 +132,10 @@ def test_a_user_s_ims_are_those_sent_and_received(api: AdminApi) -> None:
 
 def test_a_callers_own_key_finds_what_was_filed_for_it_and_what_is_older(api: AdminApi) -> None:
     filed = ["k", "connector:edge:k", "connector:other:k"]
-    api.store([make_im(key, agent=uuid4(), conversation=key) for key in filed])
+    times = range(START_MS, START_MS + 3)
+    api.store(
+        [make_im(k, at_ms=at, agent=uuid4(), conversation=k) for k, at in zip(filed, times, strict=True)]
+    )
     assert bodies(api, conversation="k") == ["k"]
     assert bodies(api, conversation="connector:edge:k") == ["connector:edge:k"]
     assert bodies(api, conversation="k", connector="edge") == ["connector:edge:k", "k"]
@@ -357,6 +360,7 @@ def test_every_read_is_audited_with_what_it_gave(api: AdminApi) -> None:
             "count": 2,
             "first": str(ims[2].id),
             "last": str(ims[1].id),
+            "without_text": 0,
         },
     )
     assert (none["detail"]["count"], none["detail"]["first"]) == (0, None)

@@ -111,6 +111,15 @@ def test_a_precondition_that_is_no_etag_is_refused(idle_api: AdminApi) -> None:
     assert (answer.status_code, answer.json()["field"]) == (422, "If-Match")
 
 
+def test_what_a_pool_lets_past_the_archive_is_said_where_it_is_something(api: AdminApi) -> None:
+    path = "/v1/policy/pools/pool1"
+    allowed = POOL | {"unseen_media": ["msrp", "file"]}
+    assert api.administrator.put(path, json=allowed).json() == allowed | {"name": "pool1", "version": 2}
+    assert api.administrator.get(path).json()["unseen_media"] == ["msrp", "file"]
+    api.administrator.put(path, json=POOL).raise_for_status()
+    assert "unseen_media" not in api.administrator.get(path).json()
+
+
 def test_of_many_who_change_the_same_at_once_with_if_match_one_wins(api: AdminApi) -> None:
     etag = api.administrator.put("/v1/policy/pools/pool1", json=POOL).headers["ETag"]
 
@@ -146,6 +155,7 @@ def test_changes_at_once_take_versions_without_a_gap(api: AdminApi) -> None:
         ("global/nowhere", {"archive": "none"}, "scope"),
         ("pools/pool1", {"archive": True, "critical": True}, "/archive_all_group"),
         ("pools/pool1", POOL | {"critical": "yes"}, "/critical"),
+        ("pools/pool1", POOL | {"unseen_media": ["smoke signals"]}, "/unseen_media/0"),
         ("pools/po%00ol", POOL, "name"),
         ("domains/contoso.com:5061", {}, "domain"),
         ("domains/b%E2%80%8Bro.example", {}, "domain"),

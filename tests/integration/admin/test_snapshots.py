@@ -42,7 +42,7 @@ def test_a_full_snapshot_has_everything_and_no_user_without_flags(api: AdminApi)
         "internal": "per_user",
         "federated": "everyone",
         "domains": ["contoso.com"],
-        "pools": [{"name": "pool1", **pool}],
+        "pools": [{"name": "pool1", "unseen_media": (), **pool}],
         "disclaimer": {"enabled": False, "language": "en", "wordings": {}, "partners": {}},
         "cdr": True,
         "connectors": [],

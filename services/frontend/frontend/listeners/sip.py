@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 from uuid import UUID
 
@@ -24,7 +24,15 @@ from frontend.listeners.http import Answer, read_body, take_in
 from frontend.listeners.notices import note_delivery
 from frontend.metrics import ANSWERED, ATTEMPTS, FORGED
 from frontend.sip import CodedError, Said, find_offers, find_said, is_disguised
-from frontend.sip_request import Request, Session, SIPError, client_of, find_session, parse_request
+from frontend.sip_request import (
+    Request,
+    Session,
+    SIPError,
+    client_of,
+    find_session,
+    parse_request,
+    session_of,
+)
 from frontend.submission import Submission, check_submission
 from frontend.vouchers import VoucherError, Vouchers
 
@@ -52,6 +60,10 @@ ARCHIVED_HEADER: Final = "LCS-Archived"
 """Whether what was said is archived, ``yes`` or ``no``: the edge shows it to our own clients."""
 _MAX_LIST: Final = 20_000
 """Characters of ``LCS-Recipients`` at most; what is on the way (HAProxy's tune.bufsize) must hold it."""
+UNSEEN_HEADER: Final = "LCS-Unseen"
+"""What a session may send past the archive, as policy allows: the edge lets its answer agree to that."""
+DISGUISED: Final = "disguised"
+"""The kind of attempt in which a text is called a notice."""
 UNTOLD_HEADER: Final = "LCS-Untold"
 """From the edge, with the request again: the voucher of notices that were not delivered, nor was the IM."""
 TOLD_HEADER: Final = "LCS-Told"
@@ -109,7 +121,7 @@ class SIPListener:
             if ended:
                 self._note(session, connector)
                 return _pass(False, NOTHING_SAID)
-            self._check_offers(sip)
+            offers = self._check_offers(sip, connector)
             said = find_said(sip)
         except CodedError as error:
             raise Problem(415, str(error)) from None
@@ -118,8 +130,6 @@ class SIPListener:
         if said is None:
             self._note(session, connector)
             return _pass(False, NOTHING_SAID)
-        if is_disguised(sip, said):
-            ATTEMPTS.labels("disguised").inc()
         about = _digest(said)
         toast = request.headers.get(TOAST_HEADER, "")
         if toast and sip.method == "MESSAGE" and (archived := self._take_toast(connector, toast, about)):
@@ -130,7 +140,8 @@ class SIPListener:
             raise Problem(413, "too many recipients for a list: send it to some at a time")
         im.client = client_of(sip)
         outcome = await take_in(self._agent, im, connector)
-        self._note(session, connector)
+        attempts = (DISGUISED,) if is_disguised(sip, said) else ()
+        self._note(session_of(sip) if offers or attempts else session, connector, offers, attempts)
         ANSWERED.labels(outcome.status, outcome.rule).inc()
         archived = "yes" if outcome.archived else "no"
         headers = self._notices_in(connector, outcome) | {ARCHIVED_HEADER: archived}
@@ -139,20 +150,28 @@ class SIPListener:
                 connector, TOAST_HEADER, archived, about=about, seconds=_TOAST_SECONDS
             )
             headers[_TEXT_HEADER] = _text_format_of(said)
+        if offers:
+            headers[UNSEEN_HEADER] = " ".join(sorted(offers))
         if said.listed:
             headers |= {RECIPIENTS_HEADER: recipients, "Content-Type": said.content_type}
             return Response(said.content, outcome.status, headers)
         return Response(_encoder.encode(outcome), outcome.status, headers, media_type="application/json")
 
-    def _check_offers(self, sip: Request) -> None:
-        """Raise Problem (406) if a request offers to go on past us."""
-        if offers := find_offers(sip):
-            for kind in offers:
-                ATTEMPTS.labels(kind).inc()
-            raise Problem(
-                406,
-                f"it offers to talk past the archive ({', '.join(sorted(offers))}): offer audio or video",
-            )
+    def _check_offers(self, sip: Request, connector: Connector) -> frozenset[str]:
+        """Return what a request offers to send past us, as policy allows. Raises Problem (406), SIPError."""
+        offers = find_offers(sip)
+        policy = self._agent.policy
+        allowed = policy.pool(self._settings.pool).unseen_media if policy is not None else ()
+        refused = offers.difference(allowed)
+        if not refused:
+            return offers
+        self._note(session_of(sip, "488"), connector, attempts=refused)
+        kinds = ", ".join(sorted(refused))
+        raise Problem(
+            406,
+            f"it offers to talk past the archive ({kinds}): offer audio or video, or have an administrator"
+            f" allow it in unseen_media (PUT /v1/policy/pools/{self._settings.pool})",
+        )
 
     def _take_toast(self, connector: Connector, toast: str, about: str) -> str:
         """Return whether the text was archived with its INVITE, "" if it was not said in it."""
@@ -190,8 +209,19 @@ class SIPListener:
             ),
         }
 
-    def _note(self, session: Session | None, connector: Connector) -> None:
-        """Have a session's begin or end in the call detail records. Raises Problem (403)."""
+    def _note(
+        self,
+        session: Session | None,
+        connector: Connector,
+        unseen: Iterable[str] = (),
+        attempts: Iterable[str] = (),
+    ) -> None:
+        """Have a session's begin or end in the call detail records, and what is tried in it past the archive.
+
+        Raises Problem (403).
+        """
+        for kind in attempts:
+            ATTEMPTS.labels(kind).inc()
         if session is None:
             return
         try:
@@ -213,6 +243,8 @@ class SIPListener:
                 last=now,
                 invited=session.invited,
                 ended=session.ended,
+                unseen=tuple(sorted(unseen)),
+                attempts=dict.fromkeys(attempts, 1),
             ),
             connector,
         )

@@ -1,0 +1,102 @@
+"""Names that older front ends gave to people and conversations, and those that are theirs now."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Final
+
+import psycopg
+
+from contract.address import AddressError, parse_address
+from contract.conversation import group_key, pair_key
+
+_AT_A_TIME: Final = 10_000
+_TOGETHER: Final = """
+SELECT c.name, array_agg(u.name)
+FROM archive.conversations AS c
+JOIN archive.participants AS p ON p.conversation_id = c.id JOIN archive.users AS u ON u.id = p.user_id
+WHERE (c.name LIKE 'p2p:%' OR c.name LIKE 'group:%') AND c.id IN (
+    SELECT q.conversation_id FROM archive.users AS s JOIN archive.participants AS q ON q.user_id = s.id
+    WHERE s.same_as IS NOT NULL)
+GROUP BY c.id
+"""
+
+_PARTIES: Final = """
+WITH RECURSIVE people AS (
+    (SELECT address FROM cdr.parties ORDER BY address LIMIT 1)
+    UNION ALL
+    SELECT (SELECT p.address FROM cdr.parties AS p WHERE p.address > o.address ORDER BY p.address LIMIT 1)
+    FROM people AS o WHERE o.address IS NOT NULL)
+SELECT address FROM people WHERE address IS NOT NULL
+"""
+"""Each once, from one to the next in the index."""
+_RENAME_PARTIES: Final = """
+INSERT INTO cdr.parties AS p (session_id, address, sent, client)
+SELECT q.session_id, r.address, sum(q.sent), max(q.client)
+FROM cdr.parties AS q JOIN pg_temp.renamed AS r ON r.name = q.address GROUP BY q.session_id, r.address
+ON CONFLICT (session_id, address) DO UPDATE
+SET sent = p.sent + excluded.sent, client = coalesce(p.client, excluded.client);
+UPDATE cdr.sessions AS s SET caller = r.address
+FROM cdr.parties AS q JOIN pg_temp.renamed AS r ON r.name = q.address
+WHERE q.session_id = s.id AND s.caller = r.name;
+DELETE FROM cdr.parties AS q USING pg_temp.renamed AS r WHERE q.address = r.name;
+DROP TABLE pg_temp.renamed
+"""
+
+
+def address_of(name: str) -> str:
+    """Return the canonical address of a name in the archive; what is no address any more stays as it is."""
+    try:
+        return parse_address(name)
+    except AddressError:
+        return name
+
+
+def key_of(conversation: str, people: Iterable[str]) -> str:
+    """Return the key that a conversation has today, if it was made of the names of all who take part."""
+    names = set(people)
+    addresses = {address_of(name) for name in names}
+    if conversation == pair_key(names) or (conversation == group_key(names) and len(addresses) <= 2):
+        return pair_key(addresses)
+    return group_key(addresses) if conversation == group_key(names) else conversation
+
+
+def note_spellings(connection: psycopg.Connection, kind: str, names: Iterable[tuple[str, str]]) -> None:
+    """Have the archive know which names of ``users`` or ``conversations`` are spellings of which others."""
+    pairs = [pair for pair in names if pair[0] != pair[1]]
+    if pairs:
+        spelled, canonical = map(list, zip(*pairs, strict=True))
+        connection.execute(
+            "SELECT archive.note_spellings(%s, %s::text[], %s::text[])", [kind, spelled, canonical]
+        )
+
+
+def note_all_spellings(connection: psycopg.Connection) -> None:
+    """Do so for all that is in the archive, some thousands at a time; within the caller's transaction.
+
+    It asks today's ``parse_address``, not one of the time when it was written: what counts is what the
+    front ends of this version call somebody.
+    """
+    for people in _read(connection, "SELECT name FROM archive.users"):
+        note_spellings(connection, "users", [(name, address_of(name)) for (name,) in people])
+    for talks in _read(connection, _TOGETHER):
+        note_spellings(connection, "conversations", [(key, key_of(key, people)) for key, people in talks])
+
+
+def rename_parties(connection: psycopg.Connection) -> None:
+    """Have call detail records know people by their canonical addresses: who becomes one has one count."""
+    connection.execute("CREATE TEMPORARY TABLE renamed (name text PRIMARY KEY, address text NOT NULL)")
+    for people in _read(connection, _PARTIES):
+        pairs = [(name, address_of(name)) for (name,) in people]
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO renamed VALUES (%s, %s)", [pair for pair in pairs if pair[0] != pair[1]]
+            )
+    connection.execute(_RENAME_PARTIES)
+
+
+def _read(connection: psycopg.Connection, query: str) -> Iterator[list[tuple[Any, ...]]]:
+    with connection.cursor(name="spellings") as cursor:
+        cursor.itersize = _AT_A_TIME
+        cursor.execute(query.encode())
+        while rows := list(islice(cursor, _AT_A_TIME)):
+            yield rows
