@@ -4,6 +4,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
@@ -17,7 +18,7 @@ from contract.message import (
     time_of,
 )
 from contract.topology import QUEUE
-from deploy.local.process import wait_for
+from deploy.local.process import find_free_port, wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
     KILL_AT,
@@ -62,6 +63,25 @@ def test_what_is_not_text_is_kept_byte_for_byte(
     with running_worker(vhost, database, tmp_path):
         wait_until_stored(database, [im])
     assert database.rows("SELECT body, content FROM archive.messages") == [(None, b"\x00\xff\xfe")]
+
+
+def test_what_is_encrypted_is_counted_and_kept_as_content(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    plain, sealed, talk = make_ims(3)
+    sealed = changed(sealed, body="?OTR:AAMDYSdr5gAB.")
+    talk = changed(talk, body="?OTRv23? I - too - have OTR")
+    publish(vhost, [plain, sealed, talk])
+    port = find_free_port()
+    with running_worker(vhost, database, tmp_path, settings={"LCS_PORT": str(port)}):
+        wait_until_stored(database, [plain, sealed, talk])
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    assert 'lcs_encrypted_ims_total{kind="otr"} 1.0' in metrics
+    assert database.rows("SELECT body, content, encryption FROM archive.messages ORDER BY seq") == [
+        ("hello", None, None),
+        (None, b"?OTR:AAMDYSdr5gAB.", "otr"),
+        (talk.body, None, None),
+    ]
 
 
 def test_a_worker_killed_between_commit_and_acknowledgement_leaves_no_duplicate(

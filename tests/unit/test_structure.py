@@ -7,13 +7,19 @@ import json
 import time
 import zlib
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs7
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archiving.rendering import render
+from archiving.rendering.cms import COMPRESSED
 
 MIXED = (
     b"preamble\r\n"
@@ -91,6 +97,19 @@ XMPP = (
         ),
         ("application/vnd.x+json; charset=utf-8", '{"a": "Grüße\\n'.encode(), "Grüße\n"),
         ("application/x-www-form-urlencoded", b"a=sell+at%20noon&b=M%C3%BCller", "a=sell at noon\nb=Müller"),
+        ("application/xml", "<a>Поезд</a>".encode("utf-16-be"), "Поезд"),
+        ("application/xml", "<a>Поезд</a>".encode("utf-16-le"), "Поезд"),
+        (
+            "text/calendar",
+            b"BEGIN:VCALENDAR\r\nSUMMARY:Buy at\r\n  nine\\, or\\nten\r\n",
+            "BEGIN:VCALENDAR\r\nSUMMARY:Buy at nine, or\nten\r\n",
+        ),
+        (
+            "text/x-vcard",
+            b"NOTE;ENCODING=QUOTED-PRINTABLE:M=C3=BC=\r\nller",
+            "NOTE;ENCODING=QUOTED-PRINTABLE:Müller",
+        ),
+        ("text/enriched", b"<bold>Buy</bold> at nine", "Buy at nine"),
         ("message/sipfrag", b"SIP/2.0 486 Buy at nine\r\nSubject: x\r\n\r\nbody", None),
         ("audio/x", b"sell at noon", "sell at noon"),
         ("application/octet-stream; name=plan.doc", b"\x00", "plan.doc"),
@@ -122,6 +141,8 @@ SAID = "Купи в девять".encode()
         ("gzip", gzip.compress(SAID)),
         ("x-gzip", gzip.compress(SAID[:8]) + gzip.compress(SAID[8:])),
         ("GZIP", gzip.compress(SAID) + bytes(100)),
+        ("gzip", gzip.compress(SAID) + b"and so on"),
+        ("gzip", gzip.compress(SAID)[:-5]),
         ("deflate", zlib.compress(SAID)),
         ("deflate", zlib.compress(SAID)[2:-4]),
         ("deflate, gzip", gzip.compress(zlib.compress(SAID))),
@@ -284,6 +305,66 @@ def test_what_came_as_characters_is_read_as_such_whatever_character_set_it_names
     assert render("multipart/mixed; boundary=x", parts.encode(), is_text=True).text == "Grüße\nü"
 
 
+def _sign(content: bytes) -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "anna")])
+    now = datetime.now(UTC)
+    certificate = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1)).sign(
+        key, hashes.SHA256()
+    )
+    builder = pkcs7.PKCS7SignatureBuilder(content).add_signer(certificate, key, hashes.SHA256())
+    return builder.sign(serialization.Encoding.DER, [pkcs7.PKCS7Options.Binary])
+
+
+def _der(tag: int, *contents: bytes) -> bytes:
+    whole = b"".join(contents)
+    return bytes((tag, 0x84)) + len(whole).to_bytes(4) + whole
+
+
+def _ber(tag: int, *contents: bytes) -> bytes:
+    return bytes((tag, 0x80)) + b"".join(contents) + bytes(2)
+
+
+def _compress(content: bytes, wrap: Callable[..., bytes]) -> bytes:
+    half = len(content) // 2
+    octets = wrap(0x24, _der(4, content[:half]), _der(4, content[half:]))
+    inner = wrap(0x30, _der(6, b"\x2a\x86\x48"), wrap(0xA0, octets))
+    data = wrap(0x30, _der(2, b"\0"), wrap(0x30, wrap(0x30), wrap(0x31)), inner)
+    return wrap(0x30, _der(6, COMPRESSED), wrap(0xA0, data))
+
+
+ENTITY = "Content-Type: text/html; charset=utf-8\r\n\r\n<p>Grüße</p>".encode()
+SIGNED = _sign(ENTITY)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        SIGNED,
+        base64.encodebytes(SIGNED),
+        SIGNED[: SIGNED.index(b"</p>") + 4],
+        _compress(zlib.compress(ENTITY), _der),
+        _compress(zlib.compress(ENTITY), _ber),
+    ],
+)
+def test_an_envelope_that_hides_nothing_is_read(content: bytes) -> None:
+    assert render("application/pkcs7-mime; smime-type=signed-data", content) == ("Grüße", "s/mime")
+
+
+@given(st.binary(max_size=80), st.integers(0, len(SIGNED)))
+def test_no_envelope_ends_the_worker(noise: bytes, place: int) -> None:
+    for content in (noise, SIGNED[:place] + noise, SIGNED[:place] + noise + SIGNED[place:]):
+        assert render("application/pkcs7-mime", content).encryption == "s/mime"
+
+
+def test_bombs_in_parts_are_bounded_together() -> None:
+    bomb = gzip.compress(b"<a>" * 300_000)
+    part = b"--x\nContent-Type: text/html\nContent-Encoding: gzip\n\n" + bomb + b"\n"
+    started = time.thread_time()
+    render("multipart/mixed; boundary=x", part * (LENGTH // len(part)))
+    assert time.thread_time() - started < 2
+
+
 Wrap = Callable[[str, bytes], tuple[str, bytes]]
 """From a content type and content to those of what holds it."""
 
@@ -432,6 +513,15 @@ COSTLY = {
     "html links": ("text/html", b"<a href=x>" * (LENGTH // 10)),
     "meta": ("text/html", b"<meta" * (LENGTH // 5)),
     "form": ("application/x-www-form-urlencoded", b"%C3&" * (LENGTH // 4)),
+    "envelope": ("application/pkcs7-mime", b"\x30\x80" * (LENGTH // 2)),
+    "deep envelope": (
+        "application/pkcs7-mime",
+        _ber(0x30, _der(6, COMPRESSED), _ber(0xA0, _ber(0x30, b"\x30\x80" * (LENGTH // 2)))),
+    ),
+    "envelope of elements": (
+        "application/pkcs7-mime",
+        _ber(0x30, _der(6, COMPRESSED), _ber(0xA0, _ber(0x30, _ber(0x30, b"\x02\0" * (LENGTH // 2))))),
+    ),
     "base64": ("message/rfc822", b"Content-Transfer-Encoding: base64\n\n" + b"=A" * (LENGTH // 2)),
     "qp": ("message/rfc822", b"Content-Transfer-Encoding: quoted-printable\n\n" + b"= " * (LENGTH // 2)),
 }

@@ -87,6 +87,30 @@ def test_markup_is_found_by_its_text_and_given_byte_for_byte(api: AdminApi, as_t
     assert found["body"] == "Meet at ten, Müller"
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body", "text"),
+    [
+        ("application/xmpp+xml", "<message><reaction>buy at nine</reaction></message>", "buy at nine"),
+        ("text/xml; charset=iso-8859-1", "<a>M&#252;ller, Grüße</a>", "Müller, Grüße"),
+        ("application/json", '{"a": "buy\\u0020at"}', "buy at"),
+        (
+            "multipart/mixed; boundary=x",
+            "--x\nContent-Transfer-Encoding: base64\n\nR3LDvMOfZQ==\n--x--",
+            "Grüße",
+        ),
+        ("message/rfc822", "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\n\n", "Grüße"),
+        ("application/x-www-form-urlencoded", "a=buy+at", "a=buy at"),
+        ("text/calendar", "SUMMARY:buy a\n t nine", "SUMMARY:buy at nine"),
+    ],
+)
+def test_what_is_no_text_to_read_is_found_by_its_text_though_it_came_as_characters(
+    api: AdminApi, content_type: str, body: str, text: str
+) -> None:
+    api.store([make_im(body, content_type=content_type)])
+    [found] = search(api, text=text)["messages"]
+    assert (found["body"], found["content"]) == (text, base64.b64encode(body.encode()).decode())
+
+
 def test_text_in_another_character_set_is_found_and_given_byte_for_byte(api: AdminApi) -> None:
     content = base64.b64encode("Grüße aus Köln".encode("latin-1")).decode()
     api.store([make_im(content, encoding="base64", content_type="text/plain; charset=iso-8859-1")])

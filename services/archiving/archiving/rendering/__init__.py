@@ -4,13 +4,13 @@ It stands beside the content, which is kept byte for byte. What can't be rendere
 """
 
 import logging
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from archiving.rendering.encrypted import kind_of_media
 from archiving.rendering.heads import Head
 from archiving.rendering.media import read_media
-from archiving.rendering.reading import FORM, HTML, RTF, Reader, is_json, is_xml
-from archiving.rendering.unpacking import decompress
+from archiving.rendering.reading import CARDS, FORM, HTML, RTF, Reader, is_json, is_xml
 
 log = logging.getLogger("archiving")
 
@@ -47,20 +47,21 @@ def render(
 
 
 def _render(content_type: str, content: bytes, content_encoding: str, *, is_text: bool) -> Rendering:
-    unpacked = decompress(content_encoding, content) if content_encoding else content
-    if unpacked is None:
-        return Rendering(None, kind_of_media(read_media(content_type).kind, ""))
-    reader = Reader(is_text=is_text and unpacked is content)
-    reader.read(Head([("content-type", content_type)]), unpacked)
+    reader = Reader(is_text=is_text)
+    head = [("content-type", content_type)]
+    if content_encoding:
+        head.append(("content-encoding", content_encoding))
+    reader.read(Head(head), content)
     return Rendering(reader.text, reader.encryption)
 
 
+@lru_cache(maxsize=1024)
 def needs_rendering(content_type: str) -> bool:
     """Return whether what was sent as text of a type is no text to read, but markup or a container."""
     kind = read_media(content_type).kind
     return (
         kind.startswith(("multipart/", "message/"))
-        or kind in HTML | RTF | {FORM}
+        or kind in HTML | RTF | CARDS | {FORM}
         or is_xml(kind)
         or is_json(kind)
         or kind_of_media(kind, "") is not None

@@ -16,6 +16,10 @@ from archiving.rendering import legacy
 log = logging.getLogger("archiving")
 
 
+_MOST: Final = 1 << 18
+"""Bytes whose errors are looked at one by one: each costs a microsecond."""
+
+
 class Charset(NamedTuple):
     """A codec of Python, and in what it differs from the standard's."""
 
@@ -26,7 +30,8 @@ class Charset(NamedTuple):
 
     def decode(self, content: bytes) -> str:
         """Return text; what can't be decoded is marked."""
-        text = content.decode(self.codec, self.errors)
+        errors = self.errors if len(content) <= _MOST else "replace"
+        text = content.decode(self.codec, errors)
         instead = legacy.INSTEAD.get(self.name)
         return text if instead is None or text.isascii() else text.translate(instead)
 
@@ -166,16 +171,20 @@ def decode(content: bytes, label: str = "") -> str:
     if charset is not None:
         return charset.decode(content)
     GUESSED.labels("unknown").inc()
-    log.warning("an IM in a character set that we don't know", extra={"charset": label[:40]})
+    log.info("an IM in a character set that we don't know", extra={"charset": label[:40]})
     return _guess(content)
 
 
 def _guess(content: bytes) -> str:
-    """UTF-8 if it is that, Japanese by its escapes, else Windows' Western page: it has all bytes."""
+    """UTF-8 if it is that or nearly, Japanese by its escapes, else Windows' page that has all bytes."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
         GUESSED.labels("not UTF-8").inc()
+        text = content.decode("utf-8", "replace")
+        foreign = len(text) - len(text.encode("ascii", "ignore"))
+        if foreign > 2 * text.count("\N{REPLACEMENT CHARACTER}"):  # cut short, say
+            return text
         return content.decode("cp1252", "lcs-control")
     if "\x1b$" in text and text.isascii():
         return Charset("iso2022_jp_ext", "lcs-japanese", "iso-2022-jp").decode(content)

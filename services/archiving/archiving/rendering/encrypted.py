@@ -50,6 +50,8 @@ _LETTERS: Final = re.compile(r"(?:[A-Za-z0-9+/_-]{16,}=*\s*)++")
 
 def kind_of_media(kind: str, file_name: str) -> str | None:
     """Return with what a content of some media type or file name is encrypted, None if not at all."""
+    if not file_name:
+        return _KINDS.get(kind)
     return _KINDS.get(kind) or next(
         (encryption for ending, encryption in _FILES.items() if file_name.lower().endswith(ending)), None
     )

@@ -1,6 +1,7 @@
 """What a head says of a content: its media type and parameters."""
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -28,6 +29,7 @@ class Media(NamedTuple):
         return self.parameters.get("charset", "")
 
 
+@lru_cache(maxsize=256)
 def read_media(value: str) -> Media:
     """Return a content type; what is none is plain text (RFC 2045, 5.2)."""
     media = read_value(value)
@@ -38,6 +40,8 @@ def read_value(value: str) -> Media:
     """Return a value of a head with its parameters, long and foreign ones put together (RFC 2231)."""
     value = value[:_MOST]
     kind, _, rest = value.partition(";")
+    if not rest:
+        return Media(kind.strip().lower(), {})
     said: dict[str, list[tuple[int, bool, str]]] = {}
     for name, quoted, bare in _PARAMETER.findall(f";{rest}"):
         section = _SECTION.fullmatch(name.lower())

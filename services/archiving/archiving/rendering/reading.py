@@ -5,21 +5,25 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from archiving.rendering.charsets import decode
-from archiving.rendering.encrypted import is_ciphertext, kind_of_media, strip_encrypted
+from archiving.rendering.cms import COMPRESSED, open_envelope
+from archiving.rendering.encrypted import SMIME, is_ciphertext, kind_of_media, strip_encrypted
 from archiving.rendering.heads import Head, decode_words, split_head
 from archiving.rendering.html import charset_of_html, text_of_html
 from archiving.rendering.json_text import text_of_json
 from archiving.rendering.media import Media
 from archiving.rendering.rtf import text_of_rtf
-from archiving.rendering.unpacking import decompress, undo_transfer_encoding
+from archiving.rendering.unpacking import Unpacker, undo_transfer_encoding
 from archiving.rendering.xml_text import charset_of_xml, text_of_xml
 
 MOST: Final = 1 << 18
 """Bytes (of RTF) or characters of markup that are read: each costs a microsecond, and other IMs wait."""
 _MOST_PARTS: Final = 500
 _MOST_DEPTH: Final = 12
-HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
+HTML: Final = frozenset({"text/html", "application/xhtml+xml", "text/enriched"})
 RTF: Final = frozenset({"text/rtf", "application/rtf", "application/x-rtf"})
+CARDS: Final = frozenset(
+    {"text/calendar", "text/vcard", "text/x-vcard", "text/x-vcalendar", "text/directory"}
+)
 FORM: Final = "application/x-www-form-urlencoded"
 _SAID: Final = frozenset({"subject", "comments", "keywords", "content-description"})
 """Fields of a head that say something."""
@@ -27,6 +31,8 @@ _PEOPLE: Final = frozenset({"from", "to", "cc"})
 _NO_WORDS: Final = re.compile(r"(?:from|to|cc|datetime|ns|require|imdn\..*|content-.*|message-id|date|)")
 """Fields of CPIM that say nothing (RFC 3862, RFC 5438)."""
 _FIRST_LINE: Final = re.compile(rb"\s*--([^\r\n]{1,70})")
+_FOLD: Final = re.compile(r"\r?\n[ \t]")
+_ESCAPED: Final = re.compile(r"\\([nN,;\\])")
 _UNREADABLE: Final = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -52,6 +58,7 @@ class Reader:
         """``is_text``: the content came as characters, in UTF-8 now, whatever it says of itself."""
         self.encryption: str | None = None
         self._is_text = is_text
+        self._unpacker = Unpacker()
         self._said: dict[str, str] = {}
         self._parts = _MOST_PARTS
 
@@ -62,32 +69,46 @@ class Reader:
 
     def read(self, head: Head, content: bytes, depth: int = 0) -> None:
         """Read a content by what its head says of it."""
-        self._say(head.file_name)
+        file_name = head.file_name
+        self._say(file_name)
         for name, value in head.fields:
             if name in _SAID:
                 self._say(decode_words(value))
-        came = content
-        content = undo_transfer_encoding(head.get("content-transfer-encoding"), content)
-        is_text = self._is_text and content is came
-        if codings := head.get("content-encoding"):
-            decompressed = decompress(codings, content)
-            if decompressed is None:
-                return
-            is_text = is_text and decompressed is content
-            content = decompressed
         media = head.media
         sealing = media.parameters.get("protocol", "") if media.kind == "multipart/encrypted" else media.kind
-        kind = kind_of_media(sealing, head.file_name)
-        if kind is not None:
-            self._seal(kind)
-        container = media.kind.startswith(("multipart/", "message/"))
+        encryption = kind_of_media(sealing, file_name)
+        if encryption is not None:
+            self._seal(encryption)
+        unpacked = self._unpack(head, content)
+        if unpacked is None:
+            return
+        is_text, self._is_text = self._is_text, self._is_text and unpacked is content
         self._parts -= 1
-        if container and depth < _MOST_DEPTH and self._parts > 0:
-            self._is_text, outside = is_text, self._is_text
-            self._read_container(media, content, depth)
-            self._is_text = outside
-        else:
-            self._read_leaf(media, content, is_text=is_text, is_sealed=kind is not None)
+        deeper = depth < _MOST_DEPTH and self._parts > 0
+        if deeper and media.kind.startswith(("multipart/", "message/")):
+            self._read_container(media, unpacked, depth)
+        elif not (deeper and encryption == SMIME and self._read_envelope(unpacked, depth)):
+            self._read_leaf(media, unpacked, is_sealed=encryption is not None)
+        self._is_text = is_text
+
+    def _unpack(self, head: Head, content: bytes) -> bytes | None:
+        """Return content as it was before it was encoded; itself if it was not, None if nobody can."""
+        content = undo_transfer_encoding(head.get("content-transfer-encoding"), content)
+        codings = head.get("content-encoding")
+        return self._unpacker.decompress(codings, content) if codings else content
+
+    def _read_envelope(self, content: bytes, depth: int) -> bool:
+        """Read what an envelope of S/MIME shows to all; False if it hides what is in it."""
+        opened = open_envelope(content)
+        if opened is None:
+            return False
+        kind, inner = opened
+        entity = self._unpacker.decompress("deflate", inner) if kind == COMPRESSED else inner
+        if entity is None:
+            return False
+        self._is_text = False
+        self.read(*split_head(entity), depth + 1)
+        return True
 
     def _read_container(self, media: Media, content: bytes, depth: int) -> None:
         if media.kind.startswith("multipart/"):
@@ -109,7 +130,7 @@ class Reader:
             self._say(decode(content[: len(content) - len(body)]))
             self.read(head, body, depth + 1)
         else:
-            self._read_leaf(media, content, is_text=self._is_text, is_sealed=False)
+            self._read_leaf(media, content, is_sealed=False)
 
     def _read_parts(self, media: Media, content: bytes, depth: int) -> None:
         """Read the parts, and what stands before and behind them."""
@@ -136,8 +157,8 @@ class Reader:
         elif piece.strip():
             self._say(decode(piece))
 
-    def _read_leaf(self, media: Media, content: bytes, *, is_text: bool, is_sealed: bool) -> None:
-        label = "utf-8" if is_text else media.charset
+    def _read_leaf(self, media: Media, content: bytes, *, is_sealed: bool) -> None:
+        label = "utf-8" if self._is_text else media.charset
         if media.kind in RTF:
             self._say(text_of_rtf(content[:MOST]))
         elif media.kind in HTML:
@@ -147,6 +168,8 @@ class Reader:
             self._say_sealed(*text_of_xml(decode(content, label or charset_of_xml(content))[:MOST]))
         elif is_json(media.kind):
             self._say_sealed(*text_of_json(decode(content, label)[:MOST]))
+        elif media.kind in CARDS:
+            self._say(_text_of_card(content, label))
         elif media.kind == FORM:
             self._say(unquote_plus(decode(content, label).replace("&", "\n")))
         elif media.kind.startswith("text/"):
@@ -176,6 +199,17 @@ class Reader:
 
     def _seal(self, encryption: str) -> None:
         self.encryption = self.encryption or encryption
+
+
+def _text_of_card(content: bytes, label: str) -> str:
+    """Return a calendar or a card with its lines whole (RFC 5545, 3.1; RFC 6350, 3.2)."""
+    if b"ENCODING=QUOTED-PRINTABLE" in content.upper():  # vCard 2.1
+        content = undo_transfer_encoding("quoted-printable", content)
+    return _ESCAPED.sub(_unescape, _FOLD.sub("", decode(content, label)))
+
+
+def _unescape(escaped: re.Match[str]) -> str:
+    return "\n" if escaped[1] in "nN" else escaped[1]
 
 
 def _is_utf8(content: bytes) -> bool:

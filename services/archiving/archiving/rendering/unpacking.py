@@ -6,7 +6,11 @@ import zlib
 from typing import Final
 
 _MOST: Final = 1 << 20
-"""Bytes that a content may have when it is decompressed."""
+"""Bytes that the contents of an IM may have when they are decompressed."""
+_GZIP: Final = 31
+_ZLIB: Final = 15
+_RAW: Final = -15
+"""Formats, as zlib numbers them ("wbits")."""
 _MOST_CODINGS: Final = 4
 _MOST_MEMBERS: Final = 16
 """Of a gzip file (RFC 1952, 2.2)."""
@@ -32,45 +36,59 @@ def _decode_base64(content: bytes) -> bytes:
         return binascii.a2b_base64(letters[: len(letters) // 4 * 4])
 
 
-def decompress(codings: str, content: bytes) -> bytes | None:
-    """Return content as it was before it was compressed, one coding after the other (RFC 9110, 8.4).
+class Unpacker:
+    """Decompresses the contents of one IM: together they come to a megabyte at most."""
 
-    None if a coding is unknown, or its bytes are none of it, or come to more than a megabyte.
-    """
-    names = codings.lower().split(",", _MOST_CODINGS)
-    try:
-        for name in reversed(names):
-            match name.strip():
-                case "" | "identity":
-                    pass
-                case "gzip" | "x-gzip":
-                    content = _inflate(content, 31)
-                case "deflate":
-                    content = _inflate_either(content)
-                case _:
-                    return None
-    except (zlib.error, OverflowError):
-        return None
-    return content
+    def __init__(self) -> None:
+        self._room = _MOST
 
+    def decompress(self, codings: str, content: bytes) -> bytes | None:
+        """Return content as it was before it was compressed, one coding after the other (RFC 9110, 8.4).
 
-def _inflate_either(content: bytes) -> bytes:
-    """Clients mean two things by deflate: zlib's format, as RFC 9110 does, and what is inside it."""
-    try:
-        return _inflate(content, 15)
-    except zlib.error:
-        return _inflate(content, -15)
+        None if a coding is unknown, or its bytes are none of it or come to too much.
+        """
+        names = codings.lower().split(",", _MOST_CODINGS)
+        try:
+            for name in reversed(names):
+                match name.strip():
+                    case "" | "identity":
+                        pass
+                    case "gzip" | "x-gzip":
+                        content = self._inflate(content, _GZIP)
+                    case "deflate":
+                        content = self._inflate_either(content)
+                    case _:
+                        return None
+        except (zlib.error, OverflowError):
+            return None
+        return content
 
+    def _inflate_either(self, content: bytes) -> bytes:
+        """Clients mean two things by deflate: zlib's format, as RFC 9110 does, and what is inside it."""
+        try:
+            return self._inflate(content, _ZLIB)
+        except zlib.error:
+            return self._inflate(content, _RAW)
 
-def _inflate(content: bytes, window: int) -> bytes:
-    """Return what is there, even if it is cut short. Raises zlib.error; OverflowError if it is too much."""
-    whole = b""
-    for _ in range(_MOST_MEMBERS):
-        inflater = zlib.decompressobj(window)
-        whole += inflater.decompress(content, _MOST + 1 - len(whole))
-        if len(whole) > _MOST:
-            raise OverflowError
-        content = inflater.unused_data
-        if window != 31 or not content.strip(b"\0"):
-            break
-    return whole
+    def _inflate(self, content: bytes, window: int) -> bytes:
+        """Return what is there, even if it is cut short, and whatever follows it.
+
+        Raises zlib.error; OverflowError if it is too much.
+        """
+        whole = b""
+        for _ in range(_MOST_MEMBERS):
+            inflater = zlib.decompressobj(window)
+            try:
+                piece = inflater.decompress(content, self._room + 1)
+            except zlib.error:
+                if whole:
+                    break
+                raise
+            if len(piece) > self._room:
+                raise OverflowError
+            self._room -= len(piece)
+            whole += piece
+            content = inflater.unused_data
+            if window != _GZIP or not content:
+                break
+        return whole

@@ -26,6 +26,8 @@ class _FoundEntityError(Exception):
 
 def charset_of_xml(source: bytes) -> str:
     """Return the character set that a document's declaration says, empty if there is none."""
+    if source.startswith((b"<\0", b"\0<")):  # XML, appendix F
+        return "utf-16le" if source[0] else "utf-16be"
     declared = _DECLARED.match(source)
     return "" if declared is None else declared[1].decode()
 
