@@ -1,7 +1,6 @@
 """Names that older front ends gave to people and conversations, and those that are theirs now."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any, Final
 
 import psycopg
@@ -29,18 +28,18 @@ WITH RECURSIVE people AS (
 SELECT address FROM people WHERE address IS NOT NULL
 """
 """Each once, from one to the next in the index."""
-_RENAME_PARTIES: Final = """
-INSERT INTO cdr.parties AS p (session_id, address, sent, client)
-SELECT q.session_id, r.address, sum(q.sent), max(q.client)
-FROM cdr.parties AS q JOIN pg_temp.renamed AS r ON r.name = q.address GROUP BY q.session_id, r.address
-ON CONFLICT (session_id, address) DO UPDATE
-SET sent = p.sent + excluded.sent, client = coalesce(p.client, excluded.client);
-UPDATE cdr.sessions AS s SET caller = r.address
-FROM cdr.parties AS q JOIN pg_temp.renamed AS r ON r.name = q.address
-WHERE q.session_id = s.id AND s.caller = r.name;
-DELETE FROM cdr.parties AS q USING pg_temp.renamed AS r WHERE q.address = r.name;
-DROP TABLE pg_temp.renamed
-"""
+_RENAME: Final = (
+    "UPDATE cdr.parties AS p SET address = %(address)s WHERE p.address = %(name)s AND NOT EXISTS ("
+    " SELECT FROM cdr.parties AS q WHERE q.session_id = p.session_id AND q.address = %(address)s)",
+    "UPDATE cdr.parties AS p SET sent = p.sent + q.sent, client = coalesce(p.client, q.client),"
+    " attempts = cdr.add_counts(p.attempts, q.attempts)"
+    " FROM cdr.parties AS q"
+    " WHERE q.address = %(name)s AND p.session_id = q.session_id AND p.address = %(address)s",
+    "DELETE FROM cdr.parties WHERE address = %(name)s",
+    "UPDATE cdr.sessions AS s SET caller = %(address)s FROM cdr.parties AS p"
+    " WHERE p.address = %(address)s AND s.id = p.session_id AND s.caller = %(name)s",
+)
+"""Who has two names in a session gets one row."""
 
 
 def address_of(name: str) -> str:
@@ -84,19 +83,15 @@ def note_all_spellings(connection: psycopg.Connection) -> None:
 
 def rename_parties(connection: psycopg.Connection) -> None:
     """Have call detail records know people by their canonical addresses: who becomes one has one count."""
-    connection.execute("CREATE TEMPORARY TABLE renamed (name text PRIMARY KEY, address text NOT NULL)")
     for people in _read(connection, _PARTIES):
-        pairs = [(name, address_of(name)) for (name,) in people]
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO renamed VALUES (%s, %s)", [pair for pair in pairs if pair[0] != pair[1]]
-            )
-    connection.execute(_RENAME_PARTIES)
+        for (name,) in people:
+            if (address := address_of(name)) != name:
+                for statement in _RENAME:
+                    connection.execute(statement, {"name": name, "address": address})
 
 
 def _read(connection: psycopg.Connection, query: str) -> Iterator[list[tuple[Any, ...]]]:
     with connection.cursor(name="spellings") as cursor:
-        cursor.itersize = _AT_A_TIME
         cursor.execute(query.encode())
-        while rows := list(islice(cursor, _AT_A_TIME)):
+        while rows := cursor.fetchmany(_AT_A_TIME):
             yield rows
