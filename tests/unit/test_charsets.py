@@ -141,6 +141,7 @@ TEXTS = [
     ("utf-32be", RUSSIAN, "utf_32_be"),
     ("ucs-4le", RUSSIAN, "utf_32_le"),
     ("UCS-2", RUSSIAN, "utf_16_le"),
+    ("koi8-r (Cyrillic)", RUSSIAN, "koi8_r"),
     ("'utf-8'", RUSSIAN, "utf_8"),
 ]  # fmt: skip
 

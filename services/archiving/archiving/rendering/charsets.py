@@ -197,7 +197,7 @@ def find(label: str) -> Charset | None:
 
     The standard's labels count exactly as they are there; then any spelling of these, and what others use.
     """
-    label = label[:60].strip("\t\n\f\r '\"").lower()
+    label = label[:60].partition("(")[0].strip("\t\n\f\r '\"").lower()  # without a comment (RFC 822)
     if label in _READ:
         return Charset(_READ[label])
     if label in LABELS:

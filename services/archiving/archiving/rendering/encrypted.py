@@ -45,6 +45,7 @@ _OTR: Final = re.compile(
     r"|(?:\|[0-9a-fA-F]{1,8}\|[0-9a-fA-F]{1,8})?,[0-9]{1,5},[0-9]{1,5},[A-Za-z0-9+/=?:.]*+,)"
 )
 """Off-the-Record Messaging Protocol, versions 1 to 4: "Encoded messages", and a piece of one."""
+_LONGEST_WORD: Final = 512
 _LETTERS: Final = re.compile(r"(?:[A-Za-z0-9+/_-]{16,}=*\s*)++")
 
 
@@ -65,6 +66,11 @@ def kind_of_namespace(namespace: str) -> str | None:
 def kind_of_algorithm(name: str) -> str | None:
     """Return what Matrix encrypts with, None if it is not encrypted."""
     return next((kind for prefix, kind in _ALGORITHMS.items() if name.startswith(prefix)), None)
+
+
+def is_unreadable(text: str) -> bool:
+    """Return whether a text is bytes in base64, a picture say: more letters than any word has."""
+    return len(text) >= _LONGEST_WORD and is_ciphertext(text)
 
 
 def is_ciphertext(text: str) -> bool:

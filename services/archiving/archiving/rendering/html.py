@@ -11,6 +11,7 @@ _BREAKS: Final = frozenset(
 _ENDS: Final = {kind: re.compile(f"</{kind}", re.IGNORECASE | re.ASCII) for kind in _UNSEEN}
 _TAG: Final = re.compile(r"<(?:!--|[!?]|(/?[A-Za-z][A-Za-z0-9]*))")
 _COMMENT: Final = re.compile(r"<!--(?:-?>|.*?--!?>)", re.DOTALL)  # WHATWG's HTML, 13.2.5.43 and the following
+_CDATA: Final = "<![CDATA["
 _LONG_NUMBER: Final = re.compile(r"&#([0-9]{8,})")
 _COMMENTS: Final = re.compile(rb"<!--.*?-->", re.DOTALL)
 _META: Final = re.compile(rb"<meta[\s/]([^>]{0,512})", re.IGNORECASE)
@@ -48,6 +49,12 @@ def text_of_html(source: str) -> str:
     place = 0
     while (tag := source.find("<", place)) >= 0:
         said.append(_flow(source[place:tag]))
+        if source.startswith(_CDATA, tag):  # text in XHTML
+            end = source.find("]]>", tag)
+            end = len(source) if end < 0 else end
+            said.append(source[tag + len(_CDATA) : end])
+            place = end + 3
+            continue
         name = _TAG.match(source, tag)
         if name is None:  # no tag, but the character
             said.append("<")

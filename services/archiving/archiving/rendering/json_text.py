@@ -4,7 +4,7 @@ import json
 import re
 from typing import Final
 
-from archiving.rendering.encrypted import is_ciphertext, kind_of_algorithm
+from archiving.rendering.encrypted import is_ciphertext, is_unreadable, kind_of_algorithm
 
 _STRING: Final = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"|\\?\Z)(\s*+:)?', re.DOTALL)
 
@@ -25,7 +25,8 @@ def text_of_json(source: str) -> tuple[str, str | None]:
                 continue
         else:
             encryption = encryption or kind_of_algorithm(text)
-        strings.append(text)
+        if not is_unreadable(text):
+            strings.append(text)
     if sealed and encryption is None:
         encryption = "jose"  # RFC 7516, 7.2
     if encryption is not None:

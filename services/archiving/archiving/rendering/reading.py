@@ -114,13 +114,13 @@ class Reader:
         if media.kind.startswith("multipart/"):
             self._read_parts(media, content, depth)
         elif media.kind == "message/cpim":
-            head, rest = split_head(content)
+            head, rest = split_head(content.lstrip(b"\r\n"))
             for name, value in head.fields:
                 if _NO_WORDS.fullmatch(name) is None:
                     self._say(decode_words(value.partition(" ")[2] if value.startswith(";lang=") else value))
             self.read(*split_head(rest), depth + 1)
         elif media.kind in ("message/rfc822", "message/global", "message/news"):
-            head, rest = split_head(content)
+            head, rest = split_head(content.lstrip(b"\r\n"))
             for name, value in head.fields:
                 if name in _PEOPLE:
                     self._say(decode_words(value))

@@ -4,7 +4,7 @@ import re
 from typing import Final
 from xml.parsers import expat
 
-from archiving.rendering.encrypted import is_ciphertext, kind_of_namespace
+from archiving.rendering.encrypted import is_ciphertext, is_unreadable, kind_of_namespace
 from archiving.rendering.html import text_of_html
 
 _DECLARED: Final = re.compile(rb"\s*+<\?xml[^>]{0,200}?encoding\s*+=\s*+[\"']([A-Za-z0-9._-]{1,40})")
@@ -103,7 +103,7 @@ class _Reader:
             self.end_piece()
 
     def _say(self, text: str) -> None:
-        if not (self._sealed and is_ciphertext(text)):
+        if not (is_ciphertext(text) if self._sealed else is_unreadable(text)):
             self._said.append(text)
 
     def _refuse(self, *_: object) -> None:
