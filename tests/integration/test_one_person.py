@@ -10,7 +10,7 @@ import pytest
 from contract.message import IM, IM_TYPE, decode_ims
 from contract.topology import QUEUE
 from tests.conftest import ArchiveDatabase, Vhost
-from tests.integration.admin.conftest import AdminApi, running_api
+from tests.integration.admin.conftest import AdminApi, make_im, running_api
 from tests.integration.frontend_service import NDJSON, FrontEnd
 from tests.integration.test_frontend_policy import start_with
 
@@ -179,3 +179,26 @@ def test_two_spellings_of_one_person_in_a_bulk_change_must_agree(api: AdminApi) 
     )
     refused = api.administrator.patch("/v1/policy/users", content=lines, headers=NDJSON)
     assert refused.json()["errors"] == [{"line": 1, "detail": "lines 1, 2 of one address differ"}]
+
+
+def test_who_looks_like_somebody_is_shown_as_such(api: AdminApi) -> None:
+    path = "/v1/policy/users/\u0430nn@b\u00fcro.example"
+    look = {
+        "address": "sip:\u0430nn@xn--bro-hoa.example",
+        "shown": "sip:\u0430nn@b\u00fcro.example",
+        "mixed_scripts": ["Cyrillic", "Latin"],
+    }
+    assert api.administrator.put(path, json=FLAGS).json()["look"] == look
+    listed = api.administrator.get("/v1/policy/users").json()["users"]
+    assert {each["address"] for each in listed if "look" in each} == {
+        look["address"],
+        "sip:ann@xn--bro-hoa.example",
+    }
+    asked = {"sender": "\u0430nn@b\u00fcro.example", "recipient": "b\u043eb@contoso.com"}
+    participants = api.administrator.get("/v1/policy/decision", params=asked).json()["participants"]
+    assert [each["look"].get("looks_like") for each in participants] == [None, "sip:bob@contoso.com"]
+    domain = api.administrator.get("/v1/policy/domains/B\u00dcRO.example").json()
+    assert (domain["domain"], domain["shown"]) == ("xn--bro-hoa.example", "b\u00fcro.example")
+    api.store([make_im(sender="sip:b\u043eb@contoso.com")])
+    [message] = api.compliance.get("/v1/messages").json()["messages"]
+    assert [each["looks_like"] for each in message["looks"]] == ["sip:bob@contoso.com"]

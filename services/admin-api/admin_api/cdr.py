@@ -20,7 +20,7 @@ from admin_api.cdr_tables import SessionPartyRow, SessionRow
 from admin_api.conversations import ConversationFilter
 from admin_api.database import Database, DatabaseOf
 from admin_api.fields import MAX_BIGINT, KnownAddress, Text
-from admin_api.people import check_address, keys_of_conversations
+from admin_api.people import check_person, keys_of_conversations
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.search import Time
 from contract.message import Scope
@@ -122,6 +122,7 @@ def list_sessions(search: Annotated[Search, Query()], actor: Officer, database: 
 
     A session of which an earlier IM comes to be known meanwhile may be on two pages; none is left out.
     """
+    check_person(database, search.user)
     detail = _asked(search)
     attempt = audit.attempt(database, actor, "cdr.search", "sessions", detail, _NARROW)
     with attempt, database.transaction() as session:
@@ -140,6 +141,7 @@ def export_sessions(
     It is read page by page while it is sent: each page is as the database is then, and a session of which an
     earlier IM comes to be known meanwhile may be there twice.
     """
+    check_person(database, chosen.user)
     with database.transaction() as session:
         audit.record(session, actor, "cdr.export", "sessions", detail=_asked(chosen))
     chunks = write_sessions(_pages(database, chosen))
@@ -219,8 +221,6 @@ def _asked(chosen: Filter) -> dict[str, Any]:
 def _find(session: Session, chosen: Filter, after: str | None, limit: int) -> SessionPage:
     keys = keys_of_conversations(session, chosen.keys)
     rows = session.exec(query_of(chosen, after, keys).limit(limit + 1)).all()
-    if not rows and chosen.user is not None:
-        check_address(chosen.user)
     return SessionPage(
         sessions=[_record_of(row) for row in rows[:limit]],
         next=_cursor_of(rows[limit - 1]) if len(rows) > limit else None,

@@ -8,6 +8,7 @@ from sqlmodel import col, or_
 
 from admin_api.database import DatabaseOf
 from admin_api.fields import Address, Name
+from admin_api.looks import Looked
 from admin_api.policies import load_policy
 from admin_api.resources import read_policy
 from admin_api.tables import UserRow
@@ -18,10 +19,9 @@ from contract.policy import RULES, Flags, decide
 router = APIRouter(prefix="/v1/policy", tags=["policy"])
 
 
-class Participant(BaseModel):
+class Participant(Looked):
     """One of those who take part in an IM; flags count only for local users."""
 
-    address: str
     local: bool
     archive_internal: bool
     archive_federated: bool

@@ -18,6 +18,8 @@ from sqlmodel import Session, col
 from admin_api import audit
 from admin_api.database import Database, DatabaseOf
 from admin_api.disclaimers import NoticeSent, find_notices
+from admin_api.looks import IfAny, Look, looks_of
+from admin_api.people import check_person
 from admin_api.principals import Officer
 from admin_api.search import ImId, Search, count_without_text, in_order, keys_of, limit_time, parts_of
 from admin_api.tables import ArchivedMessage
@@ -70,6 +72,9 @@ class Message(BaseModel):
     spelled: list[str] | None = Field(
         description="Sender and recipients as they came, if one of them is spelled in another way than above"
     )
+    looks: IfAny[list[Look]] = Field(
+        None, description="Of those people who may look like others, or are written in several scripts"
+    )
 
 
 class MessagePage(BaseModel):
@@ -101,6 +106,7 @@ def search_messages(
     What takes long to find is looked for as long as one search may take; the answer then is what was found,
     maybe nothing, with a `next` to go on from. Only a search that gets nowhere in that time is answered 503.
     """
+    check_person(database, search.user)
     seconds: float = request.app.state.settings.search_seconds
     detail: dict[str, Any] = {"parameters": search.model_dump(mode="json", by_alias=True, exclude_none=True)}
     with audit.attempt(database, actor, "archive.search", "messages", detail, _NARROW):
@@ -188,6 +194,7 @@ def _message_of(row: ArchivedMessage) -> Message:
     return Message(
         **row.model_dump(exclude={"content", "recipients"}),
         recipients=list(dict.fromkeys(row.recipients)),
+        looks=looks_of(dict.fromkeys([row.sender, *row.recipients])),
         late_seconds=_lateness_of(row),
         encoding="text" if row.content is None else "base64",
         content=None if row.content is None else base64.b64encode(row.content).decode(),

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from admin_api.connectors import ConnectorAnswer, find_connectors
 from admin_api.database import DatabaseOf
 from admin_api.fields import Document, Domain, DomainInPath, Language, NameInPath, Wording
+from admin_api.looks import IfAny
 from admin_api.preconditions import etag_of
 from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import (
@@ -23,6 +24,7 @@ from admin_api.tables import (
     VersionRow,
     flags_of,
 )
+from contract.domain import show_domain
 from contract.message import Scope
 from contract.policy import ConnectorRights, Disclaimer, GlobalSetting, Policy, Pool
 from contract.problem import Problem
@@ -76,7 +78,13 @@ class DomainAnswer(BaseModel):
     """One of our own SIP domains, since ``version``."""
 
     domain: str
+    shown: IfAny[str] = Field(None, description="An IDN in its letters")
     version: int
+
+    @model_validator(mode="after")
+    def _show(self) -> Self:
+        self.shown = shown if (shown := show_domain(self.domain)) != self.domain else None
+        return self
 
 
 class DomainList(BaseModel):

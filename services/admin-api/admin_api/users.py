@@ -8,6 +8,7 @@ from sqlmodel import col, or_, select
 
 from admin_api.database import DatabaseOf
 from admin_api.fields import AddressInPath, Document, Limit, Text, UserInPath
+from admin_api.looks import Looked
 from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import PolicyRow, UserRow
 from contract.address import part_of_address
@@ -22,10 +23,9 @@ class UserDocument(Document):
     archive_federated: StrictBool
 
 
-class UserAnswer(UserDocument):
+class UserAnswer(UserDocument, Looked):
     """A user's flags, since ``version``."""
 
-    address: str
     version: int
 
 
