@@ -22,7 +22,7 @@ _CODECS: Final = (
     "SIREN|x-msrta|x-msrtvideo|x-rtvc1|x-h264uc|x-ulpfecuc|x-data-not|telephone-event|tone|CN|red|rtx|ulpfec|"
     "flexfec(-03)?|multiopus|H26[1-6](-1998|-2000|-SVC)?|VP[89]|AV1X?|MP4V-ES|MPV|theora|JPEG"
 )
-_MADE: Final = "[a-z0-9+/._{}@-]"
+_MADE: Final = "[a-z0-9+/._{}@:-]"
 """Of identifiers that machines make. They hold no sentence: a space ends them."""
 _PARAMETER: Final = (
     "((max-?(playbackrate|capturerate|averagebitrate|fs|fr|mbps|br|dpb|smbps|cpb|rcmd-nalu-size|ptime)|minptime|"
@@ -86,43 +86,19 @@ _ATTRIBUTES: Final = (
     "aomediacodec[.]github[.]io)/[a-z0-9:._/#-]{1,80})",
     f"a=accept(-wrapped)?-types:({_NAMES})( ({_NAMES})){{0,32}}",
     "a=encryption:(optional|required|rejected)",
+    "a=record:(on|off|paused)",
+    "a=X-nat:[0-9]",
+    "a=tool:(baresip|linphone|mediastreamer2?|pjmedia|libre|re) ?/?v?[0-9][0-9.]{0,15}",
     "a=content:(main|alt|slides|speaker|sl)",
 )
 LINES: Final = (*_PLAIN, *SILENT_MEDIA, *_ATTRIBUTES)
 """Lines that say nothing to a person, but for the three that ``ORIGIN`` and ``is_silent`` know."""
 ORIGIN: Final = f"o=[^ ]{{1,64}} {_NUMBER} {_NUMBER} {_ADDRESS}"
 _ORIGIN: Final = re.compile(rf"o=(?P<user>[^ ]{{1,64}}) {_NUMBER} {_NUMBER} {_ADDRESS}", re.I)
-_CLIENTS: Final = frozenset(
-    {
-        *(
-            "",
-            "-",
-            "root",
-            "user",
-            "user1",
-            "asterisk",
-            "freeswitch",
-            "mozilla",
-            "twinkle",
-            "linphone",
-            "baresip",
-        ),
-        *(
-            "pjsip",
-            "pjmedia",
-            "jssip",
-            "sipp",
-            "zoiper",
-            "z",
-            "jitsi",
-            "session",
-            "talk",
-            "call",
-            "a call",
-            "conf",
-        ),
-        *("voip", "sip call", "phone-call", "sdp data"),
-    }
+_NOBODY: Final = re.compile(
+    r"|-|root|user1?|asterisk|freeswitch|mozilla(\.\.\.THIS_IS_SDPARTA-[0-9.]{1,8})?|twinkle|linphone|baresip|pjsip|"
+    r"pjmedia|jssip|sipp|zoiper|z|jitsi|session|talk|(sip |phone-|a )?call|conf|voip|sdp data|[0-9]{1,20}",
+    re.I,
 )
 """Names of users and sessions that clients write where a person has said nothing."""
 _LINE: Final = re.compile("|".join(f"({line})" for line in LINES), re.I)
@@ -146,10 +122,9 @@ def is_silent(body: bytes, words: Collection[str] = ()) -> bool:
         return False
     origin, subject, *rest = lines
     match = _ORIGIN.fullmatch(origin)
-    if match is None or not (match["user"].isdigit() or match["user"].lower() in _CLIENTS.union(words)):
+    if match is None or not (_NOBODY.fullmatch(match["user"]) or match["user"].lower() in words):
         return False
-    name = subject[2:].strip().lower()
-    if not subject.startswith("s=") or name not in _CLIENTS:
+    if not subject.startswith("s=") or not _NOBODY.fullmatch(subject[2:].strip()):
         return False
     return all(_LINE.fullmatch(line) for line in rest)
 

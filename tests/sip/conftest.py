@@ -11,6 +11,7 @@ import trustme
 from deploy.local.stack import Stack
 from tests.sip.edge import HOST, Edge, Sipp, agreeing_server, build_images
 from tests.sip.office import Office
+from tests.sip.wire import Wire
 
 _numbers = itertools.count()
 
@@ -85,3 +86,14 @@ def office(stack: Stack, edge: Edge, sipp: Sipp) -> Iterator[Office]:
     one = Office(stack, edge, sipp, next(_numbers))
     yield one
     one.close()
+
+
+@pytest.fixture
+def pair(office: Office, edge: Edge) -> Iterator[tuple[Wire, Wire]]:
+    """Clients of yannis and of ada, registered, that show what came byte for byte."""
+    clients = Wire(edge, office.yannis), Wire(edge, office.ada)
+    for client in clients:
+        client.register()
+    yield clients
+    for client in clients:
+        client.close()

@@ -1,5 +1,7 @@
 """Two people of contoso.com who talk SIP, and those who look after the archive."""
 
+from base64 import b64decode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +35,14 @@ class Office:
         federated: str = "everyone",
         critical: bool = False,
         disclaimer: str = "",
+        unseen: Sequence[str] = (),
     ) -> None:
-        """Set whose IMs are archived, and what partners are told; return when the front end knows."""
-        settings = {"archive": True, "critical": critical, "archive_all_group": False}
+        """Set whose IMs are archived, and what partners are told; return when the front end knows.
+
+        ``unseen``: what may go past the archive.
+        """
+        settings: dict[str, Any] = {"archive": True, "critical": critical, "archive_all_group": False}
+        settings["unseen_media"] = list(unseen)
         self.administrator.put("/v1/policy/domains/contoso.com", json={}).raise_for_status()
         for scope, setting in (("internal", internal), ("federated", federated)):
             self.administrator.put(f"/v1/policy/global/{scope}", json={"archive": setting}).raise_for_status()
@@ -100,6 +107,13 @@ class Office:
             "/v1/messages", params={"user": user or self.yannis, "order": "asc", "limit": 1000}
         )
         return list(found.raise_for_status().json()["messages"])
+
+    def contents(self) -> list[tuple[str, bytes]]:
+        """Return what yannis wrote or was written, oldest first: content types and bytes."""
+        return [
+            (im["content_type"], b64decode(im["content"]) if im["content"] else im["body"].encode())
+            for im in self.archived()
+        ]
 
     def told(self, partner: str) -> list[dict[str, Any]]:
         """Return the notices that a partner was given."""

@@ -72,13 +72,14 @@ class Dialog:
 class Wire:
     """Somebody's client at an edge, over UDP."""
 
-    def __init__(self, edge: Edge, address: str) -> None:
-        """``address``: user@domain. It listens, and answers what comes with 200."""
+    def __init__(self, edge: Edge, address: str, host: str = HOST) -> None:
+        """``address``: user@domain; ``host``: from where it sends. It answers what comes with 200."""
         self.address, self._edge = address, edge
         self._user = address.partition("@")[0]
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((HOST, 0))
-        self.at = f"{HOST}:{self._socket.getsockname()[1]}"
+        self._socket.bind((host, 0))
+        self._name = self._socket.getsockname()
+        self.at = f"{host}:{self._name[1]}"
         self.received: list[Message] = []
         """All that came, but for answers 100 and 407."""
         self.answers: Callable[[Message], bytes | None] = self.agree
@@ -88,7 +89,7 @@ class Wire:
 
     def close(self) -> None:
         """Hang up."""
-        self.send(b"end", (HOST, int(self.at.rpartition(":")[2])))
+        self.send(b"end", self._name)
         self._thread.join()
         self._socket.close()
 
@@ -147,14 +148,19 @@ class Wire:
     ) -> Message:
         """Send a request outside a dialog, again with a password if that is asked for; return the answer.
 
-        ``lines``: further headers; ``head``: lines in place of those with these names, such as ``from_``.
+        ``lines``: further headers; ``head``: ``from_`` and ``to_``, lines in place of From and To.
         """
-        call, tag = uuid4().hex, uuid4().hex
-        names = {"from_": f"From: <sip:{self.address}>;tag={tag}", "to": f"To: <sip:{to}>"} | head
         if method == "INVITE":
             lines = [f"Contact: <sip:{self._user}@{self.at}>", *lines]
-        fixed = [names["from_"], names["to"], names.get("call", f"Call-ID: {call}")]
-        return self._ask(method, uri or f"sip:{to}", fixed, 1, lines, body)
+        return self._ask(method, uri or f"sip:{to}", self._begin(to, head), 1, lines, body)
+
+    def tell(self, method: str, *, to: str, lines: Sequence[str] = (), body: bytes = b"") -> None:
+        """Send a request, and wait for nothing."""
+        self.send(self._request(method, f"sip:{to}", self._begin(to, {}), 1, lines, body))
+
+    def _begin(self, to: str, head: dict[str, str]) -> list[str]:
+        own = head.get("from_", f"From: <sip:{self.address}>;tag={uuid4().hex}")
+        return [own, head.get("to_", f"To: <sip:{to}>"), f"Call-ID: {uuid4().hex}"]
 
     def invite(self, to: str, lines: Sequence[str] = (), body: bytes = SDP) -> Dialog:
         """Begin a session with somebody who agrees; an offer of media, if nothing else is said."""

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -141,7 +142,8 @@ class SIPListener:
         im.client = client_of(sip)
         outcome = await take_in(self._agent, im, connector)
         attempts = (DISGUISED,) if is_disguised(sip, said) else ()
-        self._note(session_of(sip) if offers or attempts else session, connector, offers, attempts)
+        noted = session_of(sip) if offers or attempts else session
+        self._note(noted, connector, offers, attempts, at=im.sent_at)
         ANSWERED.labels(outcome.status, outcome.rule).inc()
         archived = "yes" if outcome.archived else "no"
         headers = self._notices_in(connector, outcome) | {ARCHIVED_HEADER: archived}
@@ -215,10 +217,11 @@ class SIPListener:
         connector: Connector,
         unseen: Iterable[str] = (),
         attempts: Iterable[str] = (),
+        at: datetime | None = None,
     ) -> None:
         """Have a session's begin or end in the call detail records, and what is tried in it past the archive.
 
-        Raises Problem (403).
+        ``at``: when, by default now. Raises Problem (403).
         """
         for kind in attempts:
             ATTEMPTS.labels(kind).inc()
@@ -230,7 +233,7 @@ class SIPListener:
             return  # between whom nobody can say: neither is archived
         policy = self._agent.policy
         people = {domain_of(sender), domain_of(recipient)}
-        now = time_at(time.time_ns() // 1_000_000)
+        at = at or time_at(time.time_ns() // 1_000_000)
         self._agent.note_session(
             Activity(
                 conversation=session.conversation,
@@ -239,8 +242,8 @@ class SIPListener:
                 scope="internal" if policy is None or people <= policy.domains else "federated",
                 pool=self._settings.pool,
                 client=session.client,
-                first=now,
-                last=now,
+                first=at,
+                last=at,
                 invited=session.invited,
                 ended=session.ended,
                 unseen=tuple(sorted(unseen)),

@@ -26,7 +26,7 @@ BEGIN
             conversation text, sender text, recipients text[], scope text, pool text, client text,
             first timestamptz, last timestamptz, archived bigint, passed jsonb, invited boolean, ended text,
             unseen text[], attempts jsonb)
-        ORDER BY r.first
+        ORDER BY r.first, r.invited DESC -- a session begins before what is said in it
     LOOP
         count := a.archived + total_of(a.passed);
         -- Workers of before know neither.
