@@ -1,5 +1,7 @@
 """What the whole stack promises, in both its forms."""
 
+import base64
+import gzip
 import http.client
 import json
 import time
@@ -109,6 +111,34 @@ def test_an_accepted_im_is_found_in_the_archive_as_it_was_sent(office: Office) -
         assert im.items() >= office.im("Test Archiving Messages ☎\r\n").items()
         assert im.items() >= {"scope": "internal", "pool": "pool1", "rule": answer.json()["rule"]}.items()
         assert office.officer.get(f"/v1/messages/{im['id']}").json() == im
+
+
+def test_what_is_archived_can_be_read_or_says_that_it_can_t(office: Office) -> None:
+    office.archive_internal("everyone")
+
+    def send(content: bytes, content_type: str, **fields: str) -> None:
+        body = base64.b64encode(content).decode()
+        im = office.im(body, encoding="base64", content_type=content_type, **fields)
+        assert office.front_ends[0].post("/v1/messages", json=im).status_code == 201
+
+    part = b"--x\r\nContent-Transfer-Encoding: base64\r\n\r\nYnV5IGF0IG5pbmU=\r\n--x--"
+    send(gzip.compress("Поезд".encode()), "text/plain", content_encoding="gzip")
+    send("Поезд".encode("cp1251"), "text/plain; charset=windows-1251")
+    send(part, "multipart/mixed; boundary=x")
+    send(b"\x30\x80\xff", "application/pkcs7-mime")
+    send(b"\x89PNG\xff", "image/png")
+    wait_for(lambda: len(office.archived()) == 5, "five IMs in the archive", seconds=20)
+
+    def search(**filters: str) -> dict[str, Any]:
+        query = {"user": office.person("ada"), **filters}
+        page: dict[str, Any] = office.officer.get("/v1/messages", params=query).raise_for_status().json()
+        return page
+
+    assert len(search(text="поезд")["messages"]) == 2
+    assert len(search(text="buy at nine")["messages"]) == 1
+    assert search(text="поезд")["without_text"] == 2
+    assert len(search(without_text="true")["messages"]) == 2
+    assert len(search(encryption="s/mime")["messages"]) == 1
 
 
 def test_an_im_that_policy_does_not_archive_is_not_in_the_archive(office: Office) -> None:
