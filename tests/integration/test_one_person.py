@@ -202,3 +202,55 @@ def test_who_looks_like_somebody_is_shown_as_such(api: AdminApi) -> None:
     api.store([make_im(sender="sip:b\u043eb@contoso.com")])
     [message] = api.compliance.get("/v1/messages").json()["messages"]
     assert [each["looks_like"] for each in message["looks"]] == ["sip:bob@contoso.com"]
+
+
+def _message(sender: str, uri: str) -> bytes:
+    """Return a SIP MESSAGE."""
+    head = (
+        f"MESSAGE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
+        f"From: <{sender}>;tag=1\r\nTo: <{uri}>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\n"
+        "Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
+    )
+    return head.encode()
+
+
+def test_every_spelling_over_sip_is_archived_as_that_one(
+    vhost: Vhost, api: AdminApi, front_end: FrontEnd
+) -> None:
+    spellings = {
+        "sip:%62ob@contoso.com;transport=tcp": "sip:bob@contoso.com",
+        "sips:bob;day=tuesday@contoso.com.": "sip:bob@contoso.com",
+        "sip:jose%CC%81@contoso.com": "sip:jos\u00e9@contoso.com",
+        "sip:+1-425-555-0100@contoso.com;user=phone": "sip:+14255550100@contoso.com",
+        "sip:d%27artagnan@contoso.com": "sip:d'artagnan@contoso.com",
+        "sip:bot.contoso.com": "sip:bot.contoso.com",
+        "tel:+1-425-555-0100;ext=7": "tel:+14255550100",
+    }
+    sip = {"Content-Type": "message/sip"}
+    for text, address in spellings.items():
+        content = _message("sip:eve@contoso.com", text)
+        answer = front_end.http.post("/v1/sip", content=content, headers=sip)
+        assert (answer.status_code, answer.json()["archived"]) == (201, True), text
+        [im] = _published(vhost)
+        assert (im.sender, im.recipients) == ("sip:eve@contoso.com", (address,))
+    for text in ("sip:bob%E2%80%8B@contoso.com", "sip:%c1%a2ob@contoso.com"):
+        answer = front_end.http.post("/v1/sip", content=_message("sip:eve@contoso.com", text), headers=sip)
+        assert answer.status_code == 422
+
+
+def test_a_number_may_send_over_sip_by_a_gateway(vhost: Vhost, front_end: FrontEnd) -> None:
+    headers = {"Content-Type": "message/sip"}
+    content = _message("tel:+1-425-555-0199", "sip:bob@contoso.com")
+    assert front_end.http.post("/v1/sip", content=content, headers=headers).status_code == 201
+    [im] = _published(vhost)
+    assert (im.sender, im.scope) == ("tel:+14255550199", "federated")
+
+
+def test_two_spellings_of_one_partner_are_refused(api: AdminApi) -> None:
+    partners = {"b\u00fccher.example": "de", "xn--bcher-kva.example": "en"}
+    notice = {"enabled": False, "wordings": {"en": "x", "de": "y"}, "partners": partners}
+    refused = api.administrator.put("/v1/policy/disclaimer", json=notice)
+    assert (refused.status_code, refused.json()["field"]) == (422, "/partners")
+    partners.popitem()
+    kept = api.administrator.put("/v1/policy/disclaimer", json=notice).raise_for_status().json()
+    assert kept["partners"] == {"xn--bcher-kva.example": "de"}

@@ -4,7 +4,13 @@ import re
 from typing import Annotated, Final
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+    ValidatorFunctionWrapHandler,
+)
 
 from contract.address import AddressError, domain_of, parse_address
 from contract.domain import DomainError, parse_domain
@@ -41,6 +47,14 @@ def parse_user(text: str) -> str:
     if not domain_of(address):
         raise ValueError(f"{address} is in no domain: write it as sip:{address[4:]}@contoso.com")
     return address
+
+
+def refuse_merged(given: object, check: ValidatorFunctionWrapHandler) -> object:
+    """Refuse an object in which two names are spellings of one."""
+    checked = check(given)
+    if isinstance(given, dict) and len(checked) < len(given):
+        raise ValueError("two of its names are spellings of one: leave one out")
+    return checked
 
 
 def _storable(text: str) -> str:

@@ -1,15 +1,15 @@
 """Policy but for the users: the whole, global settings, pools, local domains and who speaks for them."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field, StrictBool, model_validator
+from pydantic import BaseModel, Field, StrictBool, WrapValidator, model_validator
 from sqlalchemy import ColumnElement, false
 from sqlmodel import Session, col, select
 
 from admin_api.connectors import ConnectorAnswer, find_connectors
 from admin_api.database import DatabaseOf
-from admin_api.fields import Document, Domain, DomainInPath, Language, NameInPath, Wording
+from admin_api.fields import Document, Domain, DomainInPath, Language, NameInPath, Wording, refuse_merged
 from admin_api.looks import IfAny
 from admin_api.preconditions import etag_of
 from admin_api.resources import ChangesOf, delete, find, put, read_policy
@@ -103,7 +103,7 @@ class DisclaimerDocument(Document):
         description="Language to text",
         examples=[{"en": "This conversation is archived.", "de": "Dieses Gespräch wird archiviert."}],
     )
-    partners: dict[Domain, Language] = Field(
+    partners: Annotated[dict[Domain, Language], WrapValidator(refuse_merged)] = Field(
         default_factory=dict,
         description="A partner's domain to the language spoken there",
         examples=[{"fabrikam.de": "de"}],

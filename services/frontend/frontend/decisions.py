@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from contract.address import domain_of
-from contract.policy import ConnectorRights, Decision, Policy, decide
+from contract.policy import ANY_DOMAIN, ConnectorRights, Decision, Policy, decide
 from contract.token import Connector
 from frontend.submission import CheckedIM, IMProblem
 
 _MAX_REMEMBERED: Final = 100_000
 _MAX_RECIPIENTS: Final = 8
 _MAX_NAMED: Final = 5
+_NUMBERS: Final = "telephone numbers"
 
 
 class Decisions:
@@ -81,11 +82,12 @@ def refusal_of(rights: ConnectorRights, sender: str, recipients: Iterable[str], 
     if domain in ours:
         return f"connector {name!r} doesn't speak for {domain}: send it by the one that does"
     if rights.domains.isdisjoint(domains):
-        those = ", ".join([*{domain: None} | domains][:_MAX_NAMED])
+        those = ", ".join([each or _NUMBERS for each in ({domain: None} | domains)][:_MAX_NAMED])
         return f"connector {name!r} speaks for nobody here: not for {those}"
     if rights.is_gateway_for(domain):
         return ""
     return (
-        f"connector {name!r} doesn't speak for {domain}, which isn't ours: if it verifies who sends from"
-        f" there, have an administrator name {domain} in its gateway_for (PUT /v1/policy/connectors/{name})"
+        f"connector {name!r} doesn't speak for {domain or _NUMBERS}, which isn't ours: if it verifies who"
+        f" sends from there, have an administrator name {domain or ANY_DOMAIN} in its gateway_for"
+        f" (PUT /v1/policy/connectors/{name})"
     )

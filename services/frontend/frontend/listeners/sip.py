@@ -13,7 +13,7 @@ from fastapi import Request as HTTPRequest
 from fastapi import Response
 from starlette.routing import Route
 
-from contract.address import AddressError, domain_of, parse_address, uri_of
+from contract.address import AddressError, parse_address, uri_of
 from contract.cdr import Activity
 from contract.message import time_at
 from contract.problem import Problem
@@ -232,14 +232,15 @@ class SIPListener:
         except AddressError:
             return  # between whom nobody can say: neither is archived
         policy = self._agent.policy
-        people = {domain_of(sender), domain_of(recipient)}
         at = at or time_at(time.time_ns() // 1_000_000)
         self._agent.note_session(
             Activity(
                 conversation=session.conversation,
                 sender=sender,
                 recipients=(recipient,),
-                scope="internal" if policy is None or people <= policy.domains else "federated",
+                scope="internal"
+                if policy is None or all(map(policy.is_local, (sender, recipient)))
+                else "federated",
                 pool=self._settings.pool,
                 client=session.client,
                 first=at,
