@@ -282,6 +282,7 @@ def test_what_is_guessed_is_counted(content: bytes, label: str, text: str, reaso
             '<meta http-equiv="Content-Type" content="text/html; charset=Shift_JIS">東京'.encode("cp932"),
             "東京",
         ),
+        ("text/html", "<meta charset=iso-2022-jp>九時".encode("iso2022_jp"), "九時"),
         ("text/html; charset=utf-8", '<meta charset="koi8-r">Купи'.encode(), "Купи"),
         ("text/html", '<meta charset="utf-16">Купи'.encode(), "Купи"),
         ("text/html", '<!-- <meta charset="koi8-r"> -->Купи'.encode(), "Купи"),

@@ -126,6 +126,14 @@ def test_an_invite_of_an_offer_and_a_text_is_archived_whole() -> None:
     assert (said.content, said.content_type) == (body, "multipart/mixed;boundary=b")
 
 
+@pytest.mark.parametrize("content_type", ["text/plain", "text/html"])
+def test_text_of_seven_bits_with_escapes_is_archived_as_bytes(content_type: str) -> None:
+    body = "<meta charset=iso-2022-jp>九時".encode("iso2022_jp")
+    said = _said(_request(body, content_type=content_type))
+    assert said is not None
+    assert (said.encoding, said.content) == ("base64", body)
+
+
 def test_what_stands_in_subject_is_said() -> None:
     said = _said(_request(b"", more="s: sell at noon\r\n"))
     assert said is not None

@@ -193,7 +193,7 @@ def _encode(content_type: str, body: bytes) -> tuple[Encoding, str, bytes]:
         except UnicodeDecodeError:
             pass
         else:
-            if "\0" not in text:
+            if "\0" not in text and "\x1b" not in text:  # an escape may begin Japanese in seven bits
                 return "text", text, body
     return _as_bytes(body)
 

@@ -3,17 +3,21 @@
 import base64
 import gzip
 import re
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import func, select
 from sqlmodel import Session
 
+import admin_api.search
 from admin_api.search import Keys, Search, keys_of
 from contract.message import IM
-from tests.integration.admin.conftest import AdminApi, make_im
+from tests.conftest import ArchiveDatabase
+from tests.integration.admin.conftest import AdminApi, make_im, running_api
 
 ANNA, BOB = "sip:anna@contoso.com", "sip:bob@contoso.com"
 XMPP = "application/xmpp+xml"
@@ -138,6 +142,16 @@ def test_what_was_compressed_is_found_by_its_text_and_given_as_it_came(api: Admi
     assert (found["content"], found["content_encoding"], found["body"]) == (packed, "gzip", "Grüße aus Köln")
     assert page["without_text"] == 1
     assert ids(search(api, without_text=True)) == [str(unknown.id)]
+
+
+def test_a_number_that_takes_too_long_to_find_is_null(
+    database: ArchiveDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_api.search, "keys_of", lambda *_: select(func.pg_sleep(60)))
+    with running_api(database, tmp_path, search_seconds=1) as api:
+        store(api, {"body": "said"}, a_picture())
+        page = search(api, text="said")
+        assert (len(page["messages"]), page["without_text"]) == (1, None)
 
 
 def test_both_are_found_by_an_index(api: AdminApi) -> None:
