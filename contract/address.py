@@ -61,6 +61,17 @@ def parse_address(text: str) -> str:
     return _remember(text) if len(text) <= _MAX_REMEMBERED else _parse(text)
 
 
+def address_of(name: str) -> str:
+    """Return the canonical address of a name that an earlier version stored.
+
+    What is no address any more is returned as it is. Nothing is remembered: it is for many names, once each.
+    """
+    try:
+        return _parse(name)
+    except AddressError:
+        return name
+
+
 def uri_of(address: str) -> str:
     """Return a canonical address as a URI, which is ASCII (RFC 3261, 25.1)."""
     return address if address.isascii() else quote(address, safe=_ASCII)
@@ -89,7 +100,7 @@ def is_spelled_otherwise(text: str, address: str) -> bool:
 
     That is scheme, case of ASCII letters, port, parameters, and the escapes of an ``xmpp:`` URI.
     """
-    if text == address:
+    if text in (address, address[4:]):
         return False
     scheme, rest = _split_scheme(text.strip(_WHITE))
     if scheme == "xmpp":

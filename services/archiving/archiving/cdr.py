@@ -19,7 +19,7 @@ from archiving.archive import POISON, connect
 from archiving.config import CDRSettings
 from archiving.consumer import Consumer, Delivery
 from archiving.metrics import BROKER_CONNECTED, CDR_ACTIVITIES, CDR_REJECTED, DATABASE_CONNECTED
-from archiving.spellings import address_of
+from contract.address import address_of
 from contract.cdr import CDR_TYPE, decode_activities
 from contract.topology import CDR_QUEUE
 

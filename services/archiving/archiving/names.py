@@ -9,7 +9,8 @@ import msgspec
 import psycopg
 
 from archiving.rows import pack_route, pack_row
-from archiving.spellings import address_of, key_of, note_spellings
+from archiving.spellings import key_of, note_spellings
+from contract.address import address_of
 from contract.message import IM
 
 _MAX_CACHED: Final = 500_000

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import psycopg
 
-from contract.address import AddressError, parse_address
+from contract.address import address_of
 from contract.conversation import group_key, pair_key
 
 _AT_A_TIME: Final = 10_000
@@ -42,14 +42,6 @@ _RENAME: Final = (
 """Who has two names in a session gets one row."""
 
 
-def address_of(name: str) -> str:
-    """Return the canonical address of a name in the archive; what is no address any more stays as it is."""
-    try:
-        return parse_address(name)
-    except AddressError:
-        return name
-
-
 def key_of(conversation: str, people: Iterable[str]) -> str:
     """Return the key that a conversation has today, if it was made of the names of all who take part."""
     names = set(people)
@@ -72,7 +64,7 @@ def note_spellings(connection: psycopg.Connection, kind: str, names: Iterable[tu
 def note_all_spellings(connection: psycopg.Connection) -> None:
     """Do so for all that is in the archive, some thousands at a time; within the caller's transaction.
 
-    It asks today's ``parse_address``, not one of the time when it was written: what counts is what the
+    It asks today's ``contract.address``, not one of the time when it was written: what counts is what the
     front ends of this version call somebody.
     """
     for people in _read(connection, "SELECT name FROM archive.users"):

@@ -312,11 +312,10 @@ def _note_lost(entry: _Entry) -> None:
 def _word(im: CheckedIM, policy: Policy) -> list[Notice]:
     """Return what each partner in an IM would be told, by one of ours who takes part."""
     people = dict.fromkeys((im.sender, *im.recipients))
-    ours = [address for address in people if domain_of(address) in policy.domains]
+    ours = [address for address in people if policy.is_local(address)]
     notices: list[Notice] = []
     for address in people:
-        domain = domain_of(address)
-        if ours and domain not in policy.domains:
-            language, text = policy.disclaimer.wording_for(domain)
+        if ours and not policy.is_local(address):
+            language, text = policy.disclaimer.wording_for(domain_of(address))
             notices.append(Notice(address, ours[0], language, text))
     return notices

@@ -15,7 +15,9 @@ import aio_pika
 import httpx
 import msgspec
 
+from contract.address import address_of
 from contract.broker import BrokerAddress
+from contract.domain import DomainError, parse_domain
 from contract.policy import Policy, PolicyHeader, PolicyUser
 from contract.topology import POLICY_EXCHANGE
 from frontend.config import FrontEndSettings
@@ -73,7 +75,8 @@ class Policies:
     def _load(self) -> None:
         header, _, users = self._snapshot.read_bytes().partition(b"\n")
         try:
-            self._apply(_header_decoder.decode(header), _user_decoder.decode_lines(users))
+            changes = _user_decoder.decode_lines(users)
+            self._apply(_header_decoder.decode(header), changes, _respelled(changes))
             self.source = "snapshot"
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             log.warning("the last policy on disk can't be read", extra={"error": str(error)})
@@ -123,6 +126,7 @@ class Policies:
         url = "/v1/policy/snapshot"
         header: PolicyHeader | None = None
         users: list[PolicyUser] = []
+        respelled: list[str] = []
         async with client.stream("GET", url, params={"since": self.version}) as response:
             response.raise_for_status()
             rest = b""
@@ -131,26 +135,31 @@ class Policies:
                 if newline and header is None:
                     line, _, lines = lines.partition(b"\n")
                     header = _header_decoder.decode(line)
-                users += _user_decoder.decode_lines(lines)
+                some = _user_decoder.decode_lines(lines)
+                users += some
+                respelled += _respelled(some)
         if header is None or rest:
             raise msgspec.DecodeError("a snapshot ended early")
-        self._apply(header, users)
+        self._apply(header, users, respelled)
         self.source = "admin-api"
         self._unsaved.set()
 
-    def _apply(self, header: PolicyHeader, changes: Iterable[PolicyUser]) -> None:
-        """Make a snapshot the current policy, all at once."""
+    def _apply(self, header: PolicyHeader, changes: Iterable[PolicyUser], respelled: Iterable[str]) -> None:
+        """Make a snapshot the current policy, at once; ``respelled``: its names that are not canonical."""
         users = dict(self.current.users) if self.current is not None and header.since else {}
         for user in changes:
             if user.flags:
                 users[user.address] = user.flags
             else:
                 users.pop(user.address, None)
+        for name in respelled:  # an older admin API's, or from a snapshot of before
+            address = address_of(name)
+            users[address] = users.get(address, 0) | users.pop(name, 0)
         self.current = Policy(
             version=header.version,
             internal=header.internal,
             federated=header.federated,
-            domains=frozenset(header.domains),
+            domains=frozenset(map(_domain_of, header.domains)),
             pools={pool.name: pool for pool in header.pools},
             users=users,
             disclaimer=header.disclaimer,
@@ -232,3 +241,15 @@ class Policies:
             fresh.replace(self._snapshot)
         except OSError as error:
             log.warning("the policy could not be kept on disk", extra={"error": str(error)})
+
+
+def _respelled(users: Iterable[PolicyUser]) -> list[str]:
+    """Return the names of flagged users that are not canonical."""
+    return [user.address for user in users if user.flags and address_of(user.address) != user.address]
+
+
+def _domain_of(name: str) -> str:
+    try:
+        return parse_domain(name)
+    except DomainError:
+        return name
