@@ -11,6 +11,7 @@ import psycopg
 
 from archiving.archive import Archive
 from archiving.rows import COLUMNS, join_rows
+from contract.broker import BrokerAddress
 from contract.message import CONTENT_TYPE, COUNT_HEADER, IM, IM_TYPE, encode_ims, headers_of, make_id, time_of
 from contract.topology import INGEST_EXCHANGE, QUEUE
 
@@ -37,8 +38,15 @@ def make_ims(count: int, *, users: int = 20_000) -> list[IM]:
     return ims
 
 
+def _properties_of(ims: Sequence[IM], user: str) -> pika.BasicProperties:
+    return pika.BasicProperties(
+        type=IM_TYPE, content_type=CONTENT_TYPE, headers=headers_of(ims), delivery_mode=2, user_id=user
+    )
+
+
 def measure_confirms(amqp_url: str, ims: Sequence[IM]) -> float:
     """Return messages/s of pika's asynchronous adapter, one IM a message, many on their way at once."""
+    user = BrokerAddress(amqp_url).user
     waiting = iter(ims)
     done = 0
     started = 0.0
@@ -55,7 +63,11 @@ def measure_confirms(amqp_url: str, ims: Sequence[IM]) -> float:
     def publish(channel: Any, count: int) -> None:
         for im in islice(waiting, count):
             properties = pika.BasicProperties(
-                type=IM_TYPE, content_type=CONTENT_TYPE, headers=headers_of([im]), delivery_mode=2
+                type=IM_TYPE,
+                content_type=CONTENT_TYPE,
+                headers=headers_of([im]),
+                delivery_mode=2,
+                user_id=user,
             )
             channel.basic_publish(INGEST_EXCHANGE, QUEUE, encode_ims([im]), properties, mandatory=True)
 
@@ -79,6 +91,7 @@ def measure_confirms(amqp_url: str, ims: Sequence[IM]) -> float:
 
 def publish_groups(amqp_url: str, ims: Sequence[IM], *, size: int) -> float:
     """Publish many IMs a message, each confirmed before the next; return IM/s."""
+    user = BrokerAddress(amqp_url).user
     with pika.BlockingConnection(pika.URLParameters(amqp_url)) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
@@ -86,7 +99,11 @@ def publish_groups(amqp_url: str, ims: Sequence[IM], *, size: int) -> float:
         for first in range(0, len(ims), size):
             group = ims[first : first + size]
             properties = pika.BasicProperties(
-                type=IM_TYPE, content_type=CONTENT_TYPE, headers=headers_of(group), delivery_mode=2
+                type=IM_TYPE,
+                content_type=CONTENT_TYPE,
+                headers=headers_of(group),
+                delivery_mode=2,
+                user_id=user,
             )
             channel.basic_publish(INGEST_EXCHANGE, QUEUE, encode_ims(group), properties, mandatory=True)
         return len(ims) / (time.perf_counter() - started)

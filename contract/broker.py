@@ -3,7 +3,7 @@
 import itertools
 import random
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator
 
@@ -31,6 +31,8 @@ class BrokerAddress:
         self.urls = (*urls[start:], *urls[:start])
         """One address for every node, in the order to try them."""
         self._turn = itertools.cycle(self.urls)
+        self.user = unquote(login.partition(":")[0]) or "guest"
+        """As whom to log in."""
 
     def next_url(self) -> str:
         """Return the address of the node whose turn it is."""

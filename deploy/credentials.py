@@ -10,14 +10,18 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-_SERVICES: Final = ("frontend", "archiving", "admin-api")
+POOL: Final = "pool1"
+FRONT_END_USER: Final = f"frontend~{POOL}"
+"""The broker's user that the pool's front ends share, as where they are scaled: its name says the pool, and
+workers take nothing of it that names another (``contract.broker_users``)."""
+_SERVICES: Final = {"frontend": FRONT_END_USER, "archiving": "archiving", "admin-api": "admin-api"}
 _OPERATOR: Final = "operator"
-"""The broker's users are the services, and this one for its management page."""
+"""The broker's users are those of the services, and this one for its management page."""
 _DATABASE_ROLES: Final = {"migrations": "lcs_owner", "archiving": "lcs_archiving", "admin-api": "lcs_admin"}
 _PEOPLE: Final = ("administrator", "compliance", "operator")
 DOMAINS: Final = "contoso.com,litware.com"
@@ -29,11 +33,17 @@ _SIP_USERS: Final = ("yannis@contoso.com", "administrator@contoso.com", "ada@con
 _HERE: Final = Path(__file__).parent
 
 
-def make_credentials(folder: Path, *, amqp: str = "rabbitmq:5672", database: str = "postgres:5432") -> None:
+def make_credentials(
+    folder: Path,
+    *,
+    amqp: str = "rabbitmq:5672",
+    database: str = "postgres:5432",
+    front_ends: Sequence[str] = (),
+) -> None:
     """Write every consumer's secrets to a folder of its own below ``folder``.
 
     ``amqp`` and ``database``: host and port of broker and database as the services reach them; of a cluster
-    of brokers all, separated by commas.
+    of brokers all, separated by commas. ``front_ends``: those that have a user of their own at the broker.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # below it a consumer, whoever it runs as, may read what it is given
@@ -44,8 +54,9 @@ def make_credentials(folder: Path, *, amqp: str = "rabbitmq:5672", database: str
         return kept.setdefault(name, secrets.token_urlsafe(32))
 
     files: dict[str, str] = {}
-    for user in _SERVICES:
-        files[f"{user}/lcs_amqp_url"] = f"amqp://{user}:{secret(f'broker {user}')}@{amqp}/lcs"
+    users = _SERVICES | {f"front-end-{name}": f"{FRONT_END_USER}~{name}" for name in front_ends}
+    for consumer, user in users.items():
+        files[f"{consumer}/lcs_amqp_url"] = f"amqp://{user}:{secret(f'broker {user}')}@{amqp}/lcs"
     files["rabbitmq/cookie"] = secret("broker cookie")
     files["people/rabbitmq-operator"] = secret("broker operator")
     for consumer, role in _DATABASE_ROLES.items():
@@ -70,10 +81,10 @@ def make_credentials(folder: Path, *, amqp: str = "rabbitmq:5672", database: str
     files["frontend/connectors.json"] = json.dumps(connectors, indent=2)
     for address in _SIP_USERS:
         files[f"people/sip-{address.partition('@')[0]}"] = secret(f"sip {address}")
-    users = [_sip_user(address, secret(f"sip {address}")) for address in _SIP_USERS]
-    files["edge/users.json"] = json.dumps(users, indent=2)
+    sip_users = [_sip_user(address, secret(f"sip {address}")) for address in _SIP_USERS]
+    files["edge/users.json"] = json.dumps(sip_users, indent=2)
     files["rabbitmq/definitions.json"] = json.dumps(
-        _definitions({user: secret(f"broker {user}") for user in (*_SERVICES, _OPERATOR)}), indent=2
+        _definitions({user: secret(f"broker {user}") for user in (*users.values(), _OPERATOR)}), indent=2
     )
 
     _write(known, json.dumps(kept))
@@ -99,7 +110,7 @@ def _connector(name: str, token: str, gateway_for: Sequence[str]) -> dict[str, A
     return {
         "name": name,
         "hash": _hash(token),
-        "pool": "pool1",
+        "pool": POOL,
         "domains": domains,
         "gateway_for": gateway_for,
     }
@@ -111,7 +122,7 @@ def _hash(token: str) -> str:
 
 
 def _definitions(passwords: dict[str, str]) -> dict[str, Any]:
-    definitions: dict[str, Any] = json.loads((_HERE / "rabbitmq" / "definitions.json").read_text())
+    definitions = read_definitions(passwords)
     definitions["users"] = [
         {
             "name": user,
@@ -121,6 +132,14 @@ def _definitions(passwords: dict[str, str]) -> dict[str, Any]:
         }
         for user, password in passwords.items()
     ]
+    return definitions
+
+
+def read_definitions(users: Iterable[str]) -> dict[str, Any]:
+    """Return what the broker declares, with the rights of users: all front ends' have the same."""
+    definitions: dict[str, Any] = json.loads((_HERE / "rabbitmq" / "definitions.json").read_text())
+    rights = {entry["user"]: entry for entry in definitions["permissions"]}
+    definitions["permissions"] = [rights[user.partition("~")[0]] | {"user": user} for user in users]
     return definitions
 
 

@@ -17,7 +17,7 @@ from pika.spec import BasicProperties
 
 import admin_api.migrations
 import archiving.migrations
-from deploy.credentials import make_credentials
+from deploy.credentials import FRONT_END_USER, make_credentials
 from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
 
@@ -50,7 +50,18 @@ class Vhost:
 
     def url(self, user: str) -> str:
         """Return the AMQP address for a user: frontend, archiving, admin-api or operator."""
-        return self.broker.url(user, self.passwords[user], self.name)
+        return self.broker.url(_name_of(user), self.passwords[user], self.name)
+
+    def allow(self, user: str, *, write: str) -> None:
+        """Let a user write to what it may else not, and configure nothing."""
+        path = f"/api/permissions/{self.path}/{quote(_name_of(user))}"
+        self.broker.manage("PUT", path, {"configure": "", "write": write, "read": ""})
+
+    def add_user(self, name: str) -> None:
+        """Make another user with the rights of a front end's."""
+        self.passwords[name] = "secret"
+        self.broker.manage("PUT", f"/api/users/{quote(name)}", {"password": "secret", "tags": ""})
+        self.allow(name, write=r"^lcs\.(ingest|cdr)$")
 
     def depth(self, queue: str) -> int:
         """Return how many messages of a queue are ready."""
@@ -71,6 +82,10 @@ class Vhost:
     def connect(self, user: str = "operator") -> pika.BlockingConnection:
         """Return a connection of a user."""
         return pika.BlockingConnection(pika.URLParameters(self.url(user)))
+
+
+def _name_of(user: str) -> str:
+    return FRONT_END_USER if user == "frontend" else user
 
 
 @dataclass

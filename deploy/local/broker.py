@@ -1,7 +1,6 @@
 """A private RabbitMQ node on free loopback ports, made from the distribution's packages."""
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -13,6 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
+from deploy.credentials import read_definitions
 from deploy.local.process import Process, StartError, find_free_port
 
 _SCRIPTS = Path("/usr/lib/rabbitmq/bin")  # Debian's own; /usr/sbin has wrappers that change the user
@@ -165,8 +165,7 @@ class Broker:
 
 def definitions_for(vhost: str, users: list[dict[str, Any]]) -> dict[str, Any]:
     """Return deploy/rabbitmq/definitions.json for a vhost, with users (``name``, ``password_hash``, …)."""
-    template = Path(__file__).parent.parent / "rabbitmq" / "definitions.json"
-    definitions: dict[str, Any] = json.loads(template.read_text())
+    definitions = read_definitions(user["name"] for user in users)
     for kind in ("permissions", "exchanges", "queues", "bindings", "policies"):
         for entry in definitions[kind]:
             entry["vhost"] = vhost

@@ -1,6 +1,7 @@
 """The stack on this machine: broker, database, admin API, archiving workers, two front ends in one pool."""
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -14,7 +15,8 @@ import psycopg
 
 import admin_api.migrations
 import archiving.migrations
-from deploy.credentials import DOMAINS, make_credentials
+from contract.broker import BrokerAddress
+from deploy.credentials import DOMAINS, POOL, make_credentials
 from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
 from deploy.local.edge import LocalEdge
@@ -67,7 +69,8 @@ class Stack:
         """Start everything and wait until it serves. Raises StartError, naming the part."""
         self.clean()
         secrets = self.folder / "secrets"
-        make_credentials(secrets)
+        front_ends = [f"fe{number}" for number in range(1, self._front_ends + 1)]
+        make_credentials(secrets, front_ends=front_ends)
         self._start_database(secrets)
         self._start_broker(secrets)
         make_credentials(
@@ -76,14 +79,15 @@ class Stack:
             database=_authority(self._database_url)
             if self._database_url
             else f"127.0.0.1:{self._server.port}",
+            front_ends=front_ends,
         )
         self._migrate(secrets)
         self._start_admin_api(secrets)
         for number in range(1, self._workers + 1):
             self.start_worker(f"archiving-{number}")
         self._start_cdr()
-        for number in range(1, self._front_ends + 1):
-            self.start_front_end(f"fe{number}")
+        for name in front_ends:
+            self.start_front_end(name)
         if self._sip:
             self._start_edge(secrets / "edge")
 
@@ -155,48 +159,39 @@ class Stack:
     def _amqp_address(self, service: str) -> str:
         return self._amqp_url or _read(self.folder / "secrets" / service / "lcs_amqp_url")
 
+    def _archiving_settings(self) -> dict[str, str]:
+        settings = {
+            "LCS_DATABASE_URL": self._database_address("archiving"),
+            "LCS_AMQP_URL": self._amqp_address("archiving"),
+        }
+        if self._amqp_url is not None:  # all log in as one user, whose name says no pool
+            settings["LCS_FRONT_END_USERS"] = json.dumps({BrokerAddress(self._amqp_url).user: POOL})
+        return settings | self.settings
+
     def start_worker(self, name: str) -> Process:
         """Start an archiving worker."""
-        return self._start(
-            name,
-            "archiving",
-            find_free_port(),
-            {
-                "LCS_DATABASE_URL": self._database_address("archiving"),
-                "LCS_AMQP_URL": self._amqp_address("archiving"),
-                **self.settings,
-            },
-        )
+        return self._start(name, "archiving", find_free_port(), self._archiving_settings())
 
     def _start_cdr(self) -> None:
         """Start the worker of call detail records."""
-        self._start(
-            "cdr",
-            "archiving",
-            find_free_port(),
-            {
-                "LCS_DATABASE_URL": self._database_address("archiving"),
-                "LCS_AMQP_URL": self._amqp_address("archiving"),
-                **self.settings,
-            },
-            "cdr",
-        )
+        self._start("cdr", "archiving", find_free_port(), self._archiving_settings(), "cdr")
 
     def start_front_end(self, name: str) -> Process:
         """Start a front end."""
         port = find_free_port(8080)
         secrets = self.folder / "secrets" / "frontend"
+        own = secrets.with_name(f"front-end-{name}")
         process = self._start(
             name,
             "frontend",
             port,
             {
-                "LCS_AMQP_URL": self._amqp_address("frontend"),
+                "LCS_AMQP_URL": self._amqp_address(own.name if own.exists() else secrets.name),
                 "LCS_ADMIN_API_URL": self.admin_url,
                 "LCS_ADMIN_API_TOKEN": _read(secrets / "lcs_admin_api_token"),
                 "LCS_CONNECTORS_FILE": str(secrets / "connectors.json"),
                 "LCS_FRONT_END": name,
-                "LCS_POOL": "pool1",
+                "LCS_POOL": POOL,
                 "LCS_STATE_DIR": str(self.folder / "front-ends" / name),
                 **self.settings,
             },

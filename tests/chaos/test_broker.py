@@ -3,6 +3,7 @@
 import pytest
 
 from contract.topology import INGEST_EXCHANGE, QUEUE
+from deploy.credentials import FRONT_END_USER
 from deploy.local.process import wait_for
 from tests.chaos.processes import ProcessCase
 from tests.chaos.scenarios import (
@@ -125,19 +126,22 @@ def test_a_queue_deleted_and_made_anew_is_found_again(case: ProcessCase, critica
     case.check()
 
 
-def test_a_user_whose_password_was_changed_waits_until_it_is_changed_back(
+def test_users_whose_passwords_were_changed_wait_until_they_are_changed_back(
     case: ProcessCase, critical: bool
 ) -> None:
-    users = case.system.node.manage("GET", "/api/users")
-    [front_end] = [user for user in users if user["name"] == "frontend"]
+    manage = case.system.node.manage
+    users = [user for user in manage("GET", "/api/users") if user["name"].startswith(FRONT_END_USER)]
+    assert len(users) == 3, "one for the pool, and one for each front end"
     with case.load() as load:
-        case.system.node.manage("PUT", "/api/users/frontend", {"password": "another", "tags": ""})
+        for user in users:
+            manage("PUT", f"/api/users/{user['name']}", {"password": "another", "tags": ""})
         assert case.system.to_broker is not None
         case.system.to_broker.cut()
         wait_until_away(case, critical=critical)
         load.wait_for_answer(503 if critical else 202)
-        old = {key: front_end[key] for key in ("password_hash", "hashing_algorithm")} | {"tags": ""}
-        case.system.node.manage("PUT", "/api/users/frontend", old)
+        for user in users:
+            old = {key: user[key] for key in ("password_hash", "hashing_algorithm")} | {"tags": ""}
+            manage("PUT", f"/api/users/{user['name']}", old)
         load.wait_for_answer(201, 50)
     check_answers(case, critical=critical)
     case.check()

@@ -15,6 +15,7 @@ import pika
 
 from contract.message import CONTENT_TYPE, IM, IM_TYPE, encode_ims, headers_of, make_id, time_of
 from contract.topology import INGEST_EXCHANGE, QUEUE
+from deploy.credentials import FRONT_END_USER
 from deploy.local.process import Process, wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 
@@ -42,13 +43,28 @@ def changed(im: IM, **fields: object) -> IM:
     return msgspec.structs.replace(im, **fields)
 
 
-def publish(vhost: Vhost, ims: Sequence[IM], *, body: bytes | None = None, type_: str = IM_TYPE) -> None:
-    """Put one AMQP message on ``lcslog`` as a front end would, confirmed; ``body`` replaces the IMs'."""
-    with vhost.connect("frontend") as connection:
+def publish(
+    vhost: Vhost,
+    ims: Sequence[IM],
+    *,
+    body: bytes | None = None,
+    type_: str = IM_TYPE,
+    user: str = "frontend",
+    named: str | None = FRONT_END_USER,
+) -> None:
+    """Put one AMQP message on ``lcslog`` as a front end would, confirmed; ``body`` replaces the IMs'.
+
+    ``user`` sends it, and names the user ``named`` in it.
+    """
+    with vhost.connect(user) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         properties = pika.BasicProperties(
-            type=type_, content_type=CONTENT_TYPE, headers=headers_of(ims), delivery_mode=2
+            type=type_,
+            content_type=CONTENT_TYPE,
+            headers=headers_of(ims),
+            delivery_mode=2,
+            user_id=named,
         )
         channel.basic_publish(
             INGEST_EXCHANGE, QUEUE, encode_ims(ims) if body is None else body, properties, mandatory=True

@@ -18,6 +18,7 @@ import pytest
 
 from contract.cdr import CDR_TYPE, Activity, encode_activities
 from contract.topology import CDR_EXCHANGE, CDR_QUEUE
+from deploy.credentials import FRONT_END_USER
 from deploy.local.process import Process, wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.admin.conftest import AdminApi, running_api
@@ -44,13 +45,20 @@ def random_text(length: int) -> str:
     return "".join(chr(0x10000 + each) for each in random.Random(1).choices(range(0x10000), k=length))
 
 
-def publish(vhost: Vhost, *activities: Activity, message_id: str = "", body: bytes | None = None) -> None:
-    """Put one AMQP message on ``lcscdr`` as a front end would."""
-    with vhost.connect("frontend") as connection:
+def publish(
+    vhost: Vhost,
+    *activities: Activity,
+    message_id: str = "",
+    body: bytes | None = None,
+    user: str = "frontend",
+    named: str | None = FRONT_END_USER,
+) -> None:
+    """Put one AMQP message on ``lcscdr`` as a front end would: ``user`` sends it and names ``named``."""
+    with vhost.connect(user) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         properties = pika.BasicProperties(
-            type=CDR_TYPE, message_id=message_id or str(uuid4()), delivery_mode=2
+            type=CDR_TYPE, message_id=message_id or str(uuid4()), delivery_mode=2, user_id=named
         )
         channel.basic_publish(
             CDR_EXCHANGE, CDR_QUEUE, encode_activities(activities) if body is None else body, properties
@@ -136,6 +144,19 @@ def test_an_amqp_message_that_comes_again_counts_once(vhost: Vhost, api: AdminAp
     publish(vhost, activity(archived=1, conversation="what comes last"))
     _, session = stored(api, 2)
     assert session["messages"] == 2
+
+
+def test_what_is_not_of_this_pools_front_ends_is_kept_apart(
+    vhost: Vhost, api: AdminApi, worker: Process, database: ArchiveDatabase
+) -> None:
+    other = "frontend~pool2"
+    vhost.add_user(other)
+    publish(vhost, activity(archived=1, conversation="forged"), user=other, named=other)
+    publish(vhost, activity(archived=1, conversation="of nobody"), named=None)
+    publish(vhost, activity(archived=1, pool="pool2", conversation="theirs"), user=other, named=other)
+    assert [session["conversation"] for session in stored(api, 1)] == ["theirs"]
+    reasons = [str(reason) for (reason,) in database.rows("SELECT reason FROM cdr.rejected ORDER BY id")]
+    assert ["not of 'pool1'" in reasons[0], "no user_id" in reasons[1]] == [True, True]
 
 
 def test_what_cannot_be_read_is_kept_apart_and_holds_nothing_up(

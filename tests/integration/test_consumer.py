@@ -14,6 +14,7 @@ from contract.message import (
     headers_of,
 )
 from contract.topology import INGEST_EXCHANGE, QUEUE
+from deploy.credentials import FRONT_END_USER
 from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
@@ -164,7 +165,9 @@ def test_headers_that_cannot_be_read_hold_nothing_up(
 ) -> None:
     ims, unknown, last = make_ims(2), make_ims(2), make_ims(1)
     for type_, some in ((IM_TYPE, ims), ("lcs.im.v99", unknown)):
-        properties = RawProperties(type=type_, headers=headers | headers_of(some), delivery_mode=2)
+        properties = RawProperties(
+            type=type_, headers=headers | headers_of(some), delivery_mode=2, user_id=FRONT_END_USER
+        )
         properties.as_ = b"T"
         with vhost.connect("frontend") as connection:
             channel = connection.channel()

@@ -17,7 +17,8 @@ import pytest
 
 from contract.message import AGENT_TYPE, IM_TYPE, decode_ims, decode_statement, headers_of, make_id
 from contract.policy import GlobalSetting, PolicyHeader, PolicyUser
-from contract.topology import QUEUE
+from contract.topology import CDR_QUEUE, QUEUE
+from deploy.credentials import FRONT_END_USER
 from deploy.local.process import wait_for
 from tests.conftest import Delivery, Vhost
 from tests.integration.frontend_service import IM, NDJSON, TOKEN, FrontEnd, ims_of, resident_bytes
@@ -258,6 +259,8 @@ def test_an_agent_says_how_far_it_got_when_it_is_quiet_and_when_it_ends(
         (10, True, "fe1"),
     ]
     assert {im.agent for im in ims_of(taken)} == {statements[0].agent}
+    assert {d.properties.user_id for d in taken} == {FRONT_END_USER}
+    assert {d.properties.user_id for d in vhost.take(CDR_QUEUE)} == {FRONT_END_USER}
 
 
 def test_a_front_end_without_admin_api_goes_by_its_last_snapshot(

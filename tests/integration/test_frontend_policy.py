@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deploy.credentials import FRONT_END_USER
 from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.admin.conftest import AdminApi, running_api
@@ -80,7 +81,7 @@ def test_notices_are_heard_again_after_the_connection_broke(
     connections = f"/api/vhosts/{vhost.path}/connections"
 
     def broken() -> bool:
-        ours = [c for c in vhost.broker.manage("GET", connections) if c.get("user") == "frontend"]
+        ours = [c for c in vhost.broker.manage("GET", connections) if c.get("user") == FRONT_END_USER]
         for connection in ours:
             vhost.broker.manage("DELETE", f"/api/connections/{connection['name']}")
         return len(ours) == 3

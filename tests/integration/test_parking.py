@@ -11,6 +11,7 @@ import pytest
 
 from archiving.archive import Archive
 from archiving.replay import replay_all
+from archiving.senders import Senders
 from contract.message import (
     IM_TYPE,
     encode_ims,
@@ -19,6 +20,7 @@ from contract.message import (
     time_of,
 )
 from contract.topology import PARK_EXCHANGE, QUEUE
+from deploy.credentials import FRONT_END_USER
 from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
@@ -175,9 +177,9 @@ def test_an_im_whose_agent_cannot_be_named_is_parked_and_the_rest_is_stored(
     good = make_ims(3)
     [bad] = make_ims(1)
     bad = changed(bad, pool="a\0b")
-    publish(vhost, [bad])
+    publish(vhost, [bad], named=None)
     publish(vhost, good)
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path, settings={"LCS_TRUST_ANONYMOUS": "true"}):
         wait_until_stored(database, good)
         wait_until_empty(vhost)
     [(body, reason, *_)] = parked(database)
@@ -283,7 +285,7 @@ def test_a_long_replay_holds_up_neither_ims_nor_the_end(
 def test_a_replay_reads_little_more_than_what_it_tries(database: ArchiveDatabase) -> None:
     ask_for_replays(database, 300)
     archive = Archive(database.url("lcs_archiving"))
-    assert replay_all(archive) == (0, 300)
+    assert replay_all(archive, Senders({}, trust_anonymous=False)) == (0, 300)
     archive.close()
     read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'parked'"
     wait_for(lambda: int(str(database.rows(read)[0][0])) > 300, "the statistics")
@@ -294,12 +296,15 @@ def test_what_the_broker_gave_up_is_parked_too_and_accounted_for(
     vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
 ) -> None:
     ims = make_ims(5)
-    with vhost.connect("operator") as connection:  # as the broker does it: x-death and the rest is no matter
+    vhost.allow("frontend", write=".*")  # as the broker does it: x-death and the rest is no matter
+    with vhost.connect("frontend") as connection:
         connection.channel().basic_publish(
             PARK_EXCHANGE,
             QUEUE,
             encode_ims(ims),
-            pika.BasicProperties(type=IM_TYPE, headers=headers_of(ims), delivery_mode=2),
+            pika.BasicProperties(
+                type=IM_TYPE, headers=headers_of(ims), delivery_mode=2, user_id=FRONT_END_USER
+            ),
         )
     with running_worker(vhost, database, tmp_path):
         wait_for(lambda: len(parked(database)) == 1, "a parked message")

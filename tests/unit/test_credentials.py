@@ -66,8 +66,12 @@ def test_the_broker_s_hashes_are_of_the_passwords_in_the_services_addresses(fold
         user["name"]: user for user in json.loads((folder / "rabbitmq/definitions.json").read_text())["users"]
     }
     passwords = {
-        user: urlsplit((folder / user / "lcs_amqp_url").read_text()).password or ""
-        for user in ("frontend", "archiving", "admin-api")
+        user: urlsplit((folder / consumer / "lcs_amqp_url").read_text()).password or ""
+        for consumer, user in (
+            ("frontend", "frontend~pool1"),
+            ("archiving", "archiving"),
+            ("admin-api", "admin-api"),
+        )
     } | {"operator": (folder / "people/rabbitmq-operator").read_text()}
     assert users.keys() == passwords.keys()
     for name, password in passwords.items():
@@ -101,7 +105,7 @@ def test_no_secret_is_used_twice_and_no_consumer_is_given_another_s(folder: Path
         for consumer in ("frontend", "archiving", "admin-api", "migrations", "rabbitmq", "grafana")
     }
     assert given == {
-        "frontend": {"broker frontend", "token frontend"},
+        "frontend": {"broker frontend~pool1", "token frontend"},
         "archiving": {"broker archiving", "database lcs_archiving"},
         "admin-api": {"broker admin-api", "database lcs_admin"},
         "migrations": {"database lcs_owner"},

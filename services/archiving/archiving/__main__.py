@@ -70,7 +70,7 @@ def _replay() -> None:
         archive = Archive(settings.database_url)
         archive.request_replay("python -m archiving replay", "all that is parked")
         while (still := archive.count_parked())[1]:
-            if replay_all(archive) == (0, 0):  # a worker is at it
+            if replay_all(archive, settings.senders) == (0, 0):  # a worker is at it
                 time.sleep(_LOOK_SECONDS)
     except psycopg.Error as error:
         sys.exit(f"the database is out of reach: {error}")
@@ -103,7 +103,7 @@ def _render() -> None:
 def _trial() -> None:
     settings = load_settings(StoreSettings)
     start_logging(settings.log_level)
-    sys.exit(run_trial(settings.database_url))
+    sys.exit(run_trial(settings))
 
 
 def main() -> None:

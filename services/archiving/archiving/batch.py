@@ -12,6 +12,7 @@ from pika.spec import BasicProperties
 from archiving.archive import Numbers
 from archiving.consumer import Delivery
 from archiving.parking import Parked, agent_in, number_in
+from archiving.senders import Senders
 from contract.message import (
     AGENT_TYPE,
     CONFIRMED_HEADER,
@@ -61,6 +62,15 @@ class Batch:
     announced: list[Numbers] = field(default_factory=list)
     """Of messages that hold fewer IMs than they say: all that they should hold."""
 
+    def add(self, other: "Batch") -> None:
+        """Take in what another batch holds."""
+        self.ims += other.ims
+        self.statements += other.statements
+        self.parked += other.parked
+        self.numbers += other.numbers
+        self.publishes += other.publishes
+        self.announced += other.announced
+
     def refuse(self, im: IM, reason: str, deliveries: Iterable[Delivery]) -> None:
         """Move an IM to what is to be parked, as it came."""
         self.ims.remove(im)
@@ -69,12 +79,35 @@ class Batch:
         self.numbers.append(Numbers(im.agent, im.pool, im.seq, im.seq))
 
 
-def read_batch(deliveries: Iterable[Delivery]) -> Batch:
-    """Read what AMQP messages hold; what cannot be read is in ``parked``, nothing is left out."""
+def read_batch(deliveries: Iterable[Delivery], senders: Senders) -> Batch:
+    """Read what AMQP messages hold.
+
+    What cannot be read, or is of a sender who may not say it, is in ``parked``; nothing is left out.
+    """
     batch = Batch()
     for delivery in deliveries:
-        _read(delivery, batch)
+        part = Batch()
+        _read(delivery, part)
+        if refusal := refusal_of(delivery, part, senders):
+            refusal = "; ".join([refusal, *(parked.reason for parked in part.parked[:1])])
+            part = Batch(parked=[Parked(delivery.body, delivery.properties, refusal, None)])
+        batch.add(part)
     return batch
+
+
+def refusal_of(delivery: Delivery, part: Batch, senders: Senders) -> str:
+    """Return why nothing of a message is taken, not even its numbers; empty if it is taken.
+
+    ``part``: what was read of it.
+    """
+    pools = {im.pool for im in part.ims}
+    if isinstance(named := (delivery.properties.headers or {}).get(POOL_HEADER), str):
+        pools.add(named)
+    front_end = ""
+    for statement, _ in part.statements:
+        pools.add(statement.pool)
+        front_end = statement.front_end
+    return senders.refusal_of(delivery.properties, pools, front_end)
 
 
 def _read(delivery: Delivery, batch: Batch) -> None:

@@ -19,6 +19,7 @@ from archiving.archive import POISON, connect
 from archiving.config import CDRSettings
 from archiving.consumer import Consumer, Delivery
 from archiving.metrics import BROKER_CONNECTED, CDR_ACTIVITIES, CDR_REJECTED, DATABASE_CONNECTED
+from archiving.senders import Senders
 from contract.address import address_of
 from contract.cdr import CDR_TYPE, decode_activities
 from contract.topology import CDR_QUEUE
@@ -109,7 +110,7 @@ class CDRWorker:
 
     def _log(self, connection: psycopg.Connection, delivery: Delivery) -> None:
         try:
-            message, body, count = _read(delivery)
+            message, body, count = _read(delivery, self._settings.senders)
             connection.execute(_LOG, (message, body, self._idle))
         except (*POISON, RecursionError) as error:
             log.error("call detail records that cannot be stored", extra={"error": repr(error)[:300]})
@@ -119,7 +120,7 @@ class CDRWorker:
             CDR_ACTIVITIES.inc(count)
 
 
-def _read(delivery: Delivery) -> tuple[UUID, str, int]:
+def _read(delivery: Delivery, senders: Senders) -> tuple[UUID, str, int]:
     """Return a message's id, its activities as a JSON array, and their number.
 
     Raises ValueError, or RecursionError.
@@ -128,6 +129,8 @@ def _read(delivery: Delivery) -> tuple[UUID, str, int]:
     if properties.type != CDR_TYPE:
         raise ValueError(f"of type {properties.type!r}, not {CDR_TYPE}")
     activities = decode_activities(delivery.body)  # msgspec's errors are ValueErrors
+    if refusal := senders.refusal_of(properties, {activity.pool for activity in activities}):
+        raise ValueError(refusal)
     for activity in activities:  # older front ends knew people by other names
         activity.sender = address_of(activity.sender)
         activity.recipients = tuple(map(address_of, activity.recipients))

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, HttpUrl
 
+from archiving.senders import Senders
 from contract.broker import BrokerUrl
 from contract.settings import ServiceSettings
 
@@ -21,6 +22,15 @@ class StoreSettings(ServiceSettings):
     database_url: str
     """``postgresql://lcs_archiving:…@host/lcslog``"""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    front_end_users: dict[str, str] = Field(default_factory=dict)
+    """Users of front ends at the broker whose names don't say their pool, with that pool."""
+    trust_anonymous: bool = False
+    """Take messages without a user, as front ends of before sent them; else they are parked."""
+
+    @property
+    def senders(self) -> Senders:
+        """Who may send what."""
+        return Senders(self.front_end_users, trust_anonymous=self.trust_anonymous)
 
 
 class ConsumerSettings(StoreSettings):

@@ -32,6 +32,8 @@ class Names:
             kind: {} for kind in ("users", "conversations", "content_types", "rules")
         }
         self._agents: dict[int, int] = {}  # by UUID.int, whose hash is cheap
+        self._pools: dict[int, str] = {}
+        """Of agents, likewise."""
         self._routes: dict[_Route, bytes] = {}
         self._recipients = 0
         """Of all routes."""
@@ -65,17 +67,16 @@ class Names:
             return self._pack_known(ims)
 
     def number_of(self, agent: UUID, pool: str) -> int:
-        """Return the number of an agent. Raises psycopg.Error."""
-        number = self._agents.get(agent.int)
-        if number is not None:
-            return number
+        """Return the number of an agent. Raises psycopg.Error, ValueError if it is another pool's."""
+        if self._pools.get(agent.int) == pool:
+            return self._agents[agent.int]
         with self._lock:
             return self._intern_agent(agent, pool)
 
     def _pack_known(self, ims: Sequence[IM]) -> tuple[list[bytes], list[IM]]:
         types = self._intern("content_types", {im.content_type for im in ims})
         rules = self._intern("rules", {im.rule for im in ims})
-        for im in {im.agent.int: im for im in ims}.values():
+        for im in {(im.agent.int, im.pool): im for im in ims}.values():
             self._intern_agent(im.agent, im.pool)
         agents, routes = self._agents, self._routes
         rows: list[bytes] = []
@@ -147,9 +148,12 @@ class Names:
         return known
 
     def _intern_agent(self, agent: UUID, pool: str) -> int:
-        number = self._agents.get(agent.int)
-        if number is None:
+        known = self._pools.get(agent.int)
+        if known is None:
             row = self._connection.execute("SELECT archive.intern_agent(%s, %s)", [agent, pool]).fetchone()
             assert row is not None
-            number = self._agents[agent.int] = int(row[0])
-        return number
+            self._agents[agent.int] = int(row[0])
+            self._pools[agent.int] = pool
+        elif known != pool:
+            raise ValueError(f"agent {agent} is of pool {known!r}, not of {pool!r}")
+        return self._agents[agent.int]

@@ -14,7 +14,7 @@ from contract.message import AGENT_HEADER, COUNT_HEADER, FIRST_SEQ_HEADER, POOL_
 
 log = logging.getLogger("archiving")
 
-_KEPT: Final = ("type", "content_type", "message_id", "timestamp", "app_id")
+_KEPT: Final = ("type", "content_type", "message_id", "timestamp", "app_id", "user_id")
 
 
 class Parked(NamedTuple):

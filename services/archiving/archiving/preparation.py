@@ -45,6 +45,7 @@ class Preparation(threading.Thread):
         """``archive``: the one of now, None while the database is away. Nothing starts yet."""
         super().__init__(name="preparation", daemon=True)
         self._settings = settings
+        self._senders = settings.senders
         self._consumer = consumer
         self._archive = archive
         self._work: queue.Queue[Work] = queue.Queue(_AHEAD)
@@ -83,7 +84,7 @@ class Preparation(threading.Thread):
         if archive is None:
             return None
         try:
-            return prepare_batch(archive, deliveries)
+            return prepare_batch(archive, deliveries, self._senders)
         except psycopg.Error as error:  # who stores sees it too, and what to do
             log.debug("not prepared", extra={"error": repr(error)[:200]})
             return None

@@ -6,17 +6,21 @@ from collections.abc import Callable
 from archiving.archive import Archive
 from archiving.batch import read_batch
 from archiving.consumer import Delivery
+from archiving.senders import Senders
 from archiving.storing import commit_batch
 
 log = logging.getLogger("archiving")
 
 
-def replay_all(archive: Archive, is_over: Callable[[], bool] = lambda: False) -> tuple[int, int]:
+def replay_all(
+    archive: Archive, senders: Senders, is_over: Callable[[], bool] = lambda: False
+) -> tuple[int, int]:
     """Try everything whose replay was asked for; return how many are stored now, and how many are not.
 
-    ``is_over`` is asked before each whether there is time for it. One process does it at a time; another
-    returns at once. Raises psycopg.Error if the database is not at our service: what was stored stays stored,
-    the rest is tried by the next.
+    Who asks vouches for what has no sender; what has a wrong one stays parked. ``is_over`` is asked before
+    each whether there is time for it. One process does it at a time; another returns at once. Raises
+    psycopg.Error if the database is not at our service: what was stored stays stored, the rest is tried by
+    the next.
     """
     stored = failed = 0
     if not archive.lock_replays():
@@ -24,7 +28,7 @@ def replay_all(archive: Archive, is_over: Callable[[], bool] = lambda: False) ->
     try:
         while not is_over() and (marked := archive.take_replay()) is not None:
             number, delivery = marked
-            failure = _replay(archive, delivery)
+            failure = _replay(archive, delivery, senders.vouched())
             archive.end_replay(number, failure)
             log.info("replayed", extra={"parked": number, "failure": failure[:300] if failure else None})
             stored, failed = stored + (failure is None), failed + (failure is not None)
@@ -33,9 +37,9 @@ def replay_all(archive: Archive, is_over: Callable[[], bool] = lambda: False) ->
     return stored, failed
 
 
-def _replay(archive: Archive, delivery: Delivery) -> str | None:
+def _replay(archive: Archive, delivery: Delivery, senders: Senders) -> str | None:
     """Store what can be; return why not all could."""
-    batch = read_batch([delivery])
+    batch = read_batch([delivery], senders)
     batch.announced.clear()  # a line that was parked alone is less than its message's headers say
     commit_batch(archive, batch, [delivery])
     return batch.parked[0].reason if batch.parked else None

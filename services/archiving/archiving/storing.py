@@ -11,6 +11,7 @@ from archiving.consumer import Delivery
 from archiving.metrics import PARKED, observe_batch
 from archiving.parking import Parked
 from archiving.rows import join_rows
+from archiving.senders import Senders
 from archiving.trace import Trace, describe_publishes
 from contract.message import IM, milliseconds_of
 
@@ -41,7 +42,7 @@ class Counts(NamedTuple):
     parked: int
 
 
-def prepare_batch(archive: Archive, deliveries: Sequence[Delivery]) -> Prepared | None:
+def prepare_batch(archive: Archive, deliveries: Sequence[Delivery], senders: Senders) -> Prepared | None:
     """Read and pack what some AMQP messages hold, one by one: an IM is packed while it is in the CPU's cache.
 
     Returns None if not all of it can be stored: ``store_batch`` tells it apart. Raises psycopg.Error if the
@@ -54,7 +55,7 @@ def prepare_batch(archive: Archive, deliveries: Sequence[Delivery]) -> Prepared 
     unknown: list[IM] = []
     try:
         for delivery in deliveries:
-            batch = read_batch([delivery])
+            batch = read_batch([delivery], senders)
             if batch.parked:
                 return None
             rest.statements += batch.statements
@@ -90,14 +91,14 @@ def store_prepared(prepared: Prepared, trace: Trace) -> bool:
     return True
 
 
-def store_batch(archive: Archive, deliveries: Sequence[Delivery], trace: Trace) -> Counts:
+def store_batch(archive: Archive, deliveries: Sequence[Delivery], senders: Senders, trace: Trace) -> Counts:
     """Commit what some AMQP messages hold, as IMs or as parked.
 
     May be done again with the same messages: what is there already stays as it is. Raises psycopg.Error if
     the database is not at our service.
     """
     started = time.monotonic()
-    batch = read_batch(deliveries)
+    batch = read_batch(deliveries, senders)
     inserted = commit_batch(archive, batch, deliveries)
     park_batch(archive, batch)
     archived = len(batch.ims)

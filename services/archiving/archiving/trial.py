@@ -16,6 +16,7 @@ import msgspec
 import psycopg
 
 from archiving.archive import Archive
+from archiving.config import StoreSettings
 from archiving.consumer import Delivery
 from archiving.metrics import COMMITTED, DUPLICATES, PARKED
 from archiving.parking import describe, properties_of
@@ -83,7 +84,7 @@ def _try(deliveries: Sequence[Delivery]) -> str:
     return ""
 
 
-def run_trial(database_url: str) -> int:
+def run_trial(settings: StoreSettings) -> int:
     """Store the messages on standard input, tell their counts on standard output; return the exit code."""
     messages = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=list[_Message])
     deliveries = [
@@ -93,8 +94,8 @@ def run_trial(database_url: str) -> int:
         for each in messages
     ]
     try:
-        archive = Archive(database_url)
-        counts = store_batch(archive, deliveries, Trace())
+        archive = Archive(settings.database_url)
+        counts = store_batch(archive, deliveries, settings.senders, Trace())
     except psycopg.Error as error:
         log.warning("database out of reach", extra={"error": repr(error)[:300]})
         return _AWAY

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from archiving.archive import Archive
-from archiving.batch import Batch, park_whole
+from archiving.batch import Batch, park_whole, refusal_of
 from archiving.config import WorkerSettings
 from archiving.consumer import Consumer, Delivery
 from archiving.metrics import (
@@ -56,6 +56,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         """Nothing starts yet."""
         self._settings = settings
+        self._senders = settings.senders
         self._consumer = Consumer(settings, settings.prefetch, [QUEUE, PARKED_QUEUE])
         self._preparation = Preparation(settings, self._consumer, lambda: self._archive)
         self._archive: Archive | None = None
@@ -124,7 +125,9 @@ class Worker:
                 PARKED_WAITING.set(parked)
                 if replay_asked_for:
                     over = time.monotonic() + _REPLAY_SECONDS
-                    replay_all(archive, lambda: self._stopping.is_set() or time.monotonic() >= over)
+                    replay_all(
+                        archive, self._senders, lambda: self._stopping.is_set() or time.monotonic() >= over
+                    )
                 self._parked_due = time.monotonic() + _PARKED_EVERY
             if self._trace.is_due:
                 archive.log_batch(self._trace.enter())
@@ -169,7 +172,7 @@ class Worker:
                     or prepared.archive is not archive
                     or not store_prepared(prepared, self._trace)
                 ):
-                    store_batch(archive, deliveries, self._trace)
+                    store_batch(archive, deliveries, self._senders, self._trace)
             except psycopg.Error as error:
                 self._disconnect(error)
             except NoVerdictError:
@@ -193,4 +196,6 @@ class Worker:
         for delivery, how in find_killers(deliveries):
             batch = Batch()
             park_whole(delivery, f"it ends the worker that stores it: {how}", batch)
+            if refusal_of(delivery, batch, self._senders):
+                batch.numbers.clear()
             park_batch(self._connect(), batch)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from contract.broker_users import read_front_end_user
 from contract.policy import NO_POLICY_RULE, RULES
 from contract.problem import add_problem_handlers
 from contract.token import Connector
@@ -40,6 +41,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     slot = take_slot(settings.state_dir)
     policies = Policies(settings, slot.folder)
     publisher = Publisher(settings.amqp_url, f"front end {settings.front_end}", gauge=BROKER_CONNECTED)
+    _check_user(publisher.user, settings)
     tracing = _trace(settings)
     agent = Agent(settings, policies, publisher, slot, tracing, connectors)
     known = Connectors(settings.pool, connectors)
@@ -107,6 +109,16 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
         return Response(generate_latest(figures), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def _check_user(user: str, settings: FrontEndSettings) -> None:
+    """Warn of a user at the broker that isn't this front end's: what it sends may be parked."""
+    known = read_front_end_user(user)
+    if known is None or known.pool != settings.pool or known.front_end not in ("", settings.front_end):
+        log.warning(
+            "workers park what the broker's user sends, unless their LCS_FRONT_END_USERS names it",
+            extra={"user": user, "pool": settings.pool, "front_end": settings.front_end},
+        )
 
 
 def _trace(settings: FrontEndSettings) -> "Tracing | None":

@@ -7,6 +7,7 @@ from typing import Final, Literal
 from pydantic import Field, HttpUrl
 
 from contract.broker import BrokerUrl
+from contract.broker_users import SEPARATOR
 from contract.settings import ServiceSettings
 
 _DECADE: Final = 10 * 365 * 86_400
@@ -16,7 +17,7 @@ class FrontEndSettings(ServiceSettings):
     """Settings of a front end."""
 
     amqp_url: BrokerUrl
-    """``amqp://frontend:…@host1,host2/lcs``"""
+    """``amqp://frontend~pool1:…@host1,host2/lcs``"""
     connectors_file: Path
     """JSON list of the chat systems that may hand us IMs: ``contract.token.Connector``."""
     admin_api_url: HttpUrl | None = None
@@ -24,7 +25,8 @@ class FrontEndSettings(ServiceSettings):
     admin_api_token: str = ""
     state_dir: Path = Path("state")
     """What outlives the process: the last policy, the spool. Front ends may share it: each takes a slot."""
-    pool: str = Field(default="pool1", min_length=1, max_length=64)
+    pool: str = Field(default="pool1", min_length=1, max_length=64, pattern=f"^[^{SEPARATOR}]*$")
+    """Stands in the name of the broker's user: see ``contract.broker_users``."""
     front_end: str = Field(default_factory=socket.gethostname, min_length=1, max_length=64)
     """This front end's name."""
     host: str = "127.0.0.1"

@@ -91,6 +91,8 @@ class Publisher:
         Nothing connects yet.
         """
         self._nodes = BrokerAddress(amqp_url)
+        self.user = self._nodes.user
+        """Named in each message: workers tell by it whose front end sent it."""
         self._exchange, self._queue = exchange, queue
         self._gauge = gauge
         self._name = name
@@ -201,6 +203,7 @@ class Publisher:
             message_id=message_id,
             timestamp=int(time.time()),
             app_id="frontend",
+            user_id=self.user,  # the broker takes no other than ours
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )
         try:

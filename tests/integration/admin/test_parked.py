@@ -14,6 +14,7 @@ from pika.spec import BasicProperties
 from archiving.archive import Archive, Numbers
 from archiving.parking import Parked
 from archiving.replay import replay_all
+from archiving.senders import Senders
 from contract.message import IM_TYPE, encode_ims
 from tests.conftest import ArchiveDatabase
 from tests.integration.admin.conftest import AdminApi, make_im
@@ -34,7 +35,7 @@ def replay(api: AdminApi) -> tuple[int, int]:
     """Do what a worker does each second."""
     archive = Archive(api.database.url("lcs_archiving"))
     try:
-        return replay_all(archive)
+        return replay_all(archive, Senders({}, trust_anonymous=False))
     finally:
         archive.close()
 

@@ -1,0 +1,47 @@
+"""Senders: of which pool the front end is that sent a message, by the broker's word.
+
+A front end names its user in each message (``user_id``), and the broker takes no message that names another
+(https://www.rabbitmq.com/docs/validated-user-id). The user's name says the pool. So nobody who has one pool's
+user can archive anything as of another.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Self
+
+from pika.spec import BasicProperties
+
+from contract.broker_users import FrontEndUser, read_front_end_user
+
+ANONYMOUS: Final = (
+    "it has no user_id: a front end of an earlier version sent it, or somebody who does not say who he is;"
+    " replay it only if you know that such a front end ran"
+)
+
+
+class Senders:
+    """The broker's users that may send, and what they may say."""
+
+    def __init__(self, users: Mapping[str, str], *, trust_anonymous: bool) -> None:
+        """``users``: those whose names don't say their pool, with their pool."""
+        self._users = users
+        self._trust_anonymous = trust_anonymous
+
+    def vouched(self) -> Self:
+        """Return senders of which a person vouches for what has no user."""
+        return type(self)(self._users, trust_anonymous=True)
+
+    def refusal_of(self, properties: BasicProperties, pools: Iterable[str], front_end: str = "") -> str:
+        """Return why a message is not taken that speaks for pools and, maybe, a front end; empty if it is."""
+        user = properties.user_id
+        if user is None:
+            return "" if self._trust_anonymous else ANONYMOUS
+        named = self._users.get(user)
+        known = FrontEndUser(named) if named is not None else read_front_end_user(user)
+        if known is None:
+            return f"the broker's user {user!r} is no front end's"
+        for pool in pools:
+            if pool != known.pool:
+                return f"the broker's user {user!r} is of pool {known.pool!r}, not of {pool!r}"
+        if front_end and known.front_end not in ("", front_end):
+            return f"the broker's user {user!r} is of front end {known.front_end!r}, not of {front_end!r}"
+        return ""
