@@ -1,16 +1,23 @@
 """Connectors are kept apart: a front end over HTTP, beside the real admin API."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from contract.address import domain_of
+from contract.token import hash_token
+from contract.topology import QUEUE
+from deploy.local.broker import Broker
 from deploy.local.process import wait_for
-from tests.conftest import ArchiveDatabase, Vhost
+from tests.conftest import ArchiveDatabase, Vhost, declare
 from tests.integration.admin.conftest import AdminApi, running_api
-from tests.integration.frontend_service import GATEWAY, FrontEnd
+from tests.integration.frontend_service import GATEWAY, FrontEnd, ims_of
 
 CEO = {"sender": "ceo@litware.com", "recipients": ["yannis@contoso.com"], "body": "sell"}
 
@@ -85,3 +92,68 @@ def test_whom_a_connector_may_speak_for_is_policy_and_applied_within_a_second(
     api.administrator.delete("/v1/policy/connectors/c").raise_for_status()
     _wait_for_policy(beside, api)
     assert beside.post(ours).status_code == 201, "as the file says again"
+
+
+RIGHTS: Final = {
+    "contoso": ({"contoso.com"}, set[str]()),
+    "litware": ({"litware.com", "contoso.com"}, {"partner.org"}),
+    "edge": ({"litware.com"}, {"*"}),
+}
+"""Connectors of one front end: their domains, and those that they are gateways for."""
+OURS: Final = {"contoso.com", "litware.com"}
+domains = st.sampled_from(["contoso.com", "litware.com", "fabrikam.com", "partner.org"])
+keys = st.none() | st.sampled_from(["k", "connector:edge:k", "p2p:sip:a@contoso.com|sip:b@litware.com", ":"])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(list(RIGHTS)),
+    domains,
+    st.lists(domains, min_size=1, max_size=3, unique=True),
+    keys,
+)
+def test_whatever_is_brought_its_sender_and_its_key_are_the_connectors_own(
+    several: FrontEnd, name: str, sender: str, recipients: list[str], key: str | None
+) -> None:
+    im: dict[str, Any] = {"sender": f"a@{sender}", "recipients": [f"b@{each}" for each in recipients]}
+    im |= {"body": name} if key is None else {"body": f"{name} keyed", "conversation": key}
+    answer = several.post(im, Authorization=f"Bearer {name}")
+    own, gateway_for = RIGHTS[name]
+    foreign = sender not in OURS and not gateway_for.isdisjoint({sender, "*"})
+    allowed = sender in own or (foreign and not own.isdisjoint(recipients))
+    assert answer.status_code == (201 if allowed else 403), answer.text
+
+
+@pytest.fixture(scope="module")
+def several(
+    broker: Broker, credentials: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FrontEnd]:
+    """A front end with several connectors; what it publishes is looked at in the end."""
+    folder = tmp_path_factory.mktemp("several")
+    connectors = [
+        {
+            "name": name,
+            "hash": hash_token(name),
+            "pool": "pool1",
+            "domains": [*own],
+            "gateway_for": [*foreign],
+        }
+        for name, (own, foreign) in RIGHTS.items()
+    ]
+    (folder / "several.json").write_text(json.dumps(connectors))
+    vhost = declare(broker, "several", credentials)
+    front_end = FrontEnd(folder, vhost.url("frontend"), LCS_CONNECTORS_FILE=str(folder / "several.json"))
+    try:
+        front_end.wait_until_ready()
+        yield front_end
+        ims = ims_of(vhost.take(QUEUE))
+        assert ims
+        for im in ims:
+            name, _, keyed = im.body.partition(" ")
+            own, gateway_for = RIGHTS[name]
+            domain = domain_of(im.sender)
+            assert domain in own or (domain not in OURS and gateway_for)
+            assert im.conversation.startswith(f"connector:{name}:" if keyed else ("p2p:sip:", "group:"))
+    finally:
+        front_end.process.kill()
+        broker.manage("DELETE", f"/api/vhosts/{vhost.path}")

@@ -145,6 +145,31 @@ def test_what_policy_says_of_a_connector_or_a_domain_counts_in_place_of_the_file
     assert rights_of(chat, _policy(both, other)).domains == {"contoso.com"}
 
 
+def test_a_telephone_number_speaks_by_a_gateway_for_all() -> None:
+    document = {"sender": "tel:+14255550100", "recipients": ["b@contoso.com"], "body": "hi"}
+    im = read_submission(json.dumps(document).encode(), _SETTINGS)
+    ours = frozenset({"contoso.com"})
+    for gateway_for in (frozenset[str](), frozenset({"partner.org"})):
+        connector = _connector("chat", ours, gateway_for)
+        with pytest.raises(IMProblem, match=r"telephone numbers.* name \* in its gateway_for"):
+            Decisions("pool1", [connector]).decide(_policy(ours), im, connector)
+    edge = _connector("edge", ours, frozenset({"*"}))
+    assert Decisions("pool1", [edge]).decide(_policy(ours), im, edge).scope == "federated"
+
+
+def test_a_telephone_number_that_is_ours_is_its_own_domains() -> None:
+    document = {"sender": "tel:+14255550100", "recipients": ["b@contoso.com"], "body": "hi"}
+    im = read_submission(json.dumps(document).encode(), _SETTINGS)
+    policy = _policy(frozenset({"contoso.com", "litware.com"}))
+    policy.users = {"sip:+14255550100@litware.com": 1}
+    contoso = _connector("contoso", frozenset({"contoso.com"}), frozenset({"*"}))
+    litware = _connector("litware", frozenset({"litware.com"}))
+    decisions = Decisions("pool1", [contoso, litware])
+    with pytest.raises(IMProblem, match=r"doesn't speak for litware\.com"):
+        decisions.decide(policy, im, contoso)
+    assert decisions.decide(policy, im, litware).scope == "internal"
+
+
 names = st.from_regex(CONNECTOR_NAME.removeprefix("^").removesuffix("$"), fullmatch=True)
 keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255) | st.sampled_from(
     ["p2p:sip:a@contoso.com|sip:b@contoso.com", "group:00", "connector:b:x", "b:x", ":", "x"]

@@ -1,6 +1,6 @@
 """Decisions: what policy says of an IM, and what it said of the last one between the same people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from contract.address import domain_of
@@ -12,6 +12,7 @@ _MAX_REMEMBERED: Final = 100_000
 _MAX_RECIPIENTS: Final = 8
 _MAX_NAMED: Final = 5
 _NUMBERS: Final = "telephone numbers"
+"""Which name no domain."""
 
 
 class Decisions:
@@ -54,7 +55,17 @@ class Decisions:
     ) -> str:
         """Return why a connector may not bring what people say, and what to do; empty if it may."""
         ours = self._filed if policy is None else self._filed | policy.domains
-        return refusal_of(rights_of(connector, policy), sender, recipients, ours)
+        hearing = [domain for address in recipients for domain in _domains_of(policy, address)]
+        return refusal_of(rights_of(connector, policy), _domains_of(policy, sender), hearing, ours)
+
+
+def _domains_of(policy: Policy | None, address: str) -> Sequence[str]:
+    """Return somebody's domain; of a telephone number those where policy knows it, "" if nowhere."""
+    domain = domain_of(address)
+    if domain or policy is None:
+        return [domain]
+    number = address.removeprefix("tel:")
+    return [each for each in policy.domains if f"sip:{number}@{each}" in policy.users] or [""]
 
 
 def rights_of(connector: Connector, policy: Policy | None) -> ConnectorRights:
@@ -69,20 +80,22 @@ def rights_of(connector: Connector, policy: Policy | None) -> ConnectorRights:
     )
 
 
-def refusal_of(rights: ConnectorRights, sender: str, recipients: Iterable[str], ours: frozenset[str]) -> str:
+def refusal_of(
+    rights: ConnectorRights, speaking: Sequence[str], hearing: Iterable[str], ours: frozenset[str]
+) -> str:
     """Return why a connector may not bring what people say, and what to do; empty if it may.
 
-    The sender must be the connector's own, or of a domain that it is a gateway for; then somebody who gets
-    the IM must be its own. ``ours``: the domains that any of us speaks for.
+    ``speaking``: the sender's domains, of which one must be the connector's own; or it must be a gateway for
+    it, and one of those ``hearing``, the recipients', its own. ``ours``: what any of us speaks for.
     """
-    domain, name = domain_of(sender), rights.name
-    domains = dict.fromkeys(map(domain_of, recipients))
-    if domain in rights.domains:
+    name, domain = rights.name, speaking[0]
+    if not rights.domains.isdisjoint(speaking):
         return ""
     if domain in ours:
         return f"connector {name!r} doesn't speak for {domain}: send it by the one that does"
-    if rights.domains.isdisjoint(domains):
-        those = ", ".join([each or _NUMBERS for each in ({domain: None} | domains)][:_MAX_NAMED])
+    hearing = dict.fromkeys(hearing)
+    if rights.domains.isdisjoint(hearing):
+        those = ", ".join([each or _NUMBERS for each in {domain: None} | hearing][:_MAX_NAMED])
         return f"connector {name!r} speaks for nobody here: not for {those}"
     if rights.is_gateway_for(domain):
         return ""
