@@ -235,6 +235,8 @@ def _undo_node_escapes(node: str) -> str:
 def _join(user: str, host: str, *, is_number: bool = False) -> str:
     """Return the canonical address of a user part without escapes and a host as it came."""
     user = fold(user)
+    if len(user) > MAX_LENGTH:  # before each character is looked at
+        raise _FormError(f"its name has {len(user)} characters, at most {MAX_LENGTH} are allowed")
     check_visible(user)
     if _NUMBER.fullmatch(user):
         user = _SEPARATORS.sub("", user)

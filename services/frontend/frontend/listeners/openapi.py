@@ -16,6 +16,9 @@ _ACCEPTED: Final = {
     "scope": "internal",
     "policy_version": 4,
 }
+_PERSON: Final = (
+    "a SIP URI (sip:), a JID's (xmpp:) or a telephone number's (tel:); or an address or JID without a scheme"
+)
 
 _IM: Final[dict[str, Any]] = {
     "title": "IM",
@@ -23,8 +26,12 @@ _IM: Final[dict[str, Any]] = {
     "required": ["sender", "recipients", "body"],
     "additionalProperties": False,
     "properties": {
-        "sender": {"type": "string", "description": "SIP address, sip: optional"},
-        "recipients": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "sender": {"type": "string", "description": _PERSON},
+        "recipients": {
+            "type": "array",
+            "items": {"type": "string", "description": _PERSON},
+            "minItems": 1,
+        },
         "body": {"type": "string", "description": "the text, or the content in base64; never altered"},
         "encoding": {"enum": ["text", "base64"], "default": "text"},
         "content_type": {"type": "string", "default": "text/plain", "description": "MIME type of the body"},
@@ -66,8 +73,8 @@ _ANSWER: Final[dict[str, Any]] = {
                 "type": "object",
                 "required": ["to", "sender", "language", "text"],
                 "properties": {
-                    "to": {"type": "string", "description": "the partner"},
-                    "sender": {"type": "string", "description": "one of ours who takes part"},
+                    "to": {"type": "string", "description": "the partner, as a SIP URI"},
+                    "sender": {"type": "string", "description": "one of ours, likewise"},
                     "language": {"type": "string", "description": "of the text (BCP 47)"},
                     "text": {"type": "string"},
                 },
