@@ -80,7 +80,7 @@ _ATTRIBUTES: Final = (
     "a=remote-candidates:( ?[0-9]{1,3} [0-9a-f:.]{2,45} [0-9]{1,5}){1,4}",
     "a=crypto:[0-9]{1,9} (AES_CM_(128|192|256)|AES_(192|256)_CM|AEAD_AES_(128|256)_GCM|F8_128)"
     "(_HMAC_SHA1_(80|32))? inline:[a-z0-9+/=]{38,72}"
-    "([|](2.)?[0-9]{1,9})?([|][0-9]{1,9}:[0-9]{1,3})?",
+    "([|](2[^ a-z])?[0-9]{1,9})?([|][0-9]{1,9}:[0-9]{1,3})?",
     "a=extmap:[0-9]{1,4}(/(sendrecv|sendonly|recvonly|inactive))? (urn:ietf:params:rtp-hdrext:"
     "[a-z0-9:-]{1,40}|urn:3gpp:[a-z0-9:-]{1,40}|https?://(www[.])?(webrtc[.]org|ietf[.]org|tools[.]ietf[.]org|"
     "aomediacodec[.]github[.]io)/[a-z0-9:._/#-]{1,80})",

@@ -49,13 +49,14 @@ _PLAIN: Final = (
     "mime-version:1[.]0",
 )
 """Further headers that clients need, and values of theirs that hold no sentence."""
+_SILENT: Final = "|".join(f"({line})" for line in LINES)
 _EXPRESSIONS: Final = {
     "LCS_URI": _URI,
     "LCS_NAME_ADDR": f"<{_URI}>(;tag=[a-z0-9.!%*_+~-]{{1,255}})?",
     "LCS_VIA": f"{_VIA}( ?, ?{_VIA})*",
     "LCS_ROUTE": f"<{_URI}>({_PARAMETER})*( ?, ?<{_URI}>({_PARAMETER})*)*",
     "LCS_PLAIN": "|".join(f"({each})" for each in _PLAIN),
-    "LCS_SDP_LINE": f"({'|'.join(f'({line})' for line in LINES)})\\r?\\n?",
+    "LCS_SDP_LINE": f"({_SILENT})\\r?\\n?",
     "LCS_SDP_ORIGIN": f"{ORIGIN}\\r?\\n?",
 }
 """What may stand in what is relayed: POSIX extended regular expressions, matched without regard to case."""
@@ -245,6 +246,7 @@ def write_configuration(settings: Settings) -> Path:
         defines["LCS_TLS"] = str(run / "tls.cfg")
     lines = [f'#!define {name} "{value}"' for name, value in defines.items()]
     lines += [f'#!define {name} "^({expression})$"' for name, expression in _EXPRESSIONS.items()]
+    lines.append(f'#!define LCS_SDP_END "\\n(({_SILENT})\\r?)?$"')
     lines += [f"#!define LCS_TIMEOUT {settings.timeout_milliseconds}"]
     lines += [f"#!define LCS_MAX_BYTES {settings.max_bytes}"]
     lines += [f"#!define LCS_BUFFER {settings.max_bytes + 4096}"]

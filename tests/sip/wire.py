@@ -210,24 +210,37 @@ class Wire:
     def _ask(
         self, method: str, uri: str, fixed: Sequence[str], number: int, lines: Sequence[str], body: bytes
     ) -> Message:
-        self.send(self._request(method, uri, fixed, number, lines, body))
+        answer = self._ask_once(method, uri, fixed, number, lines, body)
+        if answer.status in (401, 407):
+            lines = [*lines, self._authorization(method, uri, answer)]
+            answer = self._ask_once(method, uri, fixed, number + 1, lines, body)
+        return answer
+
+    def _ask_once(
+        self, method: str, uri: str, fixed: Sequence[str], number: int, lines: Sequence[str], body: bytes
+    ) -> Message:
+        branch = f"z9hG4bK{uuid4().hex}"
+        self.send(self._request(method, uri, fixed, number, lines, body, branch))
         answer = self._await_answer(f"{number} {method}")
-        if answer.status not in (401, 407):
-            return answer
-        if method == "INVITE":
+        if method == "INVITE" and answer.status >= 300:
             to = f"To: {answer.headers('To')[0]}"
-            acknowledged = [to if line.startswith("To:") else line for line in fixed]
-            self.send(self._request("ACK", uri, acknowledged, number, (), b""))
-        lines = [*lines, self._authorization(method, uri, answer)]
-        self.send(self._request(method, uri, fixed, number + 1, lines, body))
-        return self._await_answer(f"{number + 1} {method}")
+            acknowledged = [to if line[:3].lower() in ("to:", "t: ") else line for line in fixed]
+            self.send(self._request("ACK", uri, acknowledged, number, (), b"", branch))
+        return answer
 
     def _request(
-        self, method: str, uri: str, fixed: Sequence[str], number: int, lines: Sequence[str], body: bytes
+        self,
+        method: str,
+        uri: str,
+        fixed: Sequence[str],
+        number: int,
+        lines: Sequence[str],
+        body: bytes,
+        branch: str = "",
     ) -> bytes:
         head = [
             f"{method} {uri} SIP/2.0",
-            f"Via: SIP/2.0/UDP {self.at};rport;branch=z9hG4bK{uuid4().hex}",
+            f"Via: SIP/2.0/UDP {self.at};rport;branch={branch or f'z9hG4bK{uuid4().hex}'}",
             "Max-Forwards: 70",
             *fixed,
             f"CSeq: {number} {method}",
