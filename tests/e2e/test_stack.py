@@ -107,8 +107,9 @@ def test_an_accepted_im_is_found_in_the_archive_as_it_was_sent(office: Office) -
         answer = front_end.post("/v1/messages", json=office.im("Test Archiving Messages ☎\r\n"))
         assert (answer.status_code, answer.json()["archived"]) == (201, True)
     wait_for(lambda: len(office.archived()) == len(office.front_ends), "the IMs in the archive")
+    key = f"connector:connector:{office.name}"
     for im in office.archived():
-        assert im.items() >= office.im("Test Archiving Messages ☎\r\n").items()
+        assert im.items() >= office.im("Test Archiving Messages ☎\r\n", conversation=key).items()
         assert im.items() >= {"scope": "internal", "pool": "pool1", "rule": answer.json()["rule"]}.items()
         assert office.officer.get(f"/v1/messages/{im['id']}").json() == im
 
