@@ -2,6 +2,7 @@
 
 import base64
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 
@@ -44,19 +45,23 @@ class Archive:
         answer: dict[str, Any] = httpx.get(f"{self.system.front_end_urls[0]}/readyz", trust_env=False).json()
         return answer
 
-    def of(self, person: Person | str, count: int) -> list[dict[str, Any]]:
+    def of(self, person: Person, count: int) -> list[dict[str, Any]]:
         """Return somebody's archived IMs, oldest first, once there are so many."""
-        user = person if isinstance(person, str) else str(person.boundjid.bare)
         found: list[dict[str, Any]] = []
 
         def is_there() -> bool:
-            found[:] = self._find(user=user, order="asc", limit="1000")
+            found[:] = self._find(person, order="asc", limit="1000")
             return len(found) >= count
 
         wait_for(is_there, f"{count} archived IMs")
         return found
 
-    def _find(self, **params: str) -> list[dict[str, Any]]:
+    def latest(self, person: Person) -> list[dict[str, Any]]:
+        """Return somebody's newest IMs, as far as they are archived."""
+        return self._find(person, order="desc", limit="200")
+
+    def _find(self, person: Person, **params: str) -> list[dict[str, Any]]:
+        params["user"] = f"xmpp:{quote(str(person.boundjid.bare), safe='@')}"
         headers = {"Authorization": f"Bearer {self.system.tokens['compliance']}"}
         answer = httpx.get(
             f"{self.system.admin_url}/v1/messages", params=params, headers=headers, trust_env=False
@@ -69,7 +74,7 @@ class Archive:
         headers = {"Authorization": f"Bearer {self.system.tokens['compliance']}"}
         answer = httpx.get(
             f"{self.system.admin_url}/v1/disclaimers",
-            params={"partner": str(partner.boundjid.bare)},
+            params={"partner": f"xmpp:{quote(str(partner.boundjid.bare), safe='@')}"},
             headers=headers,
             trust_env=False,
         )

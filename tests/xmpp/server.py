@@ -1,6 +1,7 @@
 """Two chat servers that talk to each other: one of ours beside a stack, and a partner's."""
 
 import asyncio
+import re
 import secrets
 import uuid
 from collections.abc import AsyncIterator
@@ -30,7 +31,7 @@ s2s_secure_auth = true
 ssl = {{ key = "/secrets/key"; certificate = "/secrets/certificate"; cafile = "/secrets/authority" }}
 allow_unencrypted_plain_auth = true
 authentication = "internal_plain"
-modules_enabled = {{ "roster", "saslauth", "disco", "carbons", "offline", "tls", "s2s_bidi" }}
+modules_enabled = {{ "roster", "saslauth", "disco", "carbons", "offline", "tls", "s2s_bidi", "pep", "mam" }}
 unbound = {{ options = {{
     ["local-zone:"] = ". redirect"; -- who isn't here is at the other server
     ["local-data:"] = ". IN SRV 0 0 {other_port} localhost.";
@@ -41,18 +42,28 @@ lcs_archive_url = "{url}/v1/messages"
 lcs_archive_token_file = "/secrets/token"
 VirtualHost "contoso.com"
     modules_enabled = {{ "lcs_archive" }}
-Component "rooms.contoso.com" "muc"
+VirtualHost "bücher.example"
     modules_enabled = {{ "lcs_archive" }}
+    lcs_archive_allow_past = true
+Component "rooms.contoso.com" "muc"
+    modules_enabled = {{ "lcs_archive", "muc_mam" }}
     muc_room_locking = false
 Component "litware.com"
+    modules_enabled = {{ "lcs_archive" }}
+    component_secret = "{secret}"
+Component "bot.litware.com"
     modules_enabled = {{ "lcs_archive" }}
     component_secret = "{secret}"
 """
 _PARTNERS = """\
 VirtualHost "fabrikam.com"
+VirtualHost "müller.example"
 VirtualHost "northwind.com"
     modules_disabled = { "s2s_bidi" }
 """
+_HOST_NAME = re.compile('^(?:VirtualHost|Component) "([^"]+)"', re.MULTILINE)
+_COMPONENTS = ("litware.com", "bot.litware.com")
+_OUR_DOMAINS = ("contoso.com", "bücher.example")
 
 
 def build_image(engine: docker.DockerClient) -> None:
@@ -98,7 +109,6 @@ class Prosody:
         """``url`` and ``token``: of the stack."""
         ports = [{kind: find_free_port() for kind in ("c2s", "s2s", "component")} for _ in range(2)]
         hosts = (_OURS.format(url=url, secret=COMPONENT_SECRET), _PARTNERS)
-        names = (["contoso.com", "rooms.contoso.com", "litware.com"], ["fabrikam.com", "northwind.com"])
         authority = trustme.CA()
         self.servers: list[Server] = []
         for number in range(2):
@@ -106,13 +116,13 @@ class Prosody:
             secrets_folder.mkdir()
             (secrets_folder / "token").write_text(token)
             authority.cert_pem.write_to_path(secrets_folder / "authority")
-            certificate = authority.issue_cert(*names[number])
+            certificate = authority.issue_cert(*_HOST_NAME.findall(hosts[number]))
             certificate.private_key_pem.write_to_path(secrets_folder / "key")
             certificate.cert_chain_pems[0].write_to_path(secrets_folder / "certificate")
             common = _CONFIGURATION.format(
                 host=_HOST, ports=ports[number], other_port=ports[1 - number]["s2s"]
             )
-            (secrets_folder / "prosody.cfg.lua").write_text(common + hosts[number])
+            (secrets_folder / "prosody.cfg.lua").write_text(common + hosts[number], encoding="utf-8")
             self.servers.append(Server(engine, secrets_folder, ports[number]))
         for server in self.servers:
             server.wait()
@@ -124,17 +134,20 @@ class Prosody:
 
     @asynccontextmanager
     async def people(self, *names: str) -> AsyncIterator[list[Person]]:
-        """New people, logged in; of contoso.com unless a name says otherwise."""
+        """New people, logged in; of contoso.com unless a name says otherwise.
+
+        ``@domain`` is a component that speaks itself.
+        """
         ours, partners = self.servers
         people: list[Person] = []
         for name in names:
             one, _, domain = (name if "@" in name else f"{name}@contoso.com").partition("@")
             user = f"{one}-{uuid.uuid4().hex[:8]}"
-            if domain == "litware.com":
+            if domain in _COMPONENTS:
                 server, service = ours, "component"
-                person: Client | Component = Component(f"{user}@{domain}")
+                person: Client | Component = Component(f"{user}@{domain}" if one else domain)
             else:
-                server, service = ours if domain == "contoso.com" else partners, "c2s"
+                server, service = ours if domain in _OUR_DOMAINS else partners, "c2s"
                 person = Client(f"{user}@{domain}", await server.register(user, domain))
             started = asyncio.get_running_loop().create_future()
             person.add_event_handler("session_start", lambda _, it=started: it.done() or it.set_result(None))

@@ -109,6 +109,8 @@ def test_what_is_not_proved_empty_is_archived_as_it_came(
                 assert word in heard, what
                 assert im["content_type"] == "application/xmpp+xml", what
                 assert word in content_of(im), what
+            encrypted = [what for what, im in zip(_CONTENT, ims, strict=True) if im["encryption"] == "omemo"]
+            assert encrypted == [what for what in _CONTENT if what.startswith("OMEMO")]
 
     asyncio.run(talk())
 

@@ -12,11 +12,12 @@ from tests.xmpp.server import Prosody
 pytestmark = pytest.mark.containers
 
 
+@pytest.mark.parametrize("partner", ["bob@fabrikam.com", r"d\27artagnan@müller.example"])
 def test_a_partner_is_told_that_it_is_archived_before_what_is_said(
-    archive: Archive, prosody: Prosody
+    archive: Archive, prosody: Prosody, partner: str
 ) -> None:
     async def talk() -> None:
-        async with prosody.people("yannis", "bob@fabrikam.com") as (yannis, bob):
+        async with prosody.people("yannis", partner) as (yannis, bob):
             await asyncio.to_thread(archive.set_policy, disclaimer="This conversation is archived.")
             for text in ("hello", "again"):
                 yannis.say(bob.boundjid.bare, text)

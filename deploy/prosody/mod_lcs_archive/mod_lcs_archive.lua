@@ -231,23 +231,27 @@ local function on_stanza_to_afar(event)
 	end
 end
 
--- All in a room but one. The room itself too if nobody of ours is among them, or nobody at all: it is ours, and who comes
--- later reads what was said in it.
+-- The room hears it too if nobody of ours is in it, or nobody at all: the room is ours, and who comes later reads it.
+local function heard_in(room, sender, recipients)
+	local ours = prosody.hosts[jid.host(sender)];
+	for _, recipient in ipairs(recipients) do
+		ours = ours or prosody.hosts[jid.host(recipient)];
+	end
+	if not recipients[1] or not ours then
+		recipients[#recipients + 1] = room.jid;
+	end
+	return recipients;
+end
+
 local function others_in(room, but)
 	local others, seen = {}, { [but] = true };
-	local ours = prosody.hosts[jid.host(but)];
 	for _, occupant in room:each_occupant() do
-		local address = occupant.bare_jid;
-		if not seen[address] then
-			seen[address] = true;
-			ours = ours or prosody.hosts[jid.host(address)];
-			others[#others + 1] = address;
+		if not seen[occupant.bare_jid] then
+			seen[occupant.bare_jid] = true;
+			others[#others + 1] = occupant.bare_jid;
 		end
 	end
-	if not others[1] or not ours then
-		others[#others + 1] = room.jid;
-	end
-	return others;
+	return heard_in(room, but, others);
 end
 
 local NAMES = { from = true, to = true }; -- in a room: see on_name
@@ -281,7 +285,8 @@ end
 local function on_private_message(event)
 	local room, stanza = event.room, event.stanza; -- here both go by their names in the room
 	local sender, recipient = room:get_occupant_by_nick(stanza.attr.from), room:get_occupant_by_nick(stanza.attr.to);
-	local refusal = refusal_of(event, sender.bare_jid, { recipient.bare_jid }, read_in_room(stanza), room.jid);
+	local recipients = heard_in(room, sender.bare_jid, { recipient.bare_jid });
+	local refusal = refusal_of(event, sender.bare_jid, recipients, read_in_room(stanza), room.jid);
 	if refusal then
 		room:route_to_occupant(sender, st.error_reply(stanza, refusal.type, refusal.condition, refusal.text));
 		return false; -- here this ends its way
@@ -333,7 +338,7 @@ local function on_iq_in_room(event)
 	local occupant = room:get_occupant_by_nick(to);
 	if occupant and occupant.bare_jid ~= sender then
 		local said = reading.read(stanza, (type == "result" or type == "error") and FROM_ROOM or NAMES);
-		return archive(event, sender, { occupant.bare_jid }, said, room.jid);
+		return archive(event, sender, heard_in(room, sender, { occupant.bare_jid }), said, room.jid);
 	end
 end
 
