@@ -28,7 +28,7 @@ _PAGES: Final = {
     "/chat.js": ("chat.js", "text/javascript; charset=utf-8"),
 }
 """The chat page: where Kamailio serves a file, and its type. The image has it, built (``Dockerfile``)."""
-_URI: Final = "(sips?|tel):[]a-z0-9!#$%&()*+,./:;=_~@[-]{1,400}"
+_URI: Final = "(sips?|tel):[]a-z0-9!#$%&'()*+,./:;=_~@[-]{1,400}"
 _PARAMETER: Final = " ?; ?[a-z0-9.!%*_+~-]{1,64}(=[][a-z0-9.!%*_+~:-]{1,255})?"
 _VIA: Final = f"SIP ?/ ?2[.]0 ?/ ?(UDP|TCP|TLS|WSS?|SCTP) +[][a-z0-9.:-]{{1,255}}({_PARAMETER})*"
 _METHODS: Final = (

@@ -224,7 +224,7 @@ def test_every_spelling_over_sip_is_archived_as_that_one(
         "sip:+1-425-555-0100@contoso.com;user=phone": "sip:+14255550100@contoso.com",
         "sip:d%27artagnan@contoso.com": "sip:d'artagnan@contoso.com",
         "sip:bot.contoso.com": "sip:bot.contoso.com",
-        "tel:+1-425-555-0100;ext=7": "tel:+14255550100",
+        "tel:+1-425-555-0100;ext=7": "sip:+14255550100@contoso.com",
     }
     sip = {"Content-Type": "message/sip"}
     for text, address in spellings.items():

@@ -23,7 +23,9 @@ CLIENTS_IMAGE = "lcs-archive/sip-clients:test"
 HOST = "127.0.0.1"
 GATEWAY = "127.0.0.2"
 """Where requests come from that need no password."""
-_NAMES = [f"{name}{number}" for number in range(500) for name in ("yannis", "ada", "grace-ada")]
+_NAMES = [
+    f"{name}{number}" for number in range(500) for name in ("yannis", "ada", "grace-ada", "+1425555", "d'art")
+]
 """Each test has people of its own: nobody is registered at a client that is gone."""
 
 

@@ -34,6 +34,11 @@ Content-Length: 0
     return _scenario(_send(first), '<recv response="401" auth="true"/>', _send(second), _receive(status))
 
 
+def uri_of(to: str) -> str:
+    """Return a recipient's URI: a SIP URI, unless it is one of another scheme."""
+    return to if to.startswith("tel:") else f"sip:{to}"
+
+
 def message(
     user: str,
     to: str,
@@ -47,9 +52,9 @@ def message(
     """Send a MESSAGE; with a password, after the challenge for it."""
     first, second = (
         f"""\
-MESSAGE sip:{to} SIP/2.0
+MESSAGE {uri_of(to)} SIP/2.0
 {_HEAD}From: <sip:{user}>;tag=[call_number]
-To: <sip:{to}>
+To: <{uri_of(to)}>
 Call-ID: [call_id]
 CSeq: {number} MESSAGE
 {headers}{authentication}Content-Type: {content_type}

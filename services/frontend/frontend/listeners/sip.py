@@ -13,7 +13,7 @@ from fastapi import Request as HTTPRequest
 from fastapi import Response
 from starlette.routing import Route
 
-from contract.address import AddressError, parse_address, uri_of
+from contract.address import AddressError, domain_of, parse_address, uri_of
 from contract.cdr import Activity
 from contract.message import time_at
 from contract.problem import Problem
@@ -254,10 +254,19 @@ class SIPListener:
         )
 
 
+def _at_home(uri: str, sender: str) -> str:
+    """Return a telephone number as the edge relays to it: in its sender's domain (RFC 3261, 19.1.6)."""
+    try:
+        number, domain = parse_address(uri), domain_of(parse_address(sender))
+    except AddressError:
+        return uri
+    return f"sip:{number[4:]}@{domain}" if domain and number.startswith("tel:+") else uri
+
+
 def _submission_of(said: Said) -> Submission:
     return Submission(
         sender=said.sender,
-        recipients=said.recipients,
+        recipients=[_at_home(each, said.sender) for each in said.recipients],
         body=said.body,
         conversation=said.conversation,
         content_type=said.content_type,
