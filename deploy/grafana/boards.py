@@ -310,6 +310,15 @@ def policy() -> Dashboard:
             {"{{rule}}": _rate_of_front_ends('lcs_frontend_answered_ims_total{rule!=""}', "rule")},
             unit="cps", width=10, stacked=True,
         ))
+        .with_row(row("Past the archive"))
+        .with_panel(graph(
+            "Attempts in an hour", "What clients offered and was refused (MSRP, T.140, …), or called a notice and was archived.",
+            {"{{kind}}": 'sum by (kind) (increase(lcs_frontend_unseen_attempts_total{pool=~"$pool"}[1h]))'}, width=16,
+        ))
+        .with_panel(graph(
+            "Forged vouchers", "In an hour: what an edge brought back and no front end gave it, or too late.",
+            {"{{header}}": 'sum by (header) (increase(lcs_frontend_forged_vouchers_total{pool=~"$pool"}[1h]))'}, width=8,
+        ))
         .with_row(row("Archive"))
         .with_panel(graph(
             "Archived in an hour", "IMs of the chosen pools, by the numbers of their agents.",

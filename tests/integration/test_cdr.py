@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import random
+import re
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import msgspec
 import pika
 import psycopg
@@ -19,7 +21,7 @@ import pytest
 from contract.cdr import CDR_TYPE, Activity, encode_activities
 from contract.topology import CDR_EXCHANGE, CDR_QUEUE
 from deploy.credentials import FRONT_END_USER
-from deploy.local.process import Process, wait_for
+from deploy.local.process import Process, find_free_port, wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.admin.conftest import AdminApi, running_api
 from tests.integration.archiving_service import make_ims, running_worker, worker_environment
@@ -282,6 +284,31 @@ def test_front_ends_count_what_may_be_delivered_and_the_records_agree_with_the_a
         assert found()["differing"] == 1
         named = api.compliance.get("/v1/cdr/reconciliation", params=times).json()["differences"]
         assert named == [{"conversation": "by another way", "recorded": 0, "archived": 1}]
+
+
+def test_prometheus_is_told_who_tries_most(
+    vhost: Vhost, api: AdminApi, tmp_path: Path, database: ArchiveDatabase
+) -> None:
+    port = find_free_port()
+    environment = worker_environment(vhost, database) | {"LCS_PORT": str(port)}
+    now = datetime.now(UTC)
+    process = _start_worker(environment, tmp_path / "cdr")
+    try:
+        for number in range(12):
+            tried = activity(sender=f"sip:p{number}@contoso.com", attempts={"msrp": number + 1})
+            publish(vhost, msgspec.structs.replace(tried, first=now, last=now))
+
+        def told() -> dict[str, str]:
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+            except httpx.ConnectError:
+                return {}  # it starts
+            return dict(re.findall(r'lcs_cdr_person_attempts{address="(.*)"} (.*)', answer))
+
+        most = {f"sip:p{number}@contoso.com": f"{number + 1}.0" for number in range(2, 12)}
+        wait_for(lambda: told() == most | {"": "0.0"}, "the ten with the most", seconds=60)
+    finally:
+        process.stop()
 
 
 def _policy_of(front_end: FrontEnd) -> int:

@@ -18,7 +18,13 @@ import psycopg
 from archiving.archive import POISON, connect
 from archiving.config import CDRSettings
 from archiving.consumer import Consumer, Delivery
-from archiving.metrics import BROKER_CONNECTED, CDR_ACTIVITIES, CDR_REJECTED, DATABASE_CONNECTED
+from archiving.metrics import (
+    BROKER_CONNECTED,
+    CDR_ACTIVITIES,
+    CDR_REJECTED,
+    DATABASE_CONNECTED,
+    PERSON_ATTEMPTS,
+)
 from archiving.senders import Senders
 from contract.address import address_of
 from contract.cdr import CDR_TYPE, decode_activities
@@ -30,6 +36,8 @@ _PREFETCH: Final = 50
 _LOOK_SECONDS: Final = 0.2
 _IDLE_EVERY: Final = 5.0
 _MAX_PAUSE: Final = 2.0
+_MOST_NAMED: Final = 10
+"""People whose attempts Prometheus is told of: it keeps a series of each."""
 _LOG: Final = "SELECT cdr.log_activities(%s, %s::jsonb, %s)"
 
 
@@ -76,6 +84,11 @@ class CDRWorker:
             connection = self._connect()
             if time.monotonic() >= self._idle_due:
                 connection.execute("SELECT cdr.end_idle(%s)", [self._idle])
+                attempts = connection.execute("SELECT * FROM cdr.most_attempts('1 hour', %s)", [_MOST_NAMED])
+                PERSON_ATTEMPTS.clear()
+                PERSON_ATTEMPTS.labels("").set(0)  # nobody: else there would be no series to alert on
+                for address, count in attempts:
+                    PERSON_ATTEMPTS.labels(address).set(count)
                 self._idle_due = time.monotonic() + _IDLE_EVERY
         except psycopg.Error as error:
             self._disconnect(error)

@@ -55,6 +55,11 @@ CDR_ACTIVITIES: Final = Counter("lcs_cdr_activities", "Activities stored as call
 CDR_REJECTED: Final = Counter(
     "lcs_cdr_rejected_messages", "AMQP messages of call detail records that could not be stored"
 )
+PERSON_ATTEMPTS: Final = Gauge(
+    "lcs_cdr_person_attempts",
+    "Attempts to talk past the archive in sessions of the last hour, of the ten people with the most",
+    ["address"],
+)
 BROKER_CONNECTED: Final = Gauge("lcs_archiving_broker_connected", "1 while the worker consumes")
 DATABASE_CONNECTED: Final = Gauge("lcs_archiving_database_connected", "1 while it has a session there")
 

@@ -3,9 +3,11 @@
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
+
+from contract.sdp import UnseenKind
 
 ANSWERED: Final = Counter(
     "lcs_frontend_answered_ims", "IMs by the status and rule of their answer", ["status", "rule"]
@@ -29,6 +31,8 @@ ATTEMPTS: Final = Counter(
     "Requests that offer what would be said past the archive, or say something under the name of a notice",
     ["kind"],
 )
+for _kind in (*get_args(UnseenKind), "disguised"):
+    ATTEMPTS.labels(_kind)
 FORGED: Final = Counter(
     "lcs_frontend_forged_vouchers", "Vouchers that we did not give, or too old, by their header", ["header"]
 )

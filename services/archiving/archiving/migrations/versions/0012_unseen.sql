@@ -94,3 +94,12 @@ SELECT p.address, s.last_at, a.key AS kind, a.value::bigint AS count
 FROM cdr.parties AS p JOIN cdr.sessions AS s ON s.id = p.session_id, jsonb_each_text(p.attempts) AS a
 WHERE p.attempts <> '{}';
 GRANT SELECT ON cdr.attempt_list TO lcs_admin;
+
+-- Who tried most in sessions of the last while.
+CREATE FUNCTION cdr.most_attempts(since interval, most integer) RETURNS TABLE (address text, attempts bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = cdr, pg_temp AS $$
+    SELECT a.address, sum(a.count)::bigint FROM attempt_list AS a
+    WHERE a.last_at > now() - since GROUP BY a.address ORDER BY 2 DESC, 1 LIMIT most
+$$;
+REVOKE ALL ON FUNCTION cdr.most_attempts FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION cdr.most_attempts TO lcs_archiving;
