@@ -193,6 +193,16 @@ def test_what_came_late_is_found_by_when_it_came_and_says_so(api: AdminApi) -> N
     assert bodies(api, **day, received_to=iso(time_at(start_ms + 86_400_001))) == []
 
 
+def test_each_month_has_an_index_of_when_its_ims_were_taken_in(api: AdminApi) -> None:
+    api.execute("SELECT archive.ensure_partitions(now() + interval '1 year')")
+    without = api.database.rows(
+        "SELECT t.tablename FROM pg_tables AS t WHERE t.tablename LIKE 'messages\\_%'"
+        " AND t.schemaname = 'archive' AND NOT EXISTS (SELECT FROM pg_indexes AS i"
+        " WHERE i.tablename = t.tablename AND i.indexdef LIKE '%USING brin (received_at)%')"
+    )
+    assert without == []
+
+
 def test_from_is_included_and_to_is_not(api: AdminApi) -> None:
     ims = make_ims(5)
     api.store(ims)
