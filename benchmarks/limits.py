@@ -17,7 +17,10 @@ from contract.topology import INGEST_EXCHANGE, QUEUE
 
 _WINDOW = 2000
 """Messages on their way to their confirm at once, in the raw rate."""
-_COPY = f"COPY archive.messages ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)".encode()
+_NAMES = ", ".join(COLUMNS)
+_COPY = f"COPY archive.messages ({_NAMES}) FROM STDIN (FORMAT BINARY)".encode()
+_COPY_BATCH = f"COPY pg_temp.batch ({_NAMES}) FROM STDIN (FORMAT BINARY)".encode()
+_INSERT = f"INSERT INTO archive.messages ({_NAMES}) SELECT {_NAMES} FROM pg_temp.batch".encode()  # noqa: S608 - ours
 
 
 def make_ims(count: int, *, users: int = 20_000) -> list[IM]:
@@ -151,11 +154,8 @@ def measure_copy(owner_url: str, archive: Archive, ims: Sequence[IM], *, size: i
         connection.commit()
         started = time.perf_counter()
         for _, rows in batches[half:]:
-            with connection.cursor().copy(b"COPY pg_temp.batch FROM STDIN (FORMAT BINARY)") as copy:
+            with connection.cursor().copy(_COPY_BATCH) as copy:
                 copy.write(rows)
-            connection.execute(
-                "INSERT INTO archive.messages SELECT b.*, now() FROM pg_temp.batch AS b"
-                " ON CONFLICT DO NOTHING"
-            )
+            connection.execute(_INSERT + b" ON CONFLICT DO NOTHING")
             connection.commit()
         return raw, sum(count for count, _ in batches[half:]) / (time.perf_counter() - started)
