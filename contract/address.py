@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote, unquote_to_bytes
@@ -14,7 +15,7 @@ MAX_LENGTH: Final = 454
 _MAX_TEXT: Final = 4096
 """And with all that belongs to a URI, or percent-escaped."""
 _MAX_USUAL: Final = 200
-_MAX_REMEMBERED: Final = 512
+_MAX_REMEMBERED: Final = 128
 """Characters of a text that is remembered."""
 
 _USUAL: Final = re.compile(
@@ -85,14 +86,13 @@ def domain_of(address: str) -> str:
     return "" if address.startswith("tel:") else address.removeprefix("sip:")
 
 
-def part_of_address(text: str) -> str:
-    """Return a part of an address (of a name, or with ``@`` and a domain) as it stands in canonical ones."""
+def parts_of_address(text: str) -> set[str]:
+    """Return how a part of an address may stand in canonical ones: of a name, of a domain, or of both."""
     name, at, domain = text.partition("@")
-    try:
-        domain = parse_domain(domain)
-    except DomainError:  # a part of one
-        domain = domain.lower()
-    return f"{_escape(fold(name))}{at}{domain}"
+    parts = {text.lower(), f"{_escape(fold(name))}{at}{domain.lower()}"}
+    with suppress(DomainError):  # it may be a part of one
+        parts.add(f"{_escape(fold(name))}@{parse_domain(domain)}" if at else parse_domain(text))
+    return parts
 
 
 def is_spelled_otherwise(text: str, address: str) -> bool:

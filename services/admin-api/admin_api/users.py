@@ -11,7 +11,7 @@ from admin_api.fields import AddressInPath, Document, Limit, Text, UserInPath
 from admin_api.looks import Looked
 from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import PolicyRow, UserRow
-from contract.address import part_of_address
+from contract.address import parts_of_address
 
 router = APIRouter(prefix="/v1/policy/users", tags=["users"])
 
@@ -48,7 +48,7 @@ def list_users(
     if after is not None:
         query = query.where(col(UserRow.address) > after)
     if search is not None:
-        parts = {search.lower(), part_of_address(search)}
+        parts = parts_of_address(search)
         query = query.where(or_(*(col(UserRow.address).contains(part, autoescape=True) for part in parts)))
     with database.transaction() as session:
         rows = session.exec(query.order_by(col(UserRow.address)).limit(limit + 1)).all()

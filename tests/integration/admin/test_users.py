@@ -106,6 +106,22 @@ def test_search_finds_what_is_contained_and_takes_no_wildcards(api: AdminApi) ->
     assert search("nobody") == []
 
 
+def test_search_finds_any_spelling(api: AdminApi) -> None:
+    jose, ann = "sip:jos\u00e9@contoso.com", "sip:ann@xn--bro-hoa.example"
+    body = lines(*({"address": address, **FLAGS} for address in (jose, ann, "sip:d'art@contoso.com")))
+    api.administrator.patch("/v1/policy/users", content=body, headers=NDJSON).raise_for_status()
+    for text, address in {
+        "JOSE\u0301": jose,
+        "os\u00e9@CONTOSO": jose,
+        "B\u00dcRO.example": ann,
+        "nn@b\u00fcro.example.": ann,
+        "sip:ann": ann,
+        "bro-hoa": ann,
+    }.items():
+        found = api.administrator.get("/v1/policy/users", params={"search": text}).raise_for_status()
+        assert [user["address"] for user in found.json()["users"]] == [address], text
+
+
 @pytest.mark.parametrize(
     ("parameters", "field"),
     [
