@@ -135,6 +135,23 @@ def test_what_is_not_confirmed_is_handed_over_again(
     assert _notices(front_end, BOB) == []
 
 
+def test_who_confirms_one_partner_does_not_confirm_another(
+    api: AdminApi, start_front_end: Callable[..., FrontEnd]
+) -> None:
+    one, other = start_front_end(api, "fe1"), start_front_end(api, "fe2")
+    budget = BOB | {"conversation": "budget"}
+    both = budget | {"recipients": ["bob@fabrikam.de", "carol@fabrikam.fr"], "id": str(make_id())}
+    assert _notices(one, budget) == [NOTICE]
+    assert [notice["to"] for notice in _notices(other, both)] == ["sip:carol@fabrikam.fr"]
+    assert _delivered(other, both["id"]) == 204
+    api.execute("UPDATE policy.disclaimers_sent SET noted_at = noted_at - interval '5 minutes'")
+
+    def handed_over_again() -> bool:  # it asks again a second after it heard that bob may be told soon
+        return _notices(other, budget) == [NOTICE]
+
+    wait_for(handed_over_again, "bob's notice")
+
+
 def test_partners_are_told_each_in_their_language_and_ours_are_not(
     api: AdminApi, start_front_end: Callable[..., FrontEnd]
 ) -> None:

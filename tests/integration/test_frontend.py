@@ -365,6 +365,7 @@ def test_logs_have_neither_text_nor_tokens(front_end: FrontEnd) -> None:
     [
         ({"LCS_PORT": "many"}, "LCS_PORT: Input should be a valid integer"),
         ({"LCS_AMQP_URL": "localhost:5672"}, "LCS_AMQP_URL: Value error, an address begins with amqp://"),
+        ({"LCS_POOL": "pool1~fe1"}, "LCS_POOL: String should match pattern"),
         ({"LCS_ADMIN_API_URL": "nowhere"}, "LCS_ADMIN_API_URL: Input should be a valid URL"),
         ({"LCS_CONNECTORS_FILE": "/nowhere"}, "LCS_CONNECTORS_FILE: [Errno 2] No such file"),
         ({"LCS_CONNECTORS_FILE": __file__}, "LCS_CONNECTORS_FILE: Expected `array`"),

@@ -93,8 +93,8 @@ class Disclaimers:
         self._client: httpx.AsyncClient | None = None
         self._standings: OrderedDict[tuple[str, str], _Standing] = OrderedDict()
         """Of a partner in a conversation that need not be asked about now."""
-        self._handed_over: OrderedDict[UUID, _Claim] = OrderedDict()
-        """By this front end, not yet confirmed or taken back."""
+        self._handed_over: OrderedDict[UUID, tuple[_Claim, Sequence[str]]] = OrderedDict()
+        """By this front end, to tell some partners of a claim; not yet confirmed or taken back."""
         self._away_until = 0.0
         self._unrecorded: deque[_Entry] = deque()
         self._to_record = asyncio.Event()
@@ -174,7 +174,7 @@ class Disclaimers:
             self._note(claim, [each for each in others if each in told], math.inf)
             self._note(claim, [each for each in others if each not in told], now + _ASK_AGAIN_SECONDS)
         if answer.partners:
-            self._handed_over[claim.im] = claim
+            self._handed_over[claim.im] = claim, answer.partners
             if len(self._handed_over) > _MAX_HANDED_OVER:
                 self._handed_over.popitem(last=False)
         return answer.partners
@@ -190,9 +190,9 @@ class Disclaimers:
 
         Raises LookupError if this connector was handed nothing with it.
         """
-        claim = self._handed_over.get(im)
-        if claim is not None and claim.connector != connector:
-            raise LookupError
+        handed_over = self._handed_over.get(im)
+        if handed_over is not None and handed_over[0].connector != connector:
+            raise LookupError(im)
         confirmation = _Confirmation(connector, datetime.now(UTC))
         recorded = False
         if not self._unrecorded and time.monotonic() >= self._away_until:  # else what comes first goes first
@@ -203,17 +203,18 @@ class Disclaimers:
                 log.warning("a confirmation waits", extra={"error": repr(error)[:200]})
         if not recorded:
             self._record_later((im, confirmation))
-        if claim is not None:
-            self._note(claim, [each.partner for each in claim.notices], math.inf)
+        if handed_over is not None:
+            self._note(*handed_over, math.inf)
             self._handed_over.pop(im, None)
         return recorded
 
     def retract(self, im: UUID) -> None:
         """Take back that partners were told with an IM: they could not be. They are told with the next."""
-        claim = self._handed_over.pop(im, None)
-        if claim is not None:
-            for each in claim.notices:
-                self._standings.pop((claim.conversation, each.partner), None)
+        handed_over = self._handed_over.pop(im, None)
+        if handed_over is not None:
+            claim, partners = handed_over
+            for partner in partners:
+                self._standings.pop((claim.conversation, partner), None)
         self._record_later(im)
 
     async def _delete(self, im: UUID) -> None:
