@@ -17,7 +17,18 @@ module_app account.so
 module_app contact.so
 module_app menu.so
 module ctrl_tcp.so
-ctrl_tcp_listen 127.0.0.1:4444
+"""
+_MEDIA = """\
+module opus.so
+module vp8.so
+module ausine.so
+module aufile.so
+module fakevideo.so
+audio_source ausine,400
+audio_player aufile,/tmp/heard.wav
+audio_alert aufile,/tmp/heard.wav
+video_source fakevideo,it
+video_display fakevideo,it
 """
 
 
@@ -34,12 +45,22 @@ class Baresip:
         peer: str,
         proxy: str,
         network: str,
+        control: int = 4444,
+        calls: bool = False,
     ) -> None:
-        """``folder``: for its settings; ``peer``: the contact; ``proxy``: the edge, as ``sip:host:port``."""
+        """``folder``: for its settings; ``peer``: the contact; ``proxy``: the edge, as ``sip:host:port``.
+
+        ``control``: a port on its loopback; ``calls``: it has sound and pictures, and answers at once.
+        """
         folder.mkdir()
+        self._control = control
         account = f'<sip:{address}>;auth_pass={password};outbound="{proxy};transport=tcp";regint=600'
+        configuration = f"{_CONFIGURATION}ctrl_tcp_listen 127.0.0.1:{control}\n"
+        if calls:
+            account += ";answermode=auto"
+            configuration += _MEDIA
         contact = f'"Peer" <sip:{peer}>'
-        for name, text in (("accounts", account), ("config", _CONFIGURATION), ("contacts", contact)):
+        for name, text in (("accounts", account), ("config", configuration), ("contacts", contact)):
             (folder / name).write_text(text + "\n")
         self._container: Container = engine.containers.run(
             CLIENTS_IMAGE,
@@ -58,9 +79,19 @@ class Baresip:
 
     def send(self, text: str) -> None:
         """Have it write to the contact (baresip's module ctrl_tcp: netstrings of JSON)."""
-        requests = ({"command": "contact_next"}, {"command": "message", "params": text})
+        self._command({"command": "contact_next"}, {"command": "message", "params": text})
+
+    def call(self, address: str) -> None:
+        """Have it call somebody."""
+        self._command({"command": "dial", "params": f"sip:{address}"})
+
+    def hang_up(self) -> None:
+        """Have it end its call."""
+        self._command({"command": "hangup"})
+
+    def _command(self, *requests: dict[str, str]) -> None:
         lines = [json.dumps(request) for request in requests]
-        script = 'exec 3<>/dev/tcp/127.0.0.1/4444; printf %s "$1" >&3; head -c 20 <&3'
+        script = f'exec 3<>/dev/tcp/127.0.0.1/{self._control}; printf %s "$1" >&3; head -c 20 <&3'
         stream = "".join(f"{len(line.encode())}:{line}," for line in lines)
         self._container.exec_run(["bash", "-c", script, "-", stream])
 
