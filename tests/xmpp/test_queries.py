@@ -1,11 +1,12 @@
 """Queries, presence and what people publish about themselves: nothing is said by these unseen."""
 
 import asyncio
+import uuid
 
 import pytest
 
 from tests.xmpp.archive import Archive, content_of
-from tests.xmpp.people import meet
+from tests.xmpp.people import Person, meet
 from tests.xmpp.server import Prosody
 
 pytestmark = pytest.mark.containers
@@ -147,26 +148,17 @@ def test_what_somebody_publishes_about_himself_is_archived_unless_only_he_may_re
         async with prosody.people("yannis", "ada") as (yannis, ada):
             ada.send_stanza("presence", yannis.boundjid.bare, "", type="subscribe")  # his client lets her
             await ada.hear_all("urn:xmpp:delay")  # so she sees that he is there
-            for number, (node, options) in enumerate(
-                (("urn:example:private", private), ("urn:example:mood", ""))
-            ):
-                item = (
-                    f"<item><mood xmlns='http://jabber.org/protocol/mood'><text>{node}</text></mood></item>"
-                )
-                query = f"<publish node='{node}'>{item}</publish>{options}"
-                published = f"<pubsub xmlns='http://jabber.org/protocol/pubsub'>{query}</pubsub>"
-                yannis.send_stanza("iq", yannis.boundjid.bare, published, type="set", id=f"0f2d-{number}")
-                assert 'type="result"' in await yannis.hear_all(f'id="0f2d-{number}"')
-            [im] = await asyncio.to_thread(archive.of, ada, 1)
-            assert "urn:example:mood" in content_of(im)
-            assert im["recipients"] == [f"sip:{ada.boundjid.bare}"]
-
-    asyncio.run(talk())
-
-
-def test_a_private_node_is_not_opened_to_others(archive: Archive, prosody: Prosody) -> None:
-    async def talk() -> None:
-        async with prosody.people("yannis") as (yannis,):
+            nodes = (
+                ("urn:example:private", private),
+                ("urn:example:private", private),
+                ("urn:example:mood", ""),
+            )
+            for number, (node, options) in enumerate(nodes):
+                await _publish(yannis, node, f"{_WORDS} {number}", options)
+            ims = await asyncio.to_thread(archive.of, ada, 2)
+            # A node that is made private is private from what comes next.
+            assert [f"{_WORDS} {number}" in content_of(im) for number, im in zip((0, 2), ims, strict=True)]
+            assert {address for im in ims for address in im["recipients"]} == {f"sip:{ada.boundjid.bare}"}
             form = (
                 "<x xmlns='jabber:x:data' type='submit'>"
                 "<field var='pubsub#access_model'><value>open</value></field></x>"
@@ -177,3 +169,12 @@ def test_a_private_node_is_not_opened_to_others(archive: Archive, prosody: Proso
             assert "<not-acceptable" in await yannis.hear_all('id="0f2d"')
 
     asyncio.run(talk())
+
+
+async def _publish(person: Person, node: str, text: str, options: str) -> None:
+    item = f"<item><mood xmlns='http://jabber.org/protocol/mood'><text>{text}</text></mood></item>"
+    publish = f"<publish node='{node}'>{item}</publish>{options}"
+    query = f"<pubsub xmlns='http://jabber.org/protocol/pubsub'>{publish}</pubsub>"
+    asked = uuid.uuid4().hex
+    person.send_stanza("iq", person.boundjid.bare, query, type="set", id=asked)
+    assert 'type="result"' in await person.hear_all(asked)

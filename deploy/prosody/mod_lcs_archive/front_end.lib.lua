@@ -76,10 +76,14 @@ local function tell_partners(im, notices)
 	end);
 end
 
--- What a front end says of an IM: whether to deliver it, and if so, whether it is archived, if not, what to tell the sender.
+local function refusal(type, condition)
+	return { type = type, condition = condition, text = "This could not be archived, so it was not delivered." };
+end
+
+-- Returns nil and whether it is archived, if what is said may be delivered; else the error to tell its sender.
 local function ask(sender, recipients, content_type, body)
 	if not token then
-		return false, "wait", "service-unavailable";
+		return refusal("wait", "service-unavailable");
 	end
 	local uris = {};
 	for place, recipient in ipairs(recipients) do
@@ -93,19 +97,19 @@ local function ask(sender, recipients, content_type, body)
 	local answer, err = async.wait_for(promise.race({ asked, late }));
 	if not answer then
 		module:log("error", "not archived, so not delivered: %s", err);
-		return false, "wait", "service-unavailable";
+		return refusal("wait", "service-unavailable");
 	elseif answer.code == 200 or answer.code == 201 or answer.code == 202 then
 		local said = json.decode(answer.body) or {};
 		if said.notices and said.notices[1] then
 			tell_partners(said.id, said.notices);
 		end
-		return true, said.archived;
+		return nil, said.archived;
 	end
 	module:log("warn", "not archived, so not delivered: %d %s", answer.code, answer.body);
 	if answer.code >= 400 and answer.code < 500 then
-		return false, "modify", "not-acceptable";
+		return refusal("modify", "not-acceptable");
 	end
-	return false, "wait", "service-unavailable";
+	return refusal("wait", "service-unavailable");
 end
 
 return { ask = ask };
