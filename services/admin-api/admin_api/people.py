@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlmodel import Session, col, or_, select
+from sqlmodel import Session, col, select
 
 from admin_api.cdr_tables import SessionPartyRow
 from admin_api.database import Database
@@ -11,21 +11,21 @@ from contract.address import AddressError, parse_address
 from contract.problem import Problem
 
 
-def numbers_of_person(session: Session, address: str) -> Sequence[int]:
+def numbers_of_person(session: Session, address: str) -> list[int]:
     """Return the numbers of somebody: one, and one for each name that older front ends gave."""
-    number, same_as = col(ArchivedUser.id), col(ArchivedUser.same_as)
-    person = select(number).where(col(ArchivedUser.address) == address)
-    return session.exec(select(number).where(or_(number.in_(person), same_as.in_(person)))).all()
+    named = select(ArchivedUser.id, ArchivedUser.same_as).where(col(ArchivedUser.address) == address)
+    numbers = {number if same_as is None else same_as for number, same_as in session.exec(named)}
+    spelled = select(ArchivedUser.id).where(col(ArchivedUser.same_as).in_(numbers))
+    return [*numbers, *session.exec(spelled)] if numbers else []
 
 
-def numbers_of_conversations(session: Session, keys: Sequence[str]) -> Sequence[int]:
+def numbers_of_conversations(session: Session, keys: Sequence[str]) -> list[int]:
     """Return the numbers of conversations, with those of the same people by older names."""
-    number, same_as = col(ArchivedConversation.id), col(ArchivedConversation.same_as)
-    named = select(number, same_as).where(col(ArchivedConversation.conversation).in_(keys))
-    first = {each for pair in session.exec(named) for each in pair if each is not None}
-    return (
-        session.exec(select(number).where(or_(number.in_(first), same_as.in_(first)))).all() if first else []
-    )
+    table = ArchivedConversation
+    named = select(table.id, table.same_as).where(col(table.conversation).in_(keys))
+    numbers = {number if same_as is None else same_as for number, same_as in session.exec(named)}
+    spelled = select(table.id).where(col(table.same_as).in_(numbers))
+    return [*numbers, *session.exec(spelled)] if numbers else []
 
 
 def keys_of_conversations(session: Session, keys: Sequence[str]) -> Sequence[str]:
