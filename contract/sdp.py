@@ -88,6 +88,9 @@ _ATTRIBUTES: Final = (
     "a=encryption:(optional|required|rejected)",
     "a=record:(on|off|paused)",
     "a=X-nat:[0-9]",
+    f"a=tcap:[0-9]{{1,3}}( {_RTP}){{1,8}}",
+    "a=(pcfg|acfg):[0-9]{1,5}( [tad]=[0-9,|-]{1,16}){0,4}",
+    "a=zrtp-hash:[0-9.]{1,6} [0-9a-f]{64}",
     "a=tool:(baresip|linphone|mediastreamer2?|pjmedia|libre|re) ?/?v?[0-9][0-9.]{0,15}",
     "a=content:(main|alt|slides|speaker|sl)",
 )

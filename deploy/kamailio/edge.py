@@ -28,7 +28,8 @@ _PAGES: Final = {
     "/chat.js": ("chat.js", "text/javascript; charset=utf-8"),
 }
 """The chat page: where Kamailio serves a file, and its type. The image has it, built (``Dockerfile``)."""
-_URI: Final = "(sips?|tel):[]a-z0-9!#$%&'()*+,./:;=_~@[-]{1,400}"
+# No blank, written as one or escaped.
+_URI: Final = "(sips?|tel):([]a-z0-9!#$&'()*+,./:;=_~@[-]|%([2-9a-f][1-9a-f]|[3-9a-f]0))+"
 _PARAMETER: Final = " ?; ?[a-z0-9.!%*_+~-]{1,64}(=[][a-z0-9.!%*_+~:-]{1,255})?"
 _VIA: Final = f"SIP ?/ ?2[.]0 ?/ ?(UDP|TCP|TLS|WSS?|SCTP) +[][a-z0-9.:-]{{1,255}}({_PARAMETER})*"
 _METHODS: Final = (
@@ -246,6 +247,7 @@ def write_configuration(settings: Settings) -> Path:
         defines["LCS_TLS"] = str(run / "tls.cfg")
     lines = [f'#!define {name} "{value}"' for name, value in defines.items()]
     lines += [f'#!define {name} "^({expression})$"' for name, expression in _EXPRESSIONS.items()]
+    lines.append('#!define LCS_NUL "[\\\\]0"')
     lines.append(f'#!define LCS_SDP_END "\\n(({_SILENT})\\r?)?$"')
     lines += [f"#!define LCS_TIMEOUT {settings.timeout_milliseconds}"]
     lines += [f"#!define LCS_MAX_BYTES {settings.max_bytes}"]

@@ -107,6 +107,38 @@ def test_of_a_request_only_headers_pass_that_say_nothing(office: Office, pair: P
     assert office.archived() == []
 
 
+def test_what_both_clients_need_passes(office: Office, pair: Pair) -> None:
+    yannis, ada = pair
+    lines = [
+        *("Allow: INVITE, ACK, BYE,CANCEL", "Supported: 100rel, timer,replaces", "k: outbound", "Min-SE: 90"),
+        *("Session-Expires: 1800;refresher=uac", "Content-Disposition: session;handling=required"),
+        *("Ms-Conversation-ID: AcqXYZ+/==", "Require: timer", "MIME-Version: 1.0"),
+    ]
+    dialog = yannis.invite(office.ada, lines)
+    [invite] = _requests(ada, "INVITE")
+    assert set(lines) <= set(invite.head.split("\r\n"))
+    ada.answers = lambda request: ada.agree(
+        request, "422 x", ["Min-SE: 120", "Allow: INVITE", "Supported: timer"]
+    )
+    answer = yannis.ask_in(dialog, "UPDATE", ["Session-Expires: 90"])
+    assert (answer.start, answer.headers("Min-SE")) == ("SIP/2.0 422 Session Interval Too Small", ["120"])
+    assert office.archived() == []
+
+
+@pytest.mark.parametrize(
+    "escaped", ["sip:sell%20at%20noon@127.0.0.1", "sip:sell%0Aat@127.0.0.1", "sip:a@b?c=sell"]
+)
+def test_an_address_holds_no_blank(office: Office, pair: Pair, escaped: str) -> None:
+    yannis, ada = pair
+    assert yannis.ask("MESSAGE", escaped, to=office.ada).status == 400
+    assert yannis.ask("MESSAGE", to=office.ada, from_=f"From: <{escaped}>;tag=1").status == 400
+    assert (
+        yannis.ask("INVITE", to=office.ada, lines=[f"m: <{escaped}>", "c: application/sdp"], body=SDP).status
+        == 200
+    )
+    assert not any(b"sell" in message.raw for message in ada.received)
+
+
 def test_an_answer_says_nothing(office: Office, pair: Pair) -> None:
     yannis, ada = pair
     lines = [*_SPEAKING, "Content-Type: text/plain", "Retry-After: 5 (sell at noon)"]
@@ -307,6 +339,17 @@ def test_a_head_that_readers_read_differently_says_nothing(office: Office, pair:
     yannis, ada = pair
     for hidden in ("X: a\nSubject: sell", "X: a\rSubject: sell", "X: a\0sell", "Subject: \0sell", "sell"):
         gateway.tell("MESSAGE", to=office.ada, lines=[hidden, "Content-Type: text/plain"], body=b"so?")
+    for shown in (
+        "<sip:a\0sell@contoso.com>",
+        f"<sip:{office.yannis}\0 sell>",
+        f'"\0 sell" <sip:{office.yannis}>',
+    ):
+        gateway.tell(
+            "MESSAGE", to=office.ada, from_=f"From: {shown};tag=1", lines=["c: text/plain"], body=b"so?"
+        )
+        lines = [f"Contact: {shown}", "Content-Type: application/sdp"]
+        gateway.tell("INVITE", to=office.ada, lines=lines, body=SDP)
+    gateway.tell("MESSAGE", to=f"{office.ada}\0 sell", lines=["Content-Type: text/plain"], body=b"so?")
     dialog = yannis.invite(office.ada)
     for hidden in ("X: a\n\nsell", "Allow: INVITE\r sell", "Supported: timer\0sell", "Subject: \nsell: x"):
         yannis.acknowledge(dialog, 99, [hidden], TEXT)

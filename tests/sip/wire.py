@@ -154,9 +154,11 @@ class Wire:
             lines = [f"Contact: <sip:{self._user}@{self.at}>", *lines]
         return self._ask(method, uri or f"sip:{to}", self._begin(to, head), 1, lines, body)
 
-    def tell(self, method: str, *, to: str, lines: Sequence[str] = (), body: bytes = b"") -> None:
+    def tell(
+        self, method: str, *, to: str, lines: Sequence[str] = (), body: bytes = b"", **head: str
+    ) -> None:
         """Send a request, and wait for nothing."""
-        self.send(self._request(method, f"sip:{to}", self._begin(to, {}), 1, lines, body))
+        self.send(self._request(method, f"sip:{to}", self._begin(to, head), 1, lines, body))
 
     def _begin(self, to: str, head: dict[str, str]) -> list[str]:
         own = head.get("from_", f"From: <sip:{self.address}>;tag={uuid4().hex}")

@@ -60,6 +60,96 @@ a=mid:1
 _OFFICE = (
     _CALL.partition("m=")[0] + "m=message 5060 sip null\r\na=accept-types:text/plain text/rtf image/gif\r\n"
 )
+_CHROME = """\
+v=0
+o=- 4611731400430051336 2 IN IP4 127.0.0.1
+s=-
+t=0 0
+a=group:BUNDLE 0 1
+a=extmap-allow-mixed
+a=msid-semantic: WMS 0ef5a9a2-8b0f-4f2c-9a30-7d3a1c1f5c11
+m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126
+c=IN IP4 0.0.0.0
+a=rtcp:9 IN IP4 0.0.0.0
+a=candidate:1467250027 1 udp 2122260223 192.168.0.196 46243 typ host generation 0 network-id 1 network-cost 10
+a=ice-ufrag:tUJh
+a=ice-pwd:9p1kXy8hrZ6zLQ2mVJYtqO4n
+a=ice-options:trickle
+a=fingerprint:sha-256 @
+a=setup:actpass
+a=mid:0
+a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level
+a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time
+a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
+a=sendrecv
+a=msid:0ef5a9a2-8b0f-4f2c-9a30-7d3a1c1f5c11 f1d2c3b4-0000-4000-8000-000000000000
+a=rtcp-mux
+a=rtcp-rsize
+a=rtpmap:111 opus/48000/2
+a=rtcp-fb:111 transport-cc
+a=fmtp:111 minptime=10;useinbandfec=1
+a=rtpmap:63 red/48000/2
+a=fmtp:63 111/111
+a=rtpmap:110 telephone-event/48000
+a=ssrc:3735928559 cname:Wq3hVbZkT0aXyz12
+m=video 9 UDP/TLS/RTP/SAVPF 96 97 45 35
+c=IN IP4 0.0.0.0
+a=rtpmap:96 VP8/90000
+a=rtcp-fb:96 goog-remb
+a=rtcp-fb:96 ccm fir
+a=rtcp-fb:96 nack pli
+a=rtpmap:97 rtx/90000
+a=fmtp:97 apt=96
+a=rtpmap:45 AV1/90000
+a=fmtp:45 level-idx=5;profile=0;tier=0
+a=rtpmap:35 flexfec-03/90000
+a=fmtp:35 repair-window=10000000
+a=extmap:13 urn:3gpp:video-orientation
+a=ssrc-group:FID 2231627014 632943048
+""".replace("@", ":".join(["4A"] * 32)).replace("\n", "\r\n")
+_LINPHONE = """\
+v=0
+o=yannis 3421 2198 IN IP4 192.168.1.2
+s=Talk
+c=IN IP4 192.168.1.2
+t=0 0
+a=ice-pwd:31b1b7c9a1f0c4d5e6f70812
+a=ice-ufrag:5a3c1b2d
+a=rtcp-xr:rcvr-rtt=all:10000 stat-summary=loss,dup,jitt,TTL voip-metrics
+a=record:off
+a=tcap:1 RTP/SAVPF RTP/SAVP
+m=audio 7078 RTP/AVPF 96 97 101
+a=pcfg:1 t=1
+a=rtpmap:96 opus/48000/2
+a=fmtp:96 useinbandfec=1
+a=rtpmap:97 speex/16000
+a=fmtp:97 vbr=on
+a=rtpmap:101 telephone-event/48000
+a=rtcp:7079
+a=rtcp-fb:* trr-int 5000
+a=rtcp-fb:* ccm tmmbr
+m=video 9078 RTP/AVPF 96
+a=rtpmap:96 H264/90000
+a=fmtp:96 profile-level-id=42801F; packetization-mode=1
+""".replace("\n", "\r\n")
+_PJSIP = """\
+v=0
+o=- 3414953978 3414953978 IN IP4 10.0.0.1
+s=pjmedia
+b=AS:84
+t=0 0
+a=X-nat:0
+m=audio 4000 RTP/AVP 99 0 120
+c=IN IP4 10.0.0.1
+b=TIAS:64000
+a=rtcp:4001 IN IP4 10.0.0.1
+a=sendrecv
+a=rtpmap:99 iLBC/8000
+a=fmtp:99 mode=30
+a=rtpmap:120 telephone-event/16000
+a=fmtp:120 0-16
+a=ssrc:1233219 cname:4b2a7e1d
+""".replace("\n", "\r\n")
 _USERS = {"yannis"}
 _SHORT = _NOTICE.partition("\n    xmlns:xsi")[0].partition("\n")[2] + "><state>active</state></isComposing>"
 _MIXED = "multipart/mixed;boundary=b"
@@ -83,6 +173,9 @@ _PART = f"Content-Type: {_TYPING}\r\n\r\n{_NOTICE}"
         ("text/x-msmsgscontrol", "TypingUser: yannis@contoso.com\r\n\r\n\r\n"),
         ("application/sdp", _CALL),
         ("application/sdp", _OFFICE),
+        ("application/sdp", _CHROME),
+        ("application/sdp", _LINPHONE),
+        ("application/sdp", _PJSIP),
         ("application/sdp", _CALL.replace("\r\n", "\n")),
         (_MIXED, _mixed(_PART, f"Content-Type: application/sdp\r\n\r\n{_CALL}")),
     ],

@@ -60,7 +60,8 @@ _TEXT_HEADER: Final = "LCS-Text-Format"
 ARCHIVED_HEADER: Final = "LCS-Archived"
 """Whether what was said is archived, ``yes`` or ``no``: the edge shows it to our own clients."""
 _MAX_LIST: Final = 20_000
-"""Characters of ``LCS-Recipients`` at most; what is on the way (HAProxy's tune.bufsize) must hold it."""
+"""Characters of ``LCS-Recipients`` and ``LCS-Text-Format`` at most; what is on the way (HAProxy's
+tune.bufsize) must hold it."""
 UNSEEN_HEADER: Final = "LCS-Unseen"
 """What a session may send past the archive, as policy allows: the edge lets its answer agree to that."""
 DISGUISED: Final = "disguised"
@@ -139,6 +140,9 @@ class SIPListener:
         recipients = "|".join(map(uri_of, im.recipients))
         if len(recipients) > _MAX_LIST:
             raise Problem(413, "too many recipients for a list: send it to some at a time")
+        text = _text_format_of(said)
+        if said.toast and len(text) > _MAX_LIST:
+            raise Problem(413, "too long a text in Ms-Text-Format: say it in a MESSAGE")
         im.client = client_of(sip)
         outcome = await take_in(self._agent, im, connector)
         attempts = (DISGUISED,) if is_disguised(sip, said) else ()
@@ -151,7 +155,7 @@ class SIPListener:
             headers[TOAST_HEADER] = self._vouchers.give(
                 connector, TOAST_HEADER, archived, about=about, seconds=_TOAST_SECONDS
             )
-            headers[_TEXT_HEADER] = _text_format_of(said)
+            headers[_TEXT_HEADER] = text
         if offers:
             headers[UNSEEN_HEADER] = " ".join(sorted(offers))
         if said.listed:
