@@ -36,6 +36,8 @@ for _kind in (*get_args(UnseenKind), "disguised"):
 FORGED: Final = Counter(
     "lcs_frontend_forged_vouchers", "Vouchers that we did not give, or too old, by their header", ["header"]
 )
+for _header in ("LCS-Toast", "LCS-Told", "LCS-Untold"):
+    FORGED.labels(_header)
 POLICY_VERSION: Final = Gauge("lcs_frontend_policy_version", "Version of the policy that decides; 0: none")
 BROKER_CONNECTED: Final = Gauge("lcs_frontend_broker_connected", "1 while the broker takes IMs")
 STATE: Final = Gauge("lcs_frontend_state", "1 for the present state, 0 for the others", ["state"])

@@ -120,7 +120,7 @@ class SIPListener:
         try:
             sip = parse_request(raw)
             session = find_session(sip, ended)
-            if ended:
+            if session is not None and session.ended == ended != "":
                 self._note(session, connector)
                 return _pass(False, NOTHING_SAID)
             offers = self._check_offers(sip, connector)
