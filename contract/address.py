@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from contract.characters import CharacterError, check_visible, fold
@@ -24,6 +24,7 @@ _USUAL: Final = re.compile(
 )
 """What nearly all are: nothing to undo but letter case and scheme, provided that there is no A-label."""
 _ASCII: Final = "".join(map(chr, range(128)))
+_UNRESERVED: Final = "!~*'()&=+$,"
 _WHITE: Final = " \t\r\n"
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*", re.IGNORECASE)
 _HOST: Final = re.compile(
@@ -71,6 +72,17 @@ def address_of(name: str) -> str:
         return _parse(name)
     except AddressError:
         return name
+
+
+def route_of(text: str) -> str:
+    """Return the SIP URI by which the person is reached whom a text names: the name as it came, not folded.
+
+    For one who is called ``straße`` another may be logged in than for ``strasse``, though they are one person
+    here. Without parameters; ASCII. Raises AddressError.
+    """
+    parse_address(text)
+    scheme, rest = _split_scheme(text.strip(_WHITE))
+    return _READERS[scheme](rest, _join_as_it_came)
 
 
 def uri_of(address: str) -> str:
@@ -125,7 +137,7 @@ def _parse(text: str) -> str:
     if read is None:
         raise AddressError(f"unknown scheme {scheme[:32]!r}: write sip:user@domain")
     try:
-        address = read(rest)
+        address = read(rest, _join)
     except UnicodeError:
         raise AddressError(f"{text[:80]!r} has escapes that are not UTF-8") from None
     except (CharacterError, DomainError, _FormError) as error:
@@ -144,7 +156,13 @@ def _split_scheme(text: str) -> tuple[str, str]:
     return (scheme.lower(), rest) if colon and _SCHEME.fullmatch(scheme) else ("", text)
 
 
-def _read_sip(text: str) -> str:
+class _Join(Protocol):
+    """Makes an address of a user part, escapes undone, and a host as it came."""
+
+    def __call__(self, user: str, host: str, *, is_number: bool = False) -> str: ...
+
+
+def _read_sip(text: str, join: _Join) -> str:
     """Read a SIP URI (RFC 3261, 19.1) or one of RFC 3860, without its scheme."""
     user, host, rest = _split(text)
     if rest.startswith("/"):
@@ -154,10 +172,10 @@ def _read_sip(text: str) -> str:
     if "\\" in user:
         raise _FormError("write a backslash as %5C")
     user, _, _ = user.partition(";")  # parameters of the user part say nothing of the person (RFC 3966)
-    return _join(_undo_escapes(user), host, is_number=_PHONE.search(rest) is not None)
+    return join(_undo_escapes(user), host, is_number=_PHONE.search(rest) is not None)
 
 
-def _read_jid_uri(text: str) -> str:
+def _read_jid_uri(text: str, join: _Join) -> str:
     """Read an ``xmpp:`` URI (RFC 5122), without its scheme. Its authority (who asks) is passed over."""
     if text.startswith("//"):
         _, _, text = text[2:].partition("/")
@@ -165,10 +183,10 @@ def _read_jid_uri(text: str) -> str:
     user, at, host = jid.partition("@")
     if not at:
         return f"sip:{parse_domain(_undo_escapes(jid))}"
-    return _join(_undo_node_escapes(_undo_escapes(user)), _undo_escapes(host))
+    return join(_undo_node_escapes(_undo_escapes(user)), _undo_escapes(host))
 
 
-def _read_number(text: str) -> str:
+def _read_number(text: str, join: _Join) -> str:
     """Read a ``tel:`` URI (RFC 3966), without its scheme. A local number of a domain is a person there."""
     number, *parameters = fold(text).split(";")
     if _NUMBER.fullmatch(number):
@@ -180,10 +198,10 @@ def _read_number(text: str) -> str:
     (context,) = contexts
     if _NUMBER.fullmatch(context):
         return f"tel:{digits};{_CONTEXT}={_SEPARATORS.sub('', context)}"
-    return _join(digits, context)
+    return join(digits, context)
 
 
-def _read_plain(text: str) -> str:
+def _read_plain(text: str, join: _Join) -> str:
     """Read an address or JID without a scheme: what would be read in two ways is refused."""
     user, host, rest = _split(text)
     if user is None:
@@ -192,10 +210,10 @@ def _read_plain(text: str) -> str:
         return f"sip:{parse_domain(host)}"
     if "/" in user or ";" in user or _ESCAPE.search(user):
         raise _FormError("a SIP URI and a JID would mean different people: write sip: or xmpp: before it")
-    return _join(_undo_node_escapes(user), host, is_number=_PHONE.search(rest) is not None)
+    return join(_undo_node_escapes(user), host, is_number=_PHONE.search(rest) is not None)
 
 
-_READERS: Final[Mapping[str, Callable[[str], str]]] = {
+_READERS: Final[Mapping[str, Callable[[str, _Join], str]]] = {
     "": _read_plain,
     "sip": _read_sip,
     "sips": _read_sip,
@@ -245,6 +263,12 @@ def _join(user: str, host: str, *, is_number: bool = False) -> str:
     if not user or user.strip(" ") != user:
         raise _FormError("a name neither is empty nor begins or ends with a space")
     return f"sip:{_escape(user)}@{parse_domain(host)}"
+
+
+def _join_as_it_came(user: str, host: str, *, is_number: bool = False) -> str:
+    if _NUMBER.fullmatch(folded := fold(user)):
+        user = _SEPARATORS.sub("", folded)
+    return f"sip:{quote(user, safe=_UNRESERVED)}@{parse_domain(host)}"
 
 
 def _escape(user: str) -> str:

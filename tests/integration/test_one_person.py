@@ -9,6 +9,7 @@ import pytest
 
 from contract.message import IM, IM_TYPE, decode_ims
 from contract.topology import QUEUE
+from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.admin.conftest import AdminApi, make_im, running_api
 from tests.integration.frontend_service import NDJSON, FrontEnd
@@ -254,3 +255,26 @@ def test_two_spellings_of_one_partner_are_refused(api: AdminApi) -> None:
     partners.popitem()
     kept = api.administrator.put("/v1/policy/disclaimer", json=notice).raise_for_status().json()
     assert kept["partners"] == {"xn--bcher-kva.example": "de"}
+
+
+def test_who_is_to_be_reached_is_named_as_it_came(api: AdminApi, front_end: FrontEnd) -> None:
+    """Another may be logged in as strasse than as stra\u00dfe, though they are one person here."""
+    notice = {"enabled": True, "wordings": {"en": "This conversation is archived."}}
+    api.administrator.put("/v1/policy/disclaimer", json=notice).raise_for_status()
+    wait_for(lambda: front_end.http.get("/readyz").json()["policy"]["version"] == api.version, "the policy")
+    [told] = front_end.post(_im("bob@contoso.com", "stra\u00dfe@fabrikam.de")).json()["notices"]
+    assert told["to"] == "sip:stra%C3%9Fe@fabrikam.de"
+    [told] = front_end.post(_im("bob@contoso.com", "Ann@fabrikam.de")).json()["notices"]
+    assert told["to"] == "sip:ann@fabrikam.de"
+    entries = '<entry uri="sip:stra%C3%9Fe@contoso.com"/><entry uri="sip:STRASSE@contoso.com"/>'
+    parts = (
+        "--b1\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b1\r\n"
+        "Content-Type: application/resource-lists+xml\r\nContent-Disposition: recipient-list\r\n\r\n"
+        '<resource-lists xmlns="urn:ietf:params:xml:ns:resource-lists">'
+        f"<list>{entries}</list></resource-lists>\r\n--b1--\r\n"
+    )
+    head = _message("sip:eve@contoso.com", "sip:list@contoso.com").decode().partition("Content-Type")[0]
+    head += "Require: recipient-list-message\r\nContent-Type: multipart/mixed;boundary=b1\r\n"
+    content = f"{head}Content-Length: {len(parts)}\r\n\r\n{parts}".encode()
+    answer = front_end.http.post("/v1/sip", content=content, headers={"Content-Type": "message/sip"})
+    assert answer.headers["LCS-Recipients"] == "sip:stra%C3%9Fe@contoso.com|sip:STRASSE@contoso.com"

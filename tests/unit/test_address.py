@@ -15,6 +15,7 @@ from contract.address import (
     domain_of,
     is_spelled_otherwise,
     parse_address,
+    route_of,
     uri_of,
 )
 from contract.domain import DomainError, parse_domain, show_domain
@@ -82,7 +83,8 @@ def test_every_spelling_of_a_sip_uri_is_one_person(data: st.DataObject, name: st
     address = parse_address(text)
     assert address == _address(name, domain)
     assert parse_address(f" {address}\r\n") == address
-    assert parse_address(uri_of(address)) == address
+    assert parse_address(uri_of(address)) == parse_address(route_of(text)) == address
+    assert unquote(route_of(text).removeprefix("sip:").rpartition("@")[0]) in (user, name)
     assert domain_of(address) == parse_domain(domain)
 
 

@@ -19,7 +19,7 @@ from uuid import UUID
 import httpx
 import msgspec
 
-from contract.address import domain_of
+from contract.address import domain_of, parse_address, route_of
 from contract.policy import Policy
 from frontend.config import FrontEndSettings
 from frontend.policies import Policies
@@ -130,7 +130,7 @@ class Disclaimers:
             version=policy.version,
             notices=[_Worded(each.to, each.language, each.text) for each in notices],
         )
-        task = asyncio.create_task(self._tell(claim, receipt, accompanied, notices))
+        task = asyncio.create_task(self._tell(claim, receipt, accompanied, notices, im.spelled))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
         return accompanied
@@ -140,14 +140,24 @@ class Disclaimers:
         return standing is None or standing.im == im or now >= standing.until
 
     async def _tell(
-        self, claim: _Claim, receipt: Receipt, accompanied: Receipt, notices: list[Notice]
+        self,
+        claim: _Claim,
+        receipt: Receipt,
+        accompanied: Receipt,
+        notices: list[Notice],
+        spelled: Sequence[str],
     ) -> None:
         """Find out who is to be told once the IM is safe: nobody is told of one that is not delivered."""
         fate = await receipt.settled()
         try:
             if fate.kind in ("confirmed", "spooled"):
                 untold = await self._claim(claim)
-                accompanied.notices = tuple(each for each in notices if each.to in untold)
+                routes = {parse_address(each): route_of(each) for each in reversed(spelled)}
+                accompanied.notices = tuple(
+                    msgspec.structs.replace(each, to=routes.get(each.to, each.to))
+                    for each in notices
+                    if each.to in untold
+                )
         finally:
             accompanied.settle(fate)
 

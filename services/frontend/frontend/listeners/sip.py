@@ -13,7 +13,7 @@ from fastapi import Request as HTTPRequest
 from fastapi import Response
 from starlette.routing import Route
 
-from contract.address import AddressError, domain_of, parse_address, uri_of
+from contract.address import AddressError, domain_of, parse_address, route_of, uri_of
 from contract.cdr import Activity
 from contract.message import time_at
 from contract.problem import Problem
@@ -136,8 +136,10 @@ class SIPListener:
         toast = request.headers.get(TOAST_HEADER, "")
         if toast and sip.method == "MESSAGE" and (archived := self._take_toast(connector, toast, about)):
             return _pass(archived == "yes", SAID_BEFORE, {ARCHIVED_HEADER: archived})
-        im = check_submission(_submission_of(said), len(raw), self._settings)
-        recipients = "|".join(map(uri_of, im.recipients))
+        submission = _submission_of(said)
+        im = check_submission(submission, len(raw), self._settings)
+        routes = {route.lower(): route for route in map(route_of, submission.recipients)}
+        recipients = "|".join(routes.values())
         if len(recipients) > _MAX_LIST:
             raise Problem(413, "too many recipients for a list: send it to some at a time")
         text = _text_format_of(said)
