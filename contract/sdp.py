@@ -1,5 +1,7 @@
 """Session descriptions (SDP, RFC 8866): which say nothing to a person, and which open a way past us.
 
+No line can be read in two ways: else one that fits neither would take for ever.
+
 The SIP edge reads answers by the same lines: its settings are made of ``LINES``
 (``deploy/kamailio/edge.py``). So they are POSIX extended regular expressions, matched without regard to case.
 """
@@ -30,10 +32,10 @@ _PARAMETER: Final = (
     "neighbor))?|octet-align|crc|robust-sorting|interleaving|annex[a-z]|vbr|cng|bitrate|br|bw|apt|rtx-time|profile|"
     "profile-(level-)?id|packetization-mode|level-(asymmetry-allowed|idx|id)|tier|tier-flag|tx-mode|interop-"
     "constraints|QCIF|CIF|SQCIF|CIF4|CIF16|repair-window|evs-mode-switch|ch-aw-recv|dtx|hf-only|channels)="
-    "([0-9a-f]{1,16}|[0-9]{1,9}([.,/-][0-9]{1,9})*|on|off|yes|no|any|wb|swb|fb|nb|nb-wb|nb-swb|nb-fb)|"
+    "([0-9a-f]{1,16}|[0-9]{1,9}([.,/-][0-9]{1,9})+|on|off|yes|no|any|wb|swb|nb|nb-wb|nb-swb|nb-fb)|"
     "sprop-(parameter-sets|vps|sps|pps)=[a-z0-9+/=,]{1,512}|config=[0-9a-f]{1,512})"
 )
-_NAMES: Final = "[a-z0-9+/.-]{1,64}/[a-z0-9+/.*-]{1,64}|[*]"
+_NAMES: Final = "[a-z0-9+.-]{1,64}/[a-z0-9+.*-]{1,64}|[*]"
 _FEEDBACK: Final = (
     "ack( rpsi| app)?|nack( pli| sli| rpsi| app| rai)?|ccm (fir|tmmbr|tstr|vbcm)( [0-9a-z=]{1,16})?|"
     "trr-int [0-9]{1,9}|goog-remb|transport-cc|"

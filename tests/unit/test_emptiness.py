@@ -248,6 +248,23 @@ def test_a_sentence_anywhere_in_a_notice_makes_it_content(
         assert not is_empty(content_type, (text[:place] + sentence + text[place:]).encode(), _USERS)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a=fmtp:96 " + "apt=1;" * 200 + "sell",
+        "a=fmtp:96 " + "apt=1.2.3.4.5.6;" * 200 + "sell",
+        "a=accept-types:" + "a/a " * 32 + "sell",
+        "a=rtcp-xr:" + "stat-summary=loss,dup " * 200 + "sell",
+        "a=ice-options:" + "ice2 " * 200 + "sell",
+        "a=group:BUNDLE" + " a" * 200 + " sell!",
+        "a=candidate:1 1 UDP 1 1.1.1.1 1 typ host" + " network-id 1" * 200 + " sell",
+        "m=audio 1 RTP/AVP" + " 0" * 200 + " sell",
+    ],
+)
+def test_a_line_that_is_nearly_one_is_told_from_it_at_once(line: str) -> None:
+    assert not is_empty("application/sdp", f"{_CALL}{line}\r\n".encode(), _USERS)
+
+
 @given(
     st.sampled_from(["", _TYPING, _RECEIPT, "message/cpim", "application/sdp", "multipart/mixed;boundary=b"]),
     st.binary(),

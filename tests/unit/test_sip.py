@@ -199,6 +199,13 @@ def test_an_offer_in_a_part_that_is_encoded_is_refused() -> None:
         find_offers(parse_request(_request(part, method="INVITE", content_type=_MIXED)))
 
 
+@pytest.mark.parametrize("encoding", ["7bit", "8bit", "binary"])
+def test_an_offer_in_a_part_that_is_not_encoded_is_one(encoding: str) -> None:
+    head = f"--b\r\nContent-Type: application/sdp\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
+    request = parse_request(_request(head + _SDP + b"\r\n--b--", method="INVITE", content_type=_MIXED))
+    assert (find_offers(request), find_said(request)) == (frozenset(), None)
+
+
 def test_a_text_about_offers_is_a_text() -> None:
     assert find_offers(parse_request(_request(_MSRP))) == frozenset()
 

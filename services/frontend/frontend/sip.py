@@ -25,7 +25,7 @@ _DESCRIBING: Final = ("INVITE", "UPDATE", "PRACK")
 """Methods whose body a client may take for a session description (RFC 3264, 3311, 3262)."""
 _DESCRIPTION: Final = "application/sdp"
 _ENCODED_PART: Final = re.compile(
-    rb"^content-(transfer-)?encoding[ \t]*:[ \t\r\n]*(?!7bit|8bit|binary|identity)",
+    rb"^content-(transfer-)?encoding[ \t]*:[ \t\r\n]*+(?!7bit|8bit|binary|identity)",
     re.IGNORECASE | re.MULTILINE,
 )
 _LIST_OPTION: Final = "recipient-list-message"
