@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from contract.message import make_id, time_of
 from contract.problem import Problem
 from frontend.config import FrontEndSettings
-from frontend.submission import CheckedIM, read_submission
+from frontend.listeners.openapi import MESSAGES
+from frontend.submission import CheckedIM, Submission, read_submission
 
 SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
 NOW = time.time_ns() // 1_000_000
@@ -24,6 +25,11 @@ NOW = time.time_ns() // 1_000_000
 def read(**fields: Any) -> CheckedIM:
     document = {"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": "hello"} | fields
     return read_submission(json.dumps(document).encode(), SETTINGS)
+
+
+def test_the_openapi_document_names_all_that_a_caller_may_send() -> None:
+    schema = MESSAGES["requestBody"]["content"]["application/json"]["schema"]
+    assert schema["properties"].keys() == set(Submission.__struct_fields__)
 
 
 def test_an_im_is_read_with_canonical_addresses_and_an_id_of_now() -> None:

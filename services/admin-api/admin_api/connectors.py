@@ -70,7 +70,8 @@ def put_connector(
 ) -> PolicyRow:
     """Say whom a connector may speak for, in place of what its front ends' file says.
 
-    Its `domains` must be ours already.
+    Its `domains` must be ours already. Connectors that policy does not name lose them: name all that have
+    them.
     """
     with changes.begin() as change:
         ours = set(change.session.exec(select(DomainRow.domain)))

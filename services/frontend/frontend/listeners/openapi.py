@@ -35,6 +35,11 @@ _IM: Final[dict[str, Any]] = {
         "body": {"type": "string", "description": "the text, or the content in base64; never altered"},
         "encoding": {"enum": ["text", "base64"], "default": "text"},
         "content_type": {"type": "string", "default": "text/plain", "description": "MIME type of the body"},
+        "content_encoding": {
+            "type": "string",
+            "default": "",
+            "description": "how the content is compressed (gzip, deflate, …); then it is sent in base64",
+        },
         "conversation": {
             "type": "string",
             "maxLength": 255,
@@ -141,12 +146,12 @@ MESSAGES: Final[dict[str, Any]] = {
                 "application/x-ndjson": {"schema": {"oneOf": [_ANSWER, _PROBLEM]}},
             },
         },
-        "400": _problem("Not JSON."),
+        "400": _problem("Not JSON in UTF-8, or a name stands twice in an object."),
         "401": _problem("No token, or one nobody has."),
-        "403": _problem("The connector doesn't speak for this pool or these domains."),
+        "403": _problem("The connector doesn't speak for this pool or these people."),
         "409": _problem("The id was used for another content."),
         "413": _problem("Too large."),
-        "415": _problem("Neither JSON nor NDJSON."),
+        "415": _problem("Neither JSON nor NDJSON, or compressed, or not in UTF-8."),
         "422": _problem("A field is wrong: which, and what to do."),
         "503": _problem(
             "It must be archived and can't be made safe now: do not deliver it, send it again later."
@@ -160,8 +165,12 @@ SIP: Final[dict[str, Any]] = {
     "tags": ["messages"],
     "security": [{"connector": []}],
     "requestBody": {"required": True, "content": {"message/sip": {"schema": {"type": "string"}}}},
-    "responses": {status: MESSAGES["responses"][status] for status in ("200", "201", "202", "400", "503")}
+    "responses": {
+        status: MESSAGES["responses"][status]
+        for status in ("200", "201", "202", "401", "403", "413", "422", "503")
+    }
     | {
+        "400": _problem("Not a SIP request that can be archived."),
         "406": _problem("It offers to talk past the archive (MSRP, T.140, data channels, files)."),
         "415": _problem("Nobody here can read its body's content coding."),
     },
