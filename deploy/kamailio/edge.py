@@ -30,6 +30,7 @@ _PAGES: Final = {
 """The chat page: where Kamailio serves a file, and its type. The image has it, built (``Dockerfile``)."""
 # No blank, written as one or escaped.
 _URI: Final = "(sips?|tel):([]a-z0-9!#$&'()*+,./:;=_~@[-]|%([2-9a-f][1-9a-f]|[3-9a-f]0))+"
+_TAG: Final = "[a-z0-9.!%*_+~-]{1,255}"
 _PARAMETER: Final = " ?; ?[a-z0-9.!%*_+~-]{1,64}(=[][a-z0-9.!%*_+~:-]{1,255})?"
 _VIA: Final = f"SIP ?/ ?2[.]0 ?/ ?(UDP|TCP|TLS|WSS?|SCTP) +[][a-z0-9.:-]{{1,255}}({_PARAMETER})*"
 _METHODS: Final = (
@@ -53,7 +54,8 @@ _PLAIN: Final = (
 _SILENT: Final = "|".join(f"({line})" for line in LINES)
 _EXPRESSIONS: Final = {
     "LCS_URI": _URI,
-    "LCS_NAME_ADDR": f"<{_URI}>(;tag=[a-z0-9.!%*_+~-]{{1,255}})?",
+    "LCS_TAG": _TAG,
+    "LCS_NAME_ADDR": f"<{_URI}>(;tag={_TAG})?",
     "LCS_VIA": f"{_VIA}( ?, ?{_VIA})*",
     "LCS_ROUTE": f"<{_URI}>({_PARAMETER})*( ?, ?<{_URI}>({_PARAMETER})*)*",
     "LCS_PLAIN": "|".join(f"({each})" for each in _PLAIN),

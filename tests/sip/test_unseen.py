@@ -158,6 +158,25 @@ def test_an_answer_says_nothing(office: Office, pair: Pair) -> None:
     assert not any(b"sell" in answer.raw.lower() for answer in yannis.received)
 
 
+@pytest.mark.parametrize(
+    "label",
+    [
+        *(
+            "application/sdp\0sell",
+            "application/sdp;sell",
+            "application/sdp\r\n sell",
+            "application/sdp\r\nc: sell",
+        ),
+        *("multipart/mixed;boundary=sell", "sell/sdp"),
+    ],
+)
+def test_an_answers_label_says_nothing(office: Office, pair: Pair, label: str) -> None:
+    yannis, ada = pair
+    ada.answers = lambda request: ada.agree(request, lines=[f"Content-Type: {label}"], body=SDP)
+    yannis.ask("INVITE", to=office.ada, lines=["Content-Type: application/sdp"], body=SDP)
+    assert not any(b"sell" in answer.raw for answer in yannis.received)
+
+
 def test_of_a_description_in_an_answer_lines_pass_that_say_nothing(office: Office, pair: Pair) -> None:
     yannis, ada = pair
     speaking = b"i=sell at noon\r\na=x-note:sell\r\na=tool:sell\r\na=sendrecv\0sell\r\nsell\r\n"
@@ -339,6 +358,9 @@ def test_a_head_that_readers_read_differently_says_nothing(office: Office, pair:
     yannis, ada = pair
     for hidden in ("X: a\nSubject: sell", "X: a\rSubject: sell", "X: a\0sell", "Subject: \0sell", "sell"):
         gateway.tell("MESSAGE", to=office.ada, lines=[hidden, "Content-Type: text/plain"], body=b"so?")
+    for tag in ('"sell at noon"', "\0sell", "a b;x=sell", "sell,sell"):
+        from_ = f'From: "Y" <sip:{office.yannis}>;tag={tag}'
+        gateway.tell("MESSAGE", to=office.ada, from_=from_, lines=["c: text/plain"], body=b"so?")
     for shown in (
         "<sip:a\0sell@contoso.com>",
         f"<sip:{office.yannis}\0 sell>",
