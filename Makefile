@@ -16,7 +16,8 @@ down: $(INSTALLED) ## clean up what a kill left
 
 test: $(INSTALLED) ## all tests
 	@$(PYTHON) -m deploy.local install
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist loadscope tests/unit tests/integration
+	@$(PYTHON) -m pytest tests/e2e tests/sip tests/xmpp tests/chaos
 
 check: $(INSTALLED) ## lint, format, types, imports
 	@$(VENV)/bin/ruff check
