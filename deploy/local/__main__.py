@@ -107,7 +107,7 @@ def main() -> None:
     except (StartError, DisagreementError, TimeoutError, HTTPError, OSError, psycopg.Error) as error:
         sys.exit(f"\n{type(error).__name__}: {error}")
     except subprocess.CalledProcessError as error:
-        sys.exit(f"\n{error}")
+        sys.exit(f"\n{Path(error.cmd[0]).name} failed: what it said stands above")
 
 
 if __name__ == "__main__":
