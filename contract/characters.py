@@ -34,13 +34,14 @@ def fold(name: str) -> str:
     return name
 
 
+def is_unseen(char: str) -> bool:
+    """Return whether nobody sees a character, or it stands for one that was lost. A space is seen."""
+    return char != " " and (unicodedata.category(char) in _UNSEEN_CATEGORIES or char in _UNSEEN)
+
+
 def check_visible(name: str, allowed: str = "") -> None:
     """Raise CharacterError if a folded name has a character that nobody sees; ``allowed``: but these."""
     for char in name:
-        if (
-            (unicodedata.category(char) in _UNSEEN_CATEGORIES or char in _UNSEEN)
-            and char != " "
-            and char not in allowed
-        ):
+        if is_unseen(char) and char not in allowed:
             title = unicodedata.name(char, "a character without a name")
             raise CharacterError(f"it has U+{ord(char):04X} ({title}), which nobody sees: leave it out")

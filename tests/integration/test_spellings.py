@@ -143,6 +143,7 @@ def test_a_name_that_is_no_address_any_more_is_found_as_it_is(api: AdminApi) -> 
     assert (refused.status_code, refused.json()["field"]) == (422, "user")
     [session] = api.compliance.get("/v1/cdr", params={"user": NOBODY}).raise_for_status().json()["sessions"]
     assert session["caller"] == NOBODY
+    assert "look" in next(party for party in session["parties"] if party["address"] == NOBODY)
 
 
 def test_an_old_im_that_comes_again_is_the_same(api: AdminApi) -> None:

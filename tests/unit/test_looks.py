@@ -46,6 +46,12 @@ def test_who_is_nobody_elses_double_has_nothing_to_see(text: str) -> None:
     assert look_of(parse_address(text)) is None
 
 
+def test_what_nobody_sees_in_a_name_of_before_is_shown() -> None:
+    look = look_of("sip:bo\u200bb@contoso.com")
+    assert look is not None
+    assert look.shown == "sip:bo<U+200B>b@contoso.com"
+
+
 @given(st.text(min_size=1))
 def test_any_address_has_a_look_or_none(user: str) -> None:
     try:

@@ -4,13 +4,13 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from admin_api.looks import Looked
 from contract.message import Scope
 
 
-class Party(BaseModel):
+class Party(Looked):
     """Who took part: how many IMs sent, with what client (null: sent none)."""
 
-    address: str
     sent: int
     client: str | None
 

@@ -9,6 +9,7 @@ from confusable_homoglyphs.categories import alias
 from confusable_homoglyphs.confusables import confusables_data
 from pydantic import BaseModel, Field, model_validator
 
+from contract.characters import is_unseen
 from contract.domain import show_domain
 
 _NO_SCRIPT: Final = frozenset(("COMMON", "INHERITED", "UNKNOWN"))
@@ -28,7 +29,10 @@ class Look(BaseModel):
     """What there is to see in an address that its text does not show."""
 
     address: str
-    shown: IfAny[str] = Field(None, description="As people read it: escapes undone, IDNs in their letters")
+    shown: IfAny[str] = Field(
+        None,
+        description="As people read it: escapes undone, IDNs in letters, what nobody sees by its number",
+    )
     mixed_scripts: IfAny[list[str]] = Field(
         None, description="Of a name or a part of a domain whose letters are of several scripts"
     )
@@ -58,7 +62,7 @@ def look_of(address: str) -> Look | None:
     user, at, domain = rest.rpartition("@")
     domain = show_domain(domain)
     parts = [unquote(user), *domain.split(".")]
-    shown = f"{scheme}{colon}{parts[0]}{at}{domain}"
+    shown = "".join(map(_seen, f"{scheme}{colon}{parts[0]}{at}{domain}"))
     plain = f"{scheme}{colon}{_plain(parts[0])}{at}{_plain(domain)}"
     look = Look(
         address=address,
@@ -79,6 +83,10 @@ def _mixed_scripts(text: str) -> set[str]:
     if len(scripts) < 2 or any(scripts <= together for together in _WRITTEN_TOGETHER):
         return set()
     return {script.title() for script in scripts}
+
+
+def _seen(char: str) -> str:
+    return f"<U+{ord(char):04X}>" if is_unseen(char) else char
 
 
 def _plain(text: str) -> str:
