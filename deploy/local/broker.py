@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -34,16 +35,24 @@ class Broker:
     """One RabbitMQ node with its management API; its data stay in its folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Prepare a node in a folder; nothing starts yet. Ports and password are new each time."""
+        """Prepare a node in a folder; nothing starts yet. Ports are new each time."""
         self.folder = folder
         self.amqp_port = find_free_port()
         self.management_port = find_free_port()
         self.prometheus_port = find_free_port()
         self._epmd_port = find_free_port()
         self._distribution_port = find_free_port()
-        self._password = secrets.token_hex(16)
+        self._configuration = folder / "rabbitmq.conf"
+        self._password = self._known_password() or secrets.token_hex(16)
         self._process: Process | None = None
         self._epmd: Process | None = None
+
+    def _known_password(self) -> str:
+        """Return the one of an earlier start, "" if there was none: a node makes its user with its data."""
+        if not self._configuration.exists():
+            return ""
+        found = re.search(r"^default_pass = (.*)$", self._configuration.read_text(), re.MULTILINE)
+        return found[1] if found else ""
 
     @staticmethod
     def is_installed() -> bool:
@@ -60,7 +69,7 @@ class Broker:
         if not self.is_installed():
             raise StartError("RabbitMQ is not installed: apt-get install rabbitmq-server")
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "rabbitmq.conf").write_text(
+        self._configuration.write_text(
             _CONFIGURATION.format(
                 amqp_port=self.amqp_port,
                 management_port=self.management_port,
@@ -82,7 +91,7 @@ class Broker:
             "HOME": str(self.folder),
             "RABBITMQ_NODENAME": "lcs@localhost",
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
-            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_CONFIG_FILE": str(self._configuration),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
