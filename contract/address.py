@@ -236,9 +236,12 @@ def _split(text: str) -> tuple[str | None, str, str]:
         raise _FormError("write sip:user@domain")
     if ":" in user and at:
         raise _FormError("a password is no part of it: write sip:user@domain")
+    beyond = match["rest"] or ""
+    if "@" in beyond and not beyond.startswith("/"):  # a resource may have one
+        raise _FormError("an @ after the domain may be read as that of another: escape it as %40")
     if at and _NEVER_BARE.search(user):
         raise _FormError("write sip:user@domain, with white space, quotes and angle brackets escaped")
-    return (user if at else None), match["host"], match["rest"] or ""
+    return (user if at else None), match["host"], beyond
 
 
 def _undo_escapes(text: str) -> str:
@@ -247,6 +250,10 @@ def _undo_escapes(text: str) -> str:
 
 
 def _undo_node_escapes(node: str) -> str:
+    """Escapes count in the prepared node (XEP-0106, 4.2): a wide backslash begins one as well."""
+    prepared = fold(node)
+    if len(_NODE_ESCAPE.findall(prepared)) > len(_NODE_ESCAPE.findall(node)):
+        node = prepared
     return _NODE_ESCAPE.sub(lambda match: chr(int(match[1], 16)), node)
 
 

@@ -1,10 +1,13 @@
 """One person is one address at every door: HTTP, policy, bulk changes, decisions, and what is published."""
 
+import gzip
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from contract.message import IM, IM_TYPE, decode_ims
@@ -245,6 +248,52 @@ def test_a_number_may_send_over_sip_by_a_gateway(vhost: Vhost, front_end: FrontE
     assert front_end.http.post("/v1/sip", content=content, headers=headers).status_code == 201
     [im] = _published(vhost)
     assert (im.sender, im.scope) == ("tel:+14255550199", "federated")
+
+
+def _in_session(method: str, uri: str, to: str, lines: str, body: bytes = b"") -> bytes:
+    """Return a request of eve's with the Call-ID of all."""
+    head = (
+        f"{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
+        f"From: <sip:eve@contoso.com>;tag=1\r\nTo: {to}\r\nCall-ID: 1\r\nCSeq: 1 {method}\r\n"
+        f"{lines}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+@pytest.mark.parametrize(
+    ("to", "lines"),
+    [
+        ("bob", "Content-Type: text/plain"),
+        ("ada", "Content-Type: text/plain\r\nContent-Encoding: gzip"),
+        ("ada", "Content-Type: text/html"),
+        ("ada", "Content-Type: text/plain;charset=koi8-r"),
+    ],
+)
+def test_the_first_text_of_a_session_is_that_of_its_invite_only_to_the_same_and_read_alike(
+    front_end: FrontEnd, to: str, lines: str
+) -> None:
+    body = gzip.compress(b"sell at noon")
+    toast = f"Ms-Text-Format: text/plain;ms-body={b64encode(body).decode()}"
+    invite = _in_session("INVITE", "sip:ada@contoso.com", "<sip:ada@contoso.com>", toast)
+    voucher = _ask(front_end, invite).headers["LCS-Toast"]
+    device, same = "sip:x@192.0.2.1", "Content-Type: text/plain;msgr=x"
+    again = _in_session("MESSAGE", device, "<sip:ada@contoso.com>;tag=2", same, body)
+    assert _ask(front_end, again, voucher).json()["rule"] == "said-before"
+    other = _in_session("MESSAGE", device, f"<sip:{to}@contoso.com>;tag=2", lines, body)
+    assert _ask(front_end, other, voucher).json()["rule"] == f"internal-{'' if to == 'bob' else 'no-'}user"
+
+
+def _ask(front_end: FrontEnd, content: bytes, toast: str = "") -> httpx.Response:
+    headers = {"Content-Type": "message/sip"} | ({"LCS-Toast": toast} if toast else {})
+    return front_end.http.post("/v1/sip", content=content, headers=headers)
+
+
+def test_a_session_begins_with_whom_it_names(front_end: FrontEnd) -> None:
+    """Else its texts would be archived as said to somebody whom they do not reach."""
+    lines = "Content-Type: text/plain"
+    for to, status in (("sip:ada@contoso.com", 400), ("sips:b%6Fb;x=y@contoso.com:5061", 201)):
+        invite = _in_session("INVITE", "sip:bob@contoso.com", f"<{to}>", lines, b"hello")
+        assert _ask(front_end, invite).status_code == status, to
 
 
 def test_two_spellings_of_one_partner_are_refused(api: AdminApi) -> None:

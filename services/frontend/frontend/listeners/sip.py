@@ -1,7 +1,6 @@
 """``POST /v1/sip``: a request as it came to the pool's SIP edge. May it be relayed?"""
 
 import base64
-import hashlib
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -24,6 +23,7 @@ from frontend.listeners.connectors import Connectors
 from frontend.listeners.http import Answer, read_body, take_in
 from frontend.listeners.notices import note_delivery
 from frontend.metrics import ANSWERED, ATTEMPTS, FORGED
+from frontend.mime import parameters_of, type_of
 from frontend.sip import CodedError, Said, find_offers, find_said, is_disguised
 from frontend.sip_request import (
     Request,
@@ -32,9 +32,10 @@ from frontend.sip_request import (
     client_of,
     find_session,
     parse_request,
+    read_address,
     session_of,
 )
-from frontend.submission import Submission, check_submission
+from frontend.submission import CheckedIM, Submission, check_submission
 from frontend.vouchers import VoucherError, Vouchers
 
 CONTENT_TYPE: Final = "message/sip"
@@ -123,6 +124,7 @@ class SIPListener:
             if session is not None and session.ended == ended != "":
                 self._note(session, connector)
                 return _pass(False, NOTHING_SAID)
+            _check_callee(sip)
             offers = self._check_offers(sip, connector)
             said = find_said(sip)
         except CodedError as error:
@@ -132,12 +134,12 @@ class SIPListener:
         if said is None:
             self._note(session, connector)
             return _pass(False, NOTHING_SAID)
-        about = _digest(said)
+        submission = _submission_of(said)
+        im = check_submission(submission, len(raw), self._settings)
+        about = _digest(im)
         toast = request.headers.get(TOAST_HEADER, "")
         if toast and sip.method == "MESSAGE" and (archived := self._take_toast(connector, toast, about)):
             return _pass(archived == "yes", SAID_BEFORE, {ARCHIVED_HEADER: archived})
-        submission = _submission_of(said)
-        im = check_submission(submission, len(raw), self._settings)
         routes = {route.lower(): route for route in map(route_of, submission.recipients)}
         recipients = "|".join(routes.values())
         if len(recipients) > _MAX_LIST:
@@ -260,6 +262,19 @@ class SIPListener:
         )
 
 
+def _check_callee(sip: Request) -> None:
+    """Raise SIPError if a session begins with another than ``To`` names: all that follows is said to that one."""
+    callee, tag = read_address(sip, "to")
+    if sip.method != "INVITE" or tag:
+        return
+    try:
+        same = parse_address(callee) == parse_address(sip.uri)
+    except AddressError as error:
+        raise SIPError(str(error)) from None
+    if not same:
+        raise SIPError("the session is with another than To names: name who it is with")
+
+
 def _at_home(uri: str, sender: str) -> str:
     """Return a telephone number as the edge relays to it: in its sender's domain (RFC 3261, 19.1.6)."""
     try:
@@ -292,7 +307,12 @@ def _pass(archived: bool, rule: str, headers: Mapping[str, str] | None = None) -
     return Response(body, 200, headers, media_type="application/json")
 
 
-def _digest(said: Said) -> str:
-    """Return what tells a text of a session from others. Its type may be written in another way again."""
-    text = "\0".join((said.conversation or "", said.sender.lower(), said.encoding, said.body))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def _digest(im: CheckedIM) -> str:
+    """Return what tells a text of a session from others: to others, say, or to be read in another way.
+
+    Its type may be written in another way again; of its parameters the character set counts.
+    """
+    kind = type_of(im.content_type)
+    charset = "" if im.encoding == "text" else parameters_of(im.content_type[len(kind) :]).get("charset", "")
+    alike = msgspec.structs.replace(im, content_type=f"{kind};{charset.lower()}")
+    return alike.digest().hex()
