@@ -23,6 +23,10 @@ class Decisions:
         self._pool = pool
         self._filed = frozenset(domain for connector in connectors for domain in connector.domains)
         self._policy: Policy | None = None
+        self._ours = self._filed
+        """What any of us speaks for, by that policy or a file."""
+        self._rights: dict[str, ConnectorRights] = {}
+        """Of connectors by that policy, by the hash of their tokens."""
         self._remembered: dict[tuple[str, tuple[str, ...], str], Decision] = {}
 
     def decide(self, policy: Policy | None, im: CheckedIM, connector: Connector) -> Decision:
@@ -31,8 +35,7 @@ class Decisions:
         A policy is never changed: a new version is another object.
         """
         if policy is not self._policy or len(self._remembered) >= _MAX_REMEMBERED:
-            self._policy = policy
-            self._remembered.clear()
+            self._forget(policy)
         key = (im.sender, im.recipients, connector.hash)
         decision = self._remembered.get(key)
         if decision is None:
@@ -44,7 +47,7 @@ class Decisions:
                 sender=im.sender,
                 recipients=im.recipients,
                 media=connector.media,
-                domains=rights_of(connector, policy).domains,
+                domains=self._rights_of(connector).domains,
             )
             if len(im.recipients) <= _MAX_RECIPIENTS:  # a long list hardly comes again
                 self._remembered[key] = decision
@@ -54,9 +57,23 @@ class Decisions:
         self, policy: Policy | None, sender: str, recipients: Iterable[str], connector: Connector
     ) -> str:
         """Return why a connector may not bring what people say, and what to do; empty if it may."""
-        ours = self._filed if policy is None else self._filed | policy.domains
+        if policy is not self._policy:
+            self._forget(policy)
         hearing = [domain for address in recipients for domain in _domains_of(policy, address)]
-        return refusal_of(rights_of(connector, policy), _domains_of(policy, sender), hearing, ours)
+        return refusal_of(self._rights_of(connector), _domains_of(policy, sender), hearing, self._ours)
+
+    def _forget(self, policy: Policy | None) -> None:
+        """Begin anew, by a policy."""
+        self._policy = policy
+        self._ours = self._filed if policy is None else self._filed | policy.domains
+        self._rights.clear()
+        self._remembered.clear()
+
+    def _rights_of(self, connector: Connector) -> ConnectorRights:
+        rights = self._rights.get(connector.hash)
+        if rights is None:
+            rights = self._rights[connector.hash] = rights_of(connector, self._policy)
+        return rights
 
 
 def _domains_of(policy: Policy | None, address: str) -> Sequence[str]:

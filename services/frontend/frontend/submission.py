@@ -135,12 +135,15 @@ def _has_each_name_once(raw: bytes, submission: Submission) -> bool:
 
     False is no verdict. A full look costs as much as all else that is done to read an IM.
     """
+    # Sender, recipients and body have that many with their names.
+    more = raw.count(b'"') - 10 - 2 * len(submission.recipients)
+    if not more:  # as nearly always
+        return True
     quoted = submission.body.count('"')
     if quoted and rb"\u0022" in raw:  # a quote that is none in the document
         return False
-    # Sender, recipients and body with their names; quotes that are escaped stand in the body, or none match.
-    more = raw.count(b'"') - quoted - 10 - 2 * len(submission.recipients)
-    if not more:  # as nearly always
+    more -= quoted  # quotes that are escaped stand in the body, or none match
+    if not more:
         return True
     given = (
         (submission.id is not None)

@@ -263,7 +263,7 @@ class SIPListener:
 
 
 def _check_callee(sip: Request) -> None:
-    """Raise SIPError if a session begins with another than ``To`` names: all that follows is said to that one."""
+    """Raise SIPError if a session begins with another than ``To`` names: what follows is said to that one."""
     callee, tag = read_address(sip, "to")
     if sip.method != "INVITE" or tag:
         return
