@@ -45,6 +45,17 @@ class Archive:
         answer: dict[str, Any] = httpx.get(f"{self.system.front_end_urls[0]}/readyz", trust_env=False).json()
         return answer
 
+    def asked(self) -> int:
+        """Return how many IMs the front end was asked about."""
+        metrics = (
+            httpx.get(f"{self.system.front_end_urls[0]}/metrics", trust_env=False).raise_for_status().text
+        )
+        return sum(
+            int(float(line.rpartition(" ")[2]))
+            for line in metrics.splitlines()
+            if line.startswith("lcs_frontend_answered_ims_total{")
+        )
+
     def of(self, person: Person, count: int) -> list[dict[str, Any]]:
         """Return somebody's archived IMs, oldest first, once there are so many."""
         found: list[dict[str, Any]] = []

@@ -119,6 +119,7 @@ def test_what_is_not_proved_empty_is_archived_as_it_came(
 def test_what_is_proved_empty_passes_unasked(archive: Archive, prosody: Prosody, speaker: str) -> None:
     async def talk() -> None:
         async with prosody.people(speaker, "ada") as (yannis, ada):
+            before = await asyncio.to_thread(archive.asked)
             for content in _EMPTY.values():
                 yannis.say_in_xml(ada.boundjid.bare, content)
             yannis.say_in_xml(ada.boundjid.bare, _DECORATED)
@@ -134,6 +135,7 @@ def test_what_is_proved_empty_passes_unasked(archive: Archive, prosody: Prosody,
                 "markable",
             ):
                 assert f"<{name}" in heard
+            assert await asyncio.to_thread(archive.asked) == before + 1
             ims = await asyncio.to_thread(archive.of, ada, 1)
             assert [(im["content_type"], im["body"]) for im in ims] == [("text/plain", "Hello")]
 
