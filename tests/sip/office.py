@@ -90,7 +90,10 @@ class Office:
         self.sipp.run(scenario, edge.port, *arguments)
 
     def archived(self, user: str = "") -> list[dict[str, Any]]:
-        """Return what somebody (yannis) wrote or was written, oldest first, once everything is archived."""
+        """Return what somebody (yannis) wrote or was written, oldest first, once everything is archived.
+
+        Of more than a thousand IMs the newest.
+        """
         front_end = self.readiness()
         confirmed, agent = front_end["confirmed"], front_end["agent"]
 
@@ -104,9 +107,9 @@ class Office:
 
         wait_for(is_there, f"{confirmed} IMs of agent {agent} in the archive")
         found = self.officer.get(
-            "/v1/messages", params={"user": user or self.yannis, "order": "asc", "limit": 1000}
+            "/v1/messages", params={"user": user or self.yannis, "order": "desc", "limit": 1000}
         )
-        return list(found.raise_for_status().json()["messages"])
+        return list(found.raise_for_status().json()["messages"])[::-1]
 
     def contents(self) -> list[tuple[str, bytes]]:
         """Return what yannis wrote or was written, oldest first: content types and bytes."""

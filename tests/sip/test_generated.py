@@ -215,7 +215,7 @@ def talk(pair: tuple[Wire, Wire]) -> Talk:
 
 
 @settings(
-    max_examples=int(_EXAMPLES or 300),
+    max_examples=int(_EXAMPLES or 200),
     deadline=None,
     derandomize=not _EXAMPLES,
     print_blob=True,
