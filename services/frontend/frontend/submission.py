@@ -26,6 +26,8 @@ _MAX_REMEMBERED: Final = 8
 """Recipients of an IM whose people are remembered, checked."""
 _MAX_REMEMBERED_BYTES: Final = 4096
 """Of such an IM, without its body."""
+_SHORTEST: Final = len(',"id":null')
+"""Bytes of a name with its value in a document, at least."""
 _CONTENT_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+ *(;[\t -~]*)?", re.ASCII)
 _CONTENT_ENCODING: Final = re.compile(r"(?=.{1,100}$)[\w!#$&^.+-]+( *, *[\w!#$&^.+-]+)*", re.ASCII)
 _PLACE: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
@@ -131,20 +133,21 @@ def read_submission(raw: bytes, settings: FrontEndSettings) -> CheckedIM:
 
 
 def _has_each_name_once(raw: bytes, submission: Submission) -> bool:
-    """Return whether a document is seen at a glance to have each name once: it has no more strings than that.
+    """Return whether a document is seen at a glance to have each name once: it has no room for more, or no
+    more strings than that.
 
     False is no verdict. A full look costs as much as all else that is done to read an IM.
     """
-    # Sender, recipients and body have that many with their names.
-    more = raw.count(b'"') - 10 - 2 * len(submission.recipients)
-    if not more:  # as nearly always
+    body, recipients = submission.body, submission.recipients
+    # Beside its texts it has 38 bytes, and 3 for each recipient; a further name and its value take 10 or more.
+    room = len(raw) - len(body) - len(submission.sender) - len("".join(recipients)) - 3 * len(recipients) - 38
+    if room < _SHORTEST:  # as nearly always
         return True
-    quoted = submission.body.count('"')
+    quoted = body.count('"')
     if quoted and rb"\u0022" in raw:  # a quote that is none in the document
         return False
-    more -= quoted  # quotes that are escaped stand in the body, or none match
-    if not more:
-        return True
+    # Sender, recipients and body with their names; quotes that are escaped stand in the body, or none match.
+    more = raw.count(b'"') - quoted - 10 - 2 * len(recipients)
     given = (
         (submission.id is not None)
         + (submission.sent_at is not None)
