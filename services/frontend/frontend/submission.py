@@ -139,7 +139,7 @@ def _has_each_name_once(raw: bytes, submission: Submission) -> bool:
     False is no verdict. A full look costs as much as all else that is done to read an IM.
     """
     body, recipients = submission.body, submission.recipients
-    # Beside its texts it has 38 bytes, and 3 for each recipient; a further name and its value take 10 or more.
+    # Beside its texts it has 38 bytes, and 3 for each recipient; a further name and value take 10 or more.
     room = len(raw) - len(body) - len(submission.sender) - len("".join(recipients)) - 3 * len(recipients) - 38
     if room < _SHORTEST:  # as nearly always
         return True
