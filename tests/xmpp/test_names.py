@@ -17,7 +17,7 @@ pytestmark = pytest.mark.containers
         ("bob@müller.example", "bob{}@xn--mller-kva.example"),
         (r"d\27artagnan", "d'artagnan{}@contoso.com"),
         (r"d\27artagnan@müller.example", "d'artagnan{}@xn--mller-kva.example"),
-        ("50%off", "50%25off{}@contoso.com"),
+        ("50%20off", "50%2520off{}@contoso.com"),
         ("josé", "josé{}@contoso.com"),
         ("Ἀνδρέας@litware.com", "ἀνδρέασ{}@litware.com"),
         ("@bot.litware.com", "bot.litware.com"),
