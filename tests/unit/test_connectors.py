@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -197,12 +198,15 @@ def test_a_key_that_a_caller_brings_is_its_connectors_own(key: str | None) -> No
     run(scenario)
 
 
-def test_a_session_that_a_connector_may_not_begin_is_in_no_record() -> None:
+@pytest.mark.parametrize("did", [{"invited": True}, {"attempts": {"msrp": 1}}])
+def test_a_session_that_a_connector_may_not_begin_is_in_no_record_nor_what_is_tried_in_it(
+    did: dict[str, Any],
+) -> None:
     async def scenario(agent: Agent, _port: Port) -> None:
         for sender, refused in (("sip:x@partner.org", True), ("sip:a@contoso.com", False)):
             session = Activity(
                 conversation="call-1", sender=sender, recipients=("sip:b@contoso.com",), scope="internal",
-                pool="pool1", client="", first=time_at(0), last=time_at(0), invited=True,
+                pool="pool1", client="", first=time_at(0), last=time_at(0), **did,
             )  # fmt: skip
             if refused:
                 with pytest.raises(Problem, match="gateway_for"):

@@ -171,9 +171,9 @@ class Agent:
     def note_session(self, activity: Activity, connector: Connector) -> None:
         """Have a session's begin or end in the call detail records; its key is the connector's own.
 
-        Raises Problem (403) if the connector may not speak for who begins one.
+        Raises Problem (403) if the connector may not speak for who begins one, or tries to talk past us.
         """
-        if activity.invited:
+        if activity.invited or activity.attempts:  # who ends one may be a partner whom nobody vouches for
             why = self._decisions.refusal_of(
                 self._policies.current, activity.sender, activity.recipients, connector
             )
