@@ -14,7 +14,7 @@ from contract.broker_users import FrontEndUser, read_front_end_user
 
 ANONYMOUS: Final = (
     "it has no user_id: a front end of an earlier version sent it, or somebody who does not say who he is;"
-    " replay it only if you know that such a front end ran"
+    " vouch for it only if you know that such a front end ran"
 )
 
 
