@@ -22,7 +22,7 @@ _USUAL: Final = re.compile(
     r"(?:sips?:)?(?P<address>[a-z0-9_][a-z0-9_.-]*@[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
     r"(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?){0,30}\.[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)"
 )
-"""What nearly all are: nothing to undo but letter case and scheme, provided that there is no A-label."""
+"""The usual spelling: nothing to undo but letter case and scheme, provided that there is no A-label."""
 _ASCII: Final = "".join(map(chr, range(128)))
 _UNRESERVED: Final = "!~*'()&=+$,"
 _WHITE: Final = " \t\r\n"

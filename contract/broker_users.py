@@ -8,7 +8,7 @@ _FRONT_END: Final = "frontend"
 
 
 class FrontEndUser(NamedTuple):
-    """What the name of a front end's user says: ``frontend~pool1``, ``frontend~pool1~fe1``."""
+    """A front end's user by its parts, from a name such as ``frontend~pool1`` or ``frontend~pool1~fe1``."""
 
     pool: str
     front_end: str = ""

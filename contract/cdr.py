@@ -37,9 +37,9 @@ class Activity(msgspec.Struct, kw_only=True):
     ended: str = ""
     """How this ended a session: ``bye``, or the status with which an INVITE was refused."""
     unseen: tuple[str, ...] = ()
-    """What goes past the archive in this session, as policy allows: kinds of ``contract.sdp``."""
+    """Kinds (``contract.sdp``) of content that goes past the archive in this session, as policy allows."""
     attempts: dict[str, int] = {}
-    """What the sender tried past the archive, and was refused or archived: how many of which kind."""
+    """Attempts of the sender to get past the archive, refused or archived: how many of which kind."""
 
 
 _encoder = msgspec.json.Encoder()

@@ -39,7 +39,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     archive_all_group: bool = False
     """Archive every group IM whatever the other rules say, as the original did."""
     unseen_media: tuple[str, ...] = ()
-    """What SIP sessions may agree to send past the archive: kinds of ``contract.sdp``."""
+    """Kinds (``contract.sdp``) of content that SIP sessions may agree to send past the archive."""
 
 
 class Wording(NamedTuple):
