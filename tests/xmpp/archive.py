@@ -80,6 +80,16 @@ class Archive:
         messages: list[dict[str, Any]] = answer.raise_for_status().json()["messages"]
         return messages
 
+    def attempts_of(self, person: Person) -> dict[str, int]:
+        """Return what somebody tried past the archive, by kind."""
+        headers = {"Authorization": f"Bearer {self.system.tokens['compliance']}"}
+        times = {"from": "2020-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z", "limit": "1000"}
+        answer = httpx.get(
+            f"{self.system.admin_url}/v1/cdr/attempts", params=times, headers=headers, trust_env=False
+        )
+        people = answer.raise_for_status().json()["people"]
+        return next((one["kinds"] for one in people if one["address"] == f"sip:{person.boundjid.bare}"), {})
+
     def notices_to(self, partner: Person) -> list[tuple[str, str]]:
         """Return what a partner was told of being archived, and whether that is confirmed."""
         headers = {"Authorization": f"Bearer {self.system.tokens['compliance']}"}

@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 
+from deploy.local.process import wait_for
 from tests.xmpp.archive import Archive, content_of
 from tests.xmpp.people import Person, meet
 from tests.xmpp.server import Prosody
@@ -52,6 +53,8 @@ def test_what_would_go_past_the_archive_is_refused(archive: Archive, prosody: Pr
             assert "0f2d" not in heard
             [im] = await asyncio.to_thread(archive.of, ada, 1)
             assert im["body"] == "That was all"
+            tried = {"file": 8, "t140": 2, "datachannel": 2}  # each to her, and by way of the room
+            await asyncio.to_thread(wait_for, lambda: archive.attempts_of(yannis) == tried, "12 attempts")
 
     asyncio.run(talk())
 

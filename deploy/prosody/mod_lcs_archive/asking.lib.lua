@@ -103,10 +103,28 @@ local function archive(event, sender, recipients, said, where)
 	return refusal and refuse(event, refusal);
 end
 
+-- As the front end names what would go past the archive (contract/sdp.py).
+local KINDS = {
+	["urn:xmpp:jingle:transports:dtls-sctp:1"] = "datachannel"; ["http://jabber.org/protocol/ibb"] = "file";
+	["http://jabber.org/protocol/bytestreams"] = "file"; ["http://jabber.org/protocol/si"] = "file";
+};
+
+local function kind_of(tag)
+	local xmlns = tag.attr.xmlns or "";
+	local kind = KINDS[xmlns] or (xmlns:find("^urn:xmpp:jingle:apps:file%-transfer:") and "file")
+		or (tag.name == "description" and tag.attr.media == "text" and "t140");
+	for _, child in ipairs(tag.tags) do
+		kind = kind or kind_of(child);
+	end
+	return kind;
+end
+
 local function refuse_past(event)
 	local stanza = event.stanza;
-	module:log("warn", "%s offered %s what goes past the archive", jid.bare(stanza.attr.from), stanza.attr.to);
+	local sender = jid.bare(stanza.attr.from);
+	module:log("warn", "%s offered %s what goes past the archive", sender, stanza.attr.to);
 	refused:with_labels():add(1);
+	front_end.note_attempt(sender, stanza.attr.to or sender, kind_of(stanza) or "other");
 	return refuse(event, { type = "modify", condition = "not-acceptable", text = "This would go past the archive." });
 end
 

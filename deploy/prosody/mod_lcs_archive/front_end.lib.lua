@@ -112,4 +112,16 @@ local function ask(sender, recipients, content_type, body)
 	return refusal("wait", "service-unavailable");
 end
 
-return { ask = ask };
+-- Somebody's client tried to talk past the archive: it is counted, and an alert names who does so often. Nobody waits for that.
+local function note_attempt(sender, recipient, kind)
+	local attempt = { sender = uri_of(sender), recipient = uri_of(recipient), kind = kind };
+	request("attempts", json.encode(attempt)):next(function (answer)
+		if answer.code ~= 204 then
+			module:log("warn", "an attempt is not noted: %d %s", answer.code, answer.body);
+		end
+	end, function (err)
+		module:log("warn", "an attempt is not noted: %s", err);
+	end);
+end
+
+return { ask = ask, note_attempt = note_attempt };

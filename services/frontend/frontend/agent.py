@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from contract.cdr import Activity
+from contract.message import Scope
 from contract.policy import Policy
 from contract.problem import Problem
 from contract.token import Connector, conversation_key
@@ -174,12 +175,26 @@ class Agent:
         Raises Problem (403) if the connector may not speak for who begins one, or tries to talk past us.
         """
         if activity.invited or activity.attempts:  # who ends one may be a partner whom nobody vouches for
-            why = self._decisions.refusal_of(
-                self._policies.current, activity.sender, activity.recipients, connector
-            )
-            if why:
-                raise Problem(403, why)
+            self._check_rights(activity, connector)
         self.cdr.note_session(activity, connector.name)
+
+    def note_attempt(self, activity: Activity, connector: Connector) -> None:
+        """Have an attempt to talk past us in the call detail records, outside a session.
+
+        Raises Problem (403) if the connector may not speak for the sender.
+        """
+        self._check_rights(activity, connector)
+        self.cdr.note(activity)
+
+    def scope_of(self, people: Iterable[str]) -> Scope:
+        """Return the scope of what these people say; without a policy they are taken for ours."""
+        policy = self._policies.current
+        return "internal" if policy is None or all(map(policy.is_local, people)) else "federated"
+
+    def _check_rights(self, activity: Activity, connector: Connector) -> None:
+        sender, recipients = activity.sender, activity.recipients
+        if why := self._decisions.refusal_of(self._policies.current, sender, recipients, connector):
+            raise Problem(403, why)
 
     def _spools(self) -> bool:
         """Whether an IM goes to the spool at once: nobody should wait for a broker known to be away, nor for

@@ -16,10 +16,11 @@ from contract.problem import add_problem_handlers
 from contract.token import Connector
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
+from frontend.listeners.attempts import AttemptsListener
 from frontend.listeners.connectors import Connectors
 from frontend.listeners.http import Listener
 from frontend.listeners.notices import NoticesListener
-from frontend.listeners.openapi import MESSAGES, NOTICES, SIP
+from frontend.listeners.openapi import OPERATIONS
 from frontend.listeners.sip import SIPListener
 from frontend.metrics import BROKER_CONNECTED, NamedFigures, watch_disk
 from frontend.policies import CheckIn, Policies
@@ -48,6 +49,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     listener = Listener(settings, agent, known)
     sip = SIPListener(settings, agent, known, Vouchers(connectors, settings.admin_api_token))
     notices = NoticesListener(agent.disclaimers, known)
+    attempts = AttemptsListener(settings, agent, known)
     figures = NamedFigures(settings.pool, settings.front_end)
     watch_disk(slot.folder)
 
@@ -72,9 +74,9 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     app = FastAPI(title="LCS Archive front end", version="1", lifespan=lifespan)
     add_problem_handlers(app)
     # Every IM passes one of these: FastAPI's own routes take their time for what isn't needed here.
-    app.router.routes += [listener.route, sip.route, notices.route]
+    app.router.routes += [listener.route, sip.route, notices.route, attempts.route]
     app.state.stop = listener.stop
-    _describe(app, {"/v1/messages": MESSAGES, "/v1/sip": SIP, "/v1/notices/{im}/delivered": NOTICES})
+    _describe(app, OPERATIONS)
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:

@@ -85,8 +85,12 @@ class CDR:
 
         What its client says of it is cut to what an IM's may have; its key is filed as an IM's is.
         """
+        activity.conversation = conversation_key(connector, activity.conversation[:MAX_CONVERSATION])
+        self.note(activity)
+
+    def note(self, activity: Activity) -> None:
+        """Note what is no IM: of a session, or an attempt to talk past us."""
         if self._may_gather():
-            activity.conversation = conversation_key(connector, activity.conversation[:MAX_CONVERSATION])
             activity.client = activity.client[:_MAX_CLIENT]
             activity.ended = activity.ended[:_MAX_ENDED]
             self._sessions.append(activity)

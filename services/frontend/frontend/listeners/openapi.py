@@ -1,6 +1,8 @@
 """What ``POST /v1/messages`` accepts and answers, with examples, as OpenAPI says it."""
 
-from typing import Any, Final
+from typing import Any, Final, get_args
+
+from contract.sdp import UnseenKind
 
 _EXAMPLE: Final = {
     "sender": "yannis@contoso.com",
@@ -199,3 +201,41 @@ NOTICES: Final[dict[str, Any]] = {
     },
 }
 """The operation ``POST /v1/notices/{im}/delivered``."""
+ATTEMPTS: Final[dict[str, Any]] = {
+    "summary": "Somebody tried to talk past the archive, and was refused",
+    "description": "It is counted, and stands in the two people's call detail records.",
+    "tags": ["messages"],
+    "security": [{"connector": []}],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["sender", "recipient", "kind"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "sender": {"type": "string"},
+                        "recipient": {"type": "string"},
+                        "kind": {"enum": list(get_args(UnseenKind))},
+                    },
+                },
+                "example": {
+                    "sender": "yannis@contoso.com",
+                    "recipient": "administrator@contoso.com",
+                    "kind": "file",
+                },
+            }
+        },
+    },
+    "responses": {"204": {"description": "Noted."}}
+    | {status: MESSAGES["responses"][status] for status in ("400", "401", "403", "415", "422")},
+}
+"""The operation ``POST /v1/attempts``."""
+OPERATIONS: Final = {
+    "/v1/messages": MESSAGES,
+    "/v1/sip": SIP,
+    "/v1/notices/{im}/delivered": NOTICES,
+    "/v1/attempts": ATTEMPTS,
+}
+"""By their paths."""

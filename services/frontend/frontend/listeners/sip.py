@@ -239,16 +239,13 @@ class SIPListener:
             sender, recipient = parse_address(session.sender), parse_address(session.recipient)
         except AddressError:
             return  # between whom nobody can say: neither is archived
-        policy = self._agent.policy
         at = at or time_at(time.time_ns() // 1_000_000)
         self._agent.note_session(
             Activity(
                 conversation=session.conversation,
                 sender=sender,
                 recipients=(recipient,),
-                scope="internal"
-                if policy is None or all(map(policy.is_local, (sender, recipient)))
-                else "federated",
+                scope=self._agent.scope_of((sender, recipient)),
                 pool=self._settings.pool,
                 client=session.client,
                 first=at,

@@ -1,0 +1,70 @@
+"""``POST /v1/attempts``: a connector refused what somebody's client would have said past the archive."""
+
+import time
+
+import msgspec
+from fastapi import Request, Response
+from starlette.routing import Route
+
+from contract.address import AddressError, parse_address
+from contract.cdr import Activity
+from contract.conversation import conversation_of
+from contract.json_text import RepeatedNameError, check_names
+from contract.message import time_at
+from contract.problem import Problem
+from contract.sdp import UnseenKind
+from frontend.agent import Agent
+from frontend.config import FrontEndSettings
+from frontend.listeners.connectors import Connectors
+from frontend.listeners.http import read_body
+from frontend.metrics import ATTEMPTS
+
+
+class Attempt(msgspec.Struct, forbid_unknown_fields=True):
+    """What somebody's client tried."""
+
+    sender: str
+    recipient: str
+    kind: UnseenKind
+
+
+_decoder = msgspec.json.Decoder(Attempt)
+
+
+class AttemptsListener:
+    """Notes who tries to talk past the archive, so that an alert can name them."""
+
+    def __init__(self, settings: FrontEndSettings, agent: Agent, connectors: Connectors) -> None:
+        """Only a connector that may speak for the sender may say it of him."""
+        self._settings = settings
+        self._agent = agent
+        self._connectors = connectors
+        self.route = Route("/v1/attempts", self.receive, methods=["POST"])
+
+    async def receive(self, request: Request) -> Response:
+        """Note an attempt: 204. It stands in the call detail records of the two."""
+        connector = self._connectors.identify(request)
+        raw = await read_body(request, self._settings.max_im_bytes)
+        try:
+            attempt = _decoder.decode(raw)
+            check_names(raw)
+            sender, recipient = parse_address(attempt.sender), parse_address(attempt.recipient)
+        except (msgspec.ValidationError, AddressError) as error:
+            raise Problem(422, str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RepeatedNameError) as error:
+            raise Problem(400, str(error)) from None
+        now = time_at(time.time_ns() // 1_000_000)
+        activity = Activity(
+            conversation=conversation_of(sender, (recipient,)),
+            sender=sender,
+            recipients=(recipient,),
+            scope=self._agent.scope_of((sender, recipient)),
+            pool=self._settings.pool,
+            client=connector.name,
+            first=now,
+            last=now,
+            attempts={attempt.kind: 1},
+        )
+        self._agent.note_attempt(activity, connector)
+        ATTEMPTS.labels(attempt.kind).inc()
+        return Response(status_code=204)
