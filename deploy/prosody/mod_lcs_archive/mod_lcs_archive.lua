@@ -1,4 +1,4 @@
--- Asks a front end of LCS Archive before a stanza is delivered: see README.md beside this folder. Prosody 0.12 and 13.
+-- Asks a front end of LCS Archive before a stanza is delivered: see README.md beside this folder. Prosody 13.
 local async = require "util.async";
 local jid = require "util.jid";
 local sha256 = require "util.hashes".sha256;
