@@ -11,8 +11,8 @@ from collections.abc import Collection
 from typing import Final, Literal
 
 UnseenKind = Literal["msrp", "t140", "datachannel", "file", "fax", "other"]
-"""What goes past us once it is agreed: MSRP (RFC 4975), real-time text (RFC 4103), data channels (RFC 8864),
-files (RFC 5547), fax (T.38), and media of which we don't know that they carry no text."""
+"""Kinds of content that go past us once agreed: MSRP (RFC 4975), real-time text (RFC 4103), data channels
+(RFC 8864), files (RFC 5547), fax (T.38), and media of which we don't know that they carry no text."""
 
 _NUMBER: Final = "[0-9]{1,20}"
 _TYPE: Final = "[0-9]{1,3}"

@@ -62,7 +62,7 @@ _EXPRESSIONS: Final = {
     "LCS_SDP_LINE": f"({_SILENT})\\r?\\n?",
     "LCS_SDP_ORIGIN": f"{ORIGIN}\\r?\\n?",
 }
-"""What may stand in what is relayed: POSIX extended regular expressions, matched without regard to case."""
+"""Forms that may be relayed: POSIX extended regular expressions, matched without regard to case."""
 _PHRASES: Final = {
     **{100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued", 183: "Session Progress"},
     **{200: "OK", 202: "Accepted", 204: "No Notification", 300: "Multiple Choices", 301: "Moved Permanently"},

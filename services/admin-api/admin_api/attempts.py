@@ -1,4 +1,4 @@
-"""Who tries to talk past the archive: from the call detail records, the most frequent first."""
+"""Attempts to talk past the archive, from the call detail records: by person, the most frequent first."""
 
 from datetime import datetime
 from typing import Annotated
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/cdr/attempts", tags=["call detail records"])
 
 
 class Attempts(BaseModel):
-    """What somebody's clients tried: how many of which kind, and when last."""
+    """Attempts of one person's clients: how many of which kind, and when last."""
 
     address: str
     attempts: int

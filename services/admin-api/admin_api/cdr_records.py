@@ -9,7 +9,7 @@ from contract.message import Scope
 
 
 class Party(Looked):
-    """Who took part: how many IMs sent, with what client (null: sent none)."""
+    """A participant: how many IMs sent, with what client (null: sent none)."""
 
     sent: int
     client: str | None

@@ -37,7 +37,7 @@ class SessionRow(SQLModel, table=True):
 
 
 class AttemptRow(SQLModel, table=True):
-    """What somebody tried past the archive in a session."""
+    """Attempts of one person, in one session, to get past the archive."""
 
     __tablename__ = "attempt_list"
     __table_args__ = _CDR
@@ -48,7 +48,7 @@ class AttemptRow(SQLModel, table=True):
 
 
 class SessionPartyRow(SQLModel, table=True):
-    """Who took part in which session."""
+    """A participant of a session."""
 
     __tablename__ = "party_list"
     __table_args__ = _CDR

@@ -32,5 +32,5 @@ class ConversationFilter(BaseModel):
 
     @property
     def keys(self) -> list[str]:
-        """What the conversation may be filed under; empty if none is asked for."""
+        """Return the keys that the conversation may be filed under; none if no conversation is asked for."""
         return [] if self.conversation is None else keys_of_conversation(self.conversation, self.connector)

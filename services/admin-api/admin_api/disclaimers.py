@@ -24,7 +24,7 @@ from contract.problem import Problem
 router = APIRouter(prefix="/v1/disclaimers", tags=["archive"])
 
 _CONFIRM_WITHIN: Final = timedelta(minutes=5)
-"""What is not confirmed by then is handed over again: twice told rather than never."""
+"""A notice not confirmed by then is handed over again: told twice rather than never."""
 _CLAIM: Final = text(
     "SELECT * FROM policy.claim_disclaimers(:conversation, :im, :connector, :front_end, :at, :version,"
     " :partners, :languages, :wordings, :confirm_within)"
@@ -41,7 +41,7 @@ class Notice(Document):
 
 
 class Claim(Document):
-    """What a front end would hand to a connector, to tell the partners of a conversation with an IM of it."""
+    """Notices that a front end would hand to a connector with an IM, for the partners of its conversation."""
 
     front_end: Name
     connector: ConnectorName | Literal[""] = ""
@@ -53,14 +53,14 @@ class Claim(Document):
 
 
 class Standing(BaseModel):
-    """Who is to be told with this IM, and who was told already; of others it is not known yet."""
+    """Partners to be told with this IM, and those told already; of others it is not known yet."""
 
     partners: list[str]
     told: list[str]
 
 
 class Confirmation(Document):
-    """That a connector delivered what it was handed with an IM."""
+    """A connector's word that it delivered the notices of an IM."""
 
     connector: ConnectorName
     at: AwareDatetime

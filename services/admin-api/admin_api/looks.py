@@ -26,7 +26,7 @@ IfAny = Annotated[Value | None, Field(exclude_if=lambda value: not value)]
 
 
 class Look(BaseModel):
-    """What there is to see in an address that its text does not show."""
+    """Properties of an address that its text does not show."""
 
     address: str
     shown: IfAny[str] = Field(

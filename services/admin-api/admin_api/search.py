@@ -1,4 +1,4 @@
-"""What is looked for in the archive, and how the database finds it."""
+"""Searches of the archive, and how the database finds them."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ Time = Annotated[AwareDatetime, BeforeValidator(_iso8601)]
 
 
 class Search(ConversationFilter):
-    """What is looked for: all that is given must be true of an IM."""
+    """A search: all that is given must be true of an IM."""
 
     model_config = ConfigDict(extra="forbid")  # a filter misspelt must not give everything
 

@@ -29,7 +29,7 @@ class StoreSettings(ServiceSettings):
 
     @property
     def senders(self) -> Senders:
-        """Who may send what."""
+        """The broker's users that may send, by these settings."""
         return Senders(self.front_end_users, trust_anonymous=self.trust_anonymous)
 
 

@@ -1,4 +1,4 @@
-"""What is stored as content is rendered again, with what the code of today can read."""
+"""Stored content is rendered again, with what the code of today can read."""
 
 import logging
 from typing import Final, NamedTuple

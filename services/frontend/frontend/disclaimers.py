@@ -38,7 +38,7 @@ _AWAY_SECONDS: Final = 5.0
 _ASK_AGAIN_SECONDS: Final = 1.0
 """So long after it said that somebody has the notice who has not confirmed it yet."""
 _CONFIRM_SECONDS: Final = 300.0
-"""What is not confirmed by then is handed over again, if the admin API can't be asked."""
+"""A notice not confirmed by then is handed over again, if the admin API can't be asked."""
 
 _JSON: Final = {"Content-Type": "application/json"}
 _encoder = msgspec.json.Encoder()
@@ -69,7 +69,7 @@ class _Answer(msgspec.Struct):
     partners: list[str]
     """To be told with this IM."""
     told: list[str] = []
-    """Who was told already."""
+    """Partners told already."""
 
 
 class _Standing(NamedTuple):
@@ -80,7 +80,7 @@ class _Standing(NamedTuple):
 
 
 _Entry = _Claim | UUID | tuple[UUID, _Confirmation]
-"""What is to be recorded: a claim; that the claims of an IM are taken back; that they are confirmed."""
+"""An entry to be recorded: a claim; claims of an IM taken back; claims of an IM confirmed."""
 
 
 class Disclaimers:

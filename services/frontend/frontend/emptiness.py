@@ -87,7 +87,7 @@ _MSN_TYPING: Final = re.compile(
     rf"TypingUser: <?(({_ADDRESS})|[\w.~+-]{{1,64}}@[a-z0-9.-]{{1,128}})>?(\r?\n){{0,4}}",
     re.ASCII | re.IGNORECASE,
 )
-"""What clients of MSN and Office Communicator write while somebody types."""
+"""The typing notice of MSN's and Office Communicator's clients."""
 
 _CONTENT_TYPE: Final = re.compile(
     r'[\w.+-]{1,64}/[\w.+-]{1,64}( ?; ?charset="?(utf-?8|us-ascii)"?)?'

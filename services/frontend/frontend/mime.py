@@ -1,4 +1,4 @@
-"""What a body is made of (RFC 2045, 2046): its type, the parameters of a header, the parts of a multipart."""
+"""Bodies of MIME (RFC 2045, 2046): type, parameters of a header, parts of a multipart."""
 
 import re
 from collections.abc import Iterator

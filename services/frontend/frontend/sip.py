@@ -55,7 +55,7 @@ class Said(NamedTuple):
     content_encoding: str = ""
     """``Content-Encoding`` of ``content``, in lower case; it is archived as it came."""
     toast: bool = False
-    """Whether it stands in ``Ms-Text-Format``."""
+    """True if it stands in ``Ms-Text-Format``."""
 
 
 def find_said(request: Request) -> Said | None:

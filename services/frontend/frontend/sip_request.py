@@ -50,7 +50,7 @@ class Request(NamedTuple):
 
 
 class Session(NamedTuple):
-    """That a session begins, or ends."""
+    """The begin or the end of a session."""
 
     conversation: str
     sender: str

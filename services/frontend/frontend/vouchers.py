@@ -1,4 +1,4 @@
-"""What a front end gives an edge to bring back, signed: nobody else can make it, and it is good for a while.
+"""Vouchers that a front end gives an edge to bring back: signed, and good for a while.
 
 All front ends of a pool know the key: it is made of what they are all given. Of that a connector knows its
 own token, not the other connectors' and not the front ends' for the admin API.

@@ -19,7 +19,7 @@ _OTR: Final = b"?OTR"
 
 
 class Rendering(NamedTuple):
-    """What can be read of a content."""
+    """The readable text of a content."""
 
     text: str | None
     """None: it says nothing that we can read. It is text that PostgreSQL can store."""

@@ -1,4 +1,4 @@
-"""What stands in an envelope of S/MIME that hides nothing: signed or compressed (RFC 5652, RFC 3274)."""
+"""Content in an envelope of S/MIME that hides nothing: signed or compressed (RFC 5652, RFC 3274)."""
 
 import binascii
 import re

@@ -16,7 +16,7 @@ _WORD: Final = re.compile(r"=\?([^?\s]{1,60})\?([BbQq])\?([^?\s]*+)\?=(?:\s++(?=
 
 
 class Head(NamedTuple):
-    """What a message or a part says of itself before its content."""
+    """The head of a message or a part."""
 
     fields: list[tuple[str, str]]
     """Names in small letters, values with what was encoded in them decoded (RFC 2047)."""

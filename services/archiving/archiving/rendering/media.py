@@ -1,4 +1,4 @@
-"""What a head says of a content: its media type and parameters."""
+"""The media type of a content and its parameters, as a head says."""
 
 import re
 from functools import lru_cache

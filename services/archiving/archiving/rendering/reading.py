@@ -52,7 +52,7 @@ def is_json(kind: str) -> bool:
 
 
 class Reader:
-    """What a content says, in order, and with what some of it is encrypted."""
+    """Texts of a content, in order, and with what some of it is encrypted."""
 
     def __init__(self, *, is_text: bool) -> None:
         """``is_text``: the content came as characters, in UTF-8 now, whatever it says of itself."""
@@ -64,7 +64,7 @@ class Reader:
 
     @property
     def text(self) -> str:
-        """What was said, a line for each; what was said twice (as text and as HTML) is there once."""
+        """Return the texts, a line for each; one that came twice (as text and as HTML) is there once."""
         return "\n".join(self._said.values())
 
     def read(self, head: Head, content: bytes, depth: int = 0) -> None:

@@ -52,7 +52,7 @@ def text_of_xml(source: str) -> tuple[str, str | None]:
 
 
 class _Reader:
-    """What has been read, and in which element."""
+    """The text read so far, and its element."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []

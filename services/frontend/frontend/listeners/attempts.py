@@ -21,7 +21,7 @@ from frontend.metrics import ATTEMPTS
 
 
 class Attempt(msgspec.Struct, forbid_unknown_fields=True):
-    """What somebody's client tried."""
+    """An attempt of somebody's client to get past the archive."""
 
     sender: str
     recipient: str

@@ -64,7 +64,7 @@ _MAX_LIST: Final = 20_000
 """Characters of ``LCS-Recipients`` and ``LCS-Text-Format`` at most; what is on the way (HAProxy's
 tune.bufsize) must hold it."""
 UNSEEN_HEADER: Final = "LCS-Unseen"
-"""What a session may send past the archive, as policy allows: the edge lets its answer agree to that."""
+"""Kinds of content that a session may send past the archive, as policy allows: an answer may agree."""
 DISGUISED: Final = "disguised"
 """The kind of attempt in which a text is called a notice."""
 UNTOLD_HEADER: Final = "LCS-Untold"
