@@ -39,7 +39,7 @@ _RENAME: Final = (
     "UPDATE cdr.sessions AS s SET caller = %(address)s FROM cdr.parties AS p"
     " WHERE p.address = %(address)s AND s.id = p.session_id AND s.caller = %(name)s",
 )
-"""Who has two names in a session gets one row."""
+"""Give a person with two names in a session one row."""
 
 
 def key_of(conversation: str, people: Iterable[str]) -> str:

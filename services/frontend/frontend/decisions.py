@@ -24,7 +24,7 @@ class Decisions:
         self._filed = frozenset(domain for connector in connectors for domain in connector.domains)
         self._policy: Policy | None = None
         self._ours = self._filed
-        """What any of us speaks for, by that policy or a file."""
+        """Domains that any connector speaks for, by that policy or a file."""
         self._rights: dict[str, ConnectorRights] = {}
         """Of connectors by that policy, by the hash of their tokens."""
         self._remembered: dict[tuple[str, tuple[str, ...], str], Decision] = {}

@@ -59,9 +59,8 @@ def split_parts(content_type: str, body: bytes) -> Multipart:
         head, separator, content = piece.partition(b"\r\n\r\n")
         if not separator or not piece.startswith(b"\r\n"):
             raise MIMEError("a part without a head")
-        headers = dict(_headers_of(head))
-        fields = sum(1 for _ in _headers_of(head))
-        parts.append(BodyPart(headers, fields, content))
+        headers = list(_headers_of(head))
+        parts.append(BodyPart(dict(headers), len(headers), content))
     raise MIMEError("parts without an end")
 
 

@@ -1,4 +1,4 @@
-"""What a pool may let past the archive; the statements are in the file beside this one."""
+"""Kinds of content that a pool may let past the archive; the statements are in the file beside this one."""
 
 from pathlib import Path
 

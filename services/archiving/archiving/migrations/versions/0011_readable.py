@@ -1,4 +1,4 @@
-"""What can be read of content; the statements are in the file beside this one."""
+"""Readable text of content; the statements are in the file beside this one."""
 
 from pathlib import Path
 

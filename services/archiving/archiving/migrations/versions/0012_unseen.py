@@ -1,4 +1,4 @@
-"""What call detail records say of the unseen; the statements are in the file beside this one."""
+"""The unseen in call detail records; the statements are in the file beside this one."""
 
 from pathlib import Path
 
