@@ -10,12 +10,11 @@ before it was ``confirmed``, and OpenTelemetry's context.
 import base64
 import binascii
 import os
-import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID, SafeUUID
 
 import msgspec
@@ -205,44 +204,6 @@ def content_of(im: IM) -> bytes:
         return base64.b64decode(im.body, validate=True)
     except binascii.Error as error:
         raise ValueError(f"body is not base64: {error}") from None
-
-
-_MAX_HEAD: Final = 4096
-_OUTER_END: Final = re.compile(rb"\r?\n\r?\n")
-_INNER_HEAD: Final = re.compile(rb"((?:[^\r\n]+\r?\n)*)\r?\n")
-_FOLD: Final = re.compile(r"\r?\n[ \t]+")
-
-
-class Part(NamedTuple):
-    """What a message wraps."""
-
-    content_type: str
-    transfer_encoding: str
-    """``Content-Transfer-Encoding``, not yet undone; empty if there is none."""
-    content: bytes
-
-
-def split_cpim(content: bytes) -> Part | None:
-    """Return what a content of type ``message/cpim`` wraps (RFC 3862: two heads, then what is said).
-
-    None if it isn't made like that, or the inner head has more than 4 KB. Takes linear time: the parser of
-    Python's ``email`` takes seconds for heads and parts that somebody made for it.
-    """
-    outer = _OUTER_END.search(content)
-    if outer is None:
-        return None
-    head = _INNER_HEAD.match(content, outer.end(), outer.end() + _MAX_HEAD)
-    if head is None:
-        return None
-    fields: dict[str, str] = {}
-    for line in _FOLD.sub(" ", head[1].decode("latin-1")).splitlines():
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip().lower(), value.strip())
-    return Part(
-        fields.get("content-type", "text/plain"),
-        fields.get("content-transfer-encoding", ""),
-        content[head.end() :],
-    )
 
 
 def schemas() -> dict[str, dict[str, Any]]:
