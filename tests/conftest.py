@@ -22,6 +22,14 @@ from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their parameter: what gzip packs has the second of the packing in it.
+
+    Workers that collected a test in different seconds would know it by different names, and refuse to run.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 def password_in(url_file: Path) -> str:
     """Return the password in the address that a file holds."""
     return urlsplit(url_file.read_text().strip()).password or ""
