@@ -44,6 +44,7 @@ class Broker:
         self._distribution_port = find_free_port()
         self._configuration = folder / "rabbitmq.conf"
         self._password = self._known_password() or secrets.token_hex(16)
+        self._definitions: list[dict[str, Any]] = []
         self._process: Process | None = None
         self._epmd: Process | None = None
 
@@ -65,7 +66,11 @@ class Broker:
         return f"http://127.0.0.1:{self.management_port}"
 
     def start(self) -> None:
-        """Start the node and wait until it serves. Raises StartError."""
+        """Start the node and wait until it serves, with all definitions imported so far. Raises StartError.
+
+        Production imports them at each boot too (deploy/rabbitmq/lcs.conf). RabbitMQ 3.10 has on disk what it
+        declared only some time later: a node killed within that time came back without its bindings.
+        """
         if not self.is_installed():
             raise StartError("RabbitMQ is not installed: apt-get install rabbitmq-server")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +90,8 @@ class Broker:
         )
         self._process = Process("rabbitmq", [_SCRIPTS / "rabbitmq-server"], self.folder, self._environment())
         self._process.wait_until(self._serves, seconds=120)
+        for definitions in self._definitions:
+            self.manage("POST", "/api/definitions", definitions)
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -140,6 +147,7 @@ class Broker:
     def import_definitions(self, definitions: dict[str, Any]) -> None:
         """Declare vhosts, users, rights, exchanges, queues and policies that are not there yet."""
         self.manage("POST", "/api/definitions", definitions)
+        self._definitions.append(definitions)
 
     def url(self, user: str, password: str, vhost: str) -> str:
         """Return the AMQP address for a user and a vhost."""

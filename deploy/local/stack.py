@@ -120,7 +120,7 @@ class Stack:
         self.broker = Broker(self.folder / "rabbitmq")
         self.broker.start()
         definitions = (secrets / "rabbitmq" / "definitions.json").read_text()
-        self.broker.manage("POST", "/api/definitions", httpx.Response(200, text=definitions).json())
+        self.broker.import_definitions(httpx.Response(200, text=definitions).json())
         self._say(f"broker      RabbitMQ at 127.0.0.1:{self.broker.amqp_port}, {self.broker.management_url}")
 
     def _migrate(self, secrets: Path) -> None:
