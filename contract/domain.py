@@ -53,6 +53,14 @@ def parse_domain(text: str) -> str:
     return domain
 
 
+def respell_domain(name: str) -> str:
+    """Return the canonical form of a domain that an earlier version stored; what is none stays as it is."""
+    try:
+        return parse_domain(name)
+    except DomainError:
+        return name
+
+
 def show_domain(domain: str) -> str:
     """Return a canonical domain as people read it: IDNs as U-labels."""
     return ".".join(

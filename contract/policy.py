@@ -111,8 +111,12 @@ class Policy(msgspec.Struct, kw_only=True):
         """Return somebody's Flags; of a telephone number without a domain those that it has in ours."""
         if domain_of(address):
             return self.users.get(address, 0)
-        at_home = (f"sip:{address.removeprefix('tel:')}@{domain}" for domain in self.domains)
-        return reduce(or_, (self.users.get(each, 0) for each in at_home), 0)
+        return reduce(or_, (self.users[each] for each in self.homes_of(address)), 0)
+
+    def homes_of(self, number: str) -> list[str]:
+        """Return the flagged addresses that a telephone number without a domain has in our domains."""
+        at_home = (f"sip:{number.removeprefix('tel:')}@{domain}" for domain in self.domains)
+        return [address for address in at_home if address in self.users]
 
     def is_local(self, address: str) -> bool:
         """Return whether somebody is of ours: is in our domains, or has a flagged telephone number there."""

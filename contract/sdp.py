@@ -99,7 +99,7 @@ _ATTRIBUTES: Final = (
 LINES: Final = (*_PLAIN, *SILENT_MEDIA, *_ATTRIBUTES)
 """Lines that say nothing to a person, but for the three that ``ORIGIN`` and ``is_silent`` know."""
 ORIGIN: Final = f"o=[^ ]{{1,64}} {_NUMBER} {_NUMBER} {_ADDRESS}"
-_ORIGIN: Final = re.compile(rf"o=(?P<user>[^ ]{{1,64}}) {_NUMBER} {_NUMBER} {_ADDRESS}", re.I)
+_ORIGIN: Final = re.compile(ORIGIN, re.I)
 _NOBODY: Final = re.compile(
     r"|-|root|user1?|asterisk|freeswitch|mozilla(\.\.\.THIS_IS_SDPARTA-[0-9.]{1,8})?|twinkle|linphone|baresip|pjsip|"
     r"pjmedia|jssip|sipp|zoiper|z|jitsi|session|talk|(sip |phone-|a )?call|conf|voip|sdp data|[0-9]{1,20}",
@@ -126,8 +126,8 @@ def is_silent(body: bytes, words: Collection[str] = ()) -> bool:
     if version != "v=0" or len(lines) < 2:
         return False
     origin, subject, *rest = lines
-    match = _ORIGIN.fullmatch(origin)
-    if match is None or not (_NOBODY.fullmatch(match["user"]) or match["user"].lower() in words):
+    user = origin[2:].partition(" ")[0]
+    if not _ORIGIN.fullmatch(origin) or not (_NOBODY.fullmatch(user) or user.lower() in words):
         return False
     if not subject.startswith("s=") or not _NOBODY.fullmatch(subject[2:].strip()):
         return False

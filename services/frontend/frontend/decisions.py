@@ -81,8 +81,7 @@ def _domains_of(policy: Policy | None, address: str) -> Sequence[str]:
     domain = domain_of(address)
     if domain or policy is None:
         return [domain]
-    number = address.removeprefix("tel:")
-    return [each for each in policy.domains if f"sip:{number}@{each}" in policy.users] or [""]
+    return list(map(domain_of, policy.homes_of(address))) or [""]
 
 
 def rights_of(connector: Connector, policy: Policy | None) -> ConnectorRights:

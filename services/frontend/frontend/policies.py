@@ -17,7 +17,7 @@ import msgspec
 
 from contract.address import address_of
 from contract.broker import BrokerAddress
-from contract.domain import DomainError, parse_domain
+from contract.domain import respell_domain
 from contract.policy import Policy, PolicyHeader, PolicyUser
 from contract.topology import POLICY_EXCHANGE
 from frontend.config import FrontEndSettings
@@ -159,7 +159,7 @@ class Policies:
             version=header.version,
             internal=header.internal,
             federated=header.federated,
-            domains=frozenset(map(_domain_of, header.domains)),
+            domains=frozenset(map(respell_domain, header.domains)),
             pools={pool.name: pool for pool in header.pools},
             users=users,
             disclaimer=header.disclaimer,
@@ -246,10 +246,3 @@ class Policies:
 def _respelled(users: Iterable[PolicyUser]) -> list[str]:
     """Return the names of flagged users that are not canonical."""
     return [user.address for user in users if user.flags and address_of(user.address) != user.address]
-
-
-def _domain_of(name: str) -> str:
-    try:
-        return parse_domain(name)
-    except DomainError:
-        return name

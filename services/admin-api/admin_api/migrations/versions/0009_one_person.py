@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from contract.address import AddressError, parse_address
 from contract.conversation import pair_key
-from contract.domain import DomainError, parse_domain
+from contract.domain import respell_domain
 from contract.policy import ANY_DOMAIN
 
 revision = "0009"
@@ -161,10 +161,7 @@ def _address_of(name: str) -> str | None:
 
 
 def _domain_of(name: str) -> str:
-    try:
-        return name if name == ANY_DOMAIN else parse_domain(name)
-    except DomainError:
-        return name
+    return name if name == ANY_DOMAIN else respell_domain(name)
 
 
 def _key_of(conversation: str) -> str:
