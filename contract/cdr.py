@@ -14,6 +14,9 @@ from contract.message import Scope, Time
 CDR_TYPE: Final = "lcs.cdr.v1"
 """AMQP ``type`` of a message of activities; its ``message_id`` is a UUID of its own: twice is once."""
 
+DISGUISED: Final = "disguised"
+"""The kind of attempt in which a text is called a notice: it is archived. Others are ``contract.sdp``'s."""
+
 
 class Activity(msgspec.Struct, kw_only=True):
     """What one sender did in one conversation, within about a second."""

@@ -228,26 +228,28 @@ class Disclaimers:
         self._record_later(im)
 
     async def _delete(self, im: UUID) -> None:
-        if self._client is None:
-            raise httpx.ConnectError("no admin API")
-        (await self._client.delete(f"/v1/disclaimers/{im}")).raise_for_status()
+        (await self._request("DELETE", f"/{im}")).raise_for_status()
 
     async def _post_confirmation(self, im: UUID, confirmation: _Confirmation) -> None:
         """Raises LookupError if there is nothing to confirm."""
-        if self._client is None:
-            raise httpx.ConnectError("no admin API")
-        response = await self._client.post(
-            f"/v1/disclaimers/{im}/told", content=_encoder.encode(confirmation), headers=_JSON
-        )
+        response = await self._request("POST", f"/{im}/told", confirmation)
         if response.status_code == httpx.codes.NOT_FOUND:
             raise LookupError(im)
         response.raise_for_status()
 
     async def _post(self, claim: _Claim) -> _Answer:
+        response = await self._request("POST", "", claim)
+        return msgspec.json.decode(response.raise_for_status().content, type=_Answer)
+
+    async def _request(
+        self, method: str, path: str, document: _Claim | _Confirmation | None = None
+    ) -> httpx.Response:
+        """Return the admin API's answer, whatever its status. Raises httpx.HTTPError if there is none."""
         if self._client is None:
             raise httpx.ConnectError("no admin API")
-        response = await self._client.post("/v1/disclaimers", content=_encoder.encode(claim), headers=_JSON)
-        return msgspec.json.decode(response.raise_for_status().content, type=_Answer)
+        content = None if document is None else _encoder.encode(document)
+        headers = None if document is None else _JSON
+        return await self._client.request(method, f"/v1/disclaimers{path}", content=content, headers=headers)
 
     def _record_later(self, entry: _Entry) -> None:
         if len(self._unrecorded) >= _MAX_UNRECORDED:

@@ -7,6 +7,7 @@ from typing import Final, get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
 
+from contract.cdr import DISGUISED
 from contract.sdp import UnseenKind
 
 ANSWERED: Final = Counter(
@@ -31,13 +32,11 @@ ATTEMPTS: Final = Counter(
     "Requests that offer what would be said past the archive, or say something under the name of a notice",
     ["kind"],
 )
-for _kind in (*get_args(UnseenKind), "disguised"):
+for _kind in (*get_args(UnseenKind), DISGUISED):
     ATTEMPTS.labels(_kind)
 FORGED: Final = Counter(
     "lcs_frontend_forged_vouchers", "Vouchers that we did not give, or too old, by their header", ["header"]
 )
-for _header in ("LCS-Toast", "LCS-Told", "LCS-Untold"):
-    FORGED.labels(_header)
 POLICY_VERSION: Final = Gauge("lcs_frontend_policy_version", "Version of the policy that decides; 0: none")
 BROKER_CONNECTED: Final = Gauge("lcs_frontend_broker_connected", "1 while the broker takes IMs")
 STATE: Final = Gauge("lcs_frontend_state", "1 for the present state, 0 for the others", ["state"])

@@ -117,7 +117,7 @@ def _decode(body: bytes, coding: str) -> bytes | None:
 
 
 def _requires_list(request: Request) -> bool:
-    """Whether a request is for those listed in its body (RFC 5365, 4): not so in a session."""
+    """Return whether a request is for those listed in its body (RFC 5365, 4): not so in a session."""
     _, tag = read_address(request, "to")
     options = ",".join(request.headers.get("require", ())).split(",")
     return not tag and _LIST_OPTION in (option.strip().lower() for option in options)
@@ -128,8 +128,7 @@ def _find_toast(request: Request, sender: str) -> list[Said]:
     value = request.header("ms-text-format")
     if not value:
         return []
-    content_type, semicolon, rest = value.partition(";")
-    parameters = parameters_of(semicolon + rest)
+    parameters = parameters_of(value)
     try:
         body = base64.b64decode(parameters.get("ms-body", ""), validate=True)
     except (binascii.Error, ValueError):
@@ -137,7 +136,7 @@ def _find_toast(request: Request, sender: str) -> list[Said]:
     if not body:
         return []
     charset = parameters.get("charset", "")
-    content_type = content_type.strip() + (f"; charset={charset}" if charset else "")
+    content_type = value.partition(";")[0].strip() + (f"; charset={charset}" if charset else "")
     recipient, session = way_of(request)
     return [Said(sender, [recipient], session, content_type, *_encode(content_type, body), toast=True)]
 
@@ -185,9 +184,8 @@ def _read_list(content: bytes) -> list[str]:
 
 def _encode(content_type: str, body: bytes) -> tuple[Encoding, str, bytes]:
     """Return how a body is archived, as text if it says it is UTF-8 and is, else in base64; and its bytes."""
-    kind = type_of(content_type)
-    charset = parameters_of(content_type[len(kind) :]).get("charset", "").lower()
-    if kind.startswith("text/") and charset in ("", "utf-8", "utf8", "us-ascii"):
+    charset = parameters_of(content_type).get("charset", "").lower()
+    if type_of(content_type).startswith("text/") and charset in ("", "utf-8", "utf8", "us-ascii"):
         try:
             text = body.decode()
         except UnicodeDecodeError:

@@ -163,5 +163,6 @@ def way_of(request: Request) -> tuple[str, str | None]:
 
 
 def users_of(request: Request) -> set[str]:
+    """Return the user parts of From and To, in lower case. Raises SIPError."""
     addresses = (read_address(request, "from")[0], read_address(request, "to")[0])
     return {unquote(address.partition("@")[0]).rpartition(":")[2].lower() for address in addresses}

@@ -93,7 +93,7 @@ class CheckedIM(msgspec.Struct, gc=False):
     spelled: tuple[str, ...] = ()
     """Sender and recipients as they came, if one of them differs from its canonical form."""
     keyed: bool = False
-    """Whether ``conversation`` is the caller's own key, not yet filed under its connector."""
+    """True while ``conversation`` is the caller's own key, not yet filed under its connector."""
 
     def digest(self) -> bytes:
         """Return what tells this IM from another with the same id."""

@@ -13,7 +13,7 @@ from fastapi import Response
 from starlette.routing import Route
 
 from contract.address import AddressError, domain_of, parse_address, route_of, uri_of
-from contract.cdr import Activity
+from contract.cdr import DISGUISED, Activity
 from contract.message import time_at
 from contract.problem import Problem
 from contract.token import Connector
@@ -65,12 +65,12 @@ _MAX_LIST: Final = 20_000
 tune.bufsize) must hold it."""
 UNSEEN_HEADER: Final = "LCS-Unseen"
 """Kinds of content that a session may send past the archive, as policy allows: an answer may agree."""
-DISGUISED: Final = "disguised"
-"""The kind of attempt in which a text is called a notice."""
 UNTOLD_HEADER: Final = "LCS-Untold"
 """From the edge, with the request again: the voucher of notices that were not delivered, nor was the IM."""
 TOLD_HEADER: Final = "LCS-Told"
 """From the edge, with the request again: the voucher of notices that partners' edges have taken."""
+for _header in (TOAST_HEADER, TOLD_HEADER, UNTOLD_HEADER):
+    FORGED.labels(_header)  # counted from zero
 NOTHING_SAID: Final = "nothing-said"
 SAID_BEFORE: Final = "said-before"
 
@@ -309,7 +309,6 @@ def _digest(im: CheckedIM) -> str:
 
     Its type may be written in another way again; of its parameters the character set counts.
     """
-    kind = type_of(im.content_type)
-    charset = "" if im.encoding == "text" else parameters_of(im.content_type[len(kind) :]).get("charset", "")
-    alike = msgspec.structs.replace(im, content_type=f"{kind};{charset.lower()}")
+    charset = "" if im.encoding == "text" else parameters_of(im.content_type).get("charset", "")
+    alike = msgspec.structs.replace(im, content_type=f"{type_of(im.content_type)};{charset.lower()}")
     return alike.digest().hex()
