@@ -80,18 +80,23 @@ class Batch:
 
 
 def read_batch(deliveries: Iterable[Delivery], senders: Senders) -> Batch:
-    """Read what AMQP messages hold.
+    """Read what AMQP messages hold, as ``read_message``."""
+    batch = Batch()
+    for delivery in deliveries:
+        batch.add(read_message(delivery, senders))
+    return batch
+
+
+def read_message(delivery: Delivery, senders: Senders) -> Batch:
+    """Read what an AMQP message holds.
 
     What cannot be read, or is of a sender who may not say it, is in ``parked``; nothing is left out.
     """
     batch = Batch()
-    for delivery in deliveries:
-        part = Batch()
-        _read(delivery, part)
-        if refusal := refusal_of(delivery, part, senders):
-            refusal = "; ".join([refusal, *(parked.reason for parked in part.parked[:1])])
-            part = Batch(parked=[Parked(delivery.body, delivery.properties, refusal, None)])
-        batch.add(part)
+    _read(delivery, batch)
+    if refusal := refusal_of(delivery, batch, senders):
+        refusal = "; ".join([refusal, *(parked.reason for parked in batch.parked[:1])])
+        return Batch(parked=[Parked(delivery.body, delivery.properties, refusal, None)])
     return batch
 
 

@@ -47,6 +47,7 @@ class CDRWorker:
     def __init__(self, settings: CDRSettings) -> None:
         """Nothing starts yet."""
         self._settings = settings
+        self._senders = settings.senders
         self._idle = timedelta(seconds=settings.cdr_idle_seconds)
         self._consumer = Consumer(settings, _PREFETCH, [CDR_QUEUE])
         self._connection: psycopg.Connection | None = None
@@ -123,7 +124,7 @@ class CDRWorker:
 
     def _log(self, connection: psycopg.Connection, delivery: Delivery) -> None:
         try:
-            message, body, count = _read(delivery, self._settings.senders)
+            message, body, count = _read(delivery, self._senders)
             connection.execute(_LOG, (message, body, self._idle))
         except (*POISON, RecursionError) as error:
             log.error("call detail records that cannot be stored", extra={"error": repr(error)[:300]})

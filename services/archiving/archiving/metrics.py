@@ -54,20 +54,6 @@ ENCRYPTED: Final = Counter(
 # Counted from zero: a graph of what never was has no line.
 for _reason in ("unknown", "not UTF-8"):
     GUESSED.labels(_reason)
-for _kind in (
-    "s/mime",
-    "openpgp",
-    "omemo",
-    "otr",
-    "megolm",
-    "olm",
-    "mls",
-    "jose",
-    "xmlenc",
-    "esession",
-    "rpmsg",
-):
-    ENCRYPTED.labels(_kind)
 CDR_ACTIVITIES: Final = Counter("lcs_cdr_activities", "Activities stored as call detail records")
 CDR_REJECTED: Final = Counter(
     "lcs_cdr_rejected_messages", "AMQP messages of call detail records that could not be stored"

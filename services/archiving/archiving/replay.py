@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from archiving.archive import Archive
-from archiving.batch import read_batch
+from archiving.batch import read_message
 from archiving.consumer import Delivery
 from archiving.senders import Senders
 from archiving.storing import commit_batch
@@ -39,7 +39,7 @@ def replay_all(
 
 def _replay(archive: Archive, delivery: Delivery, senders: Senders) -> str | None:
     """Store what can be; return why not all could."""
-    batch = read_batch([delivery], senders)
+    batch = read_message(delivery, senders)
     batch.announced.clear()  # a line that was parked alone is less than its message's headers say
     commit_batch(archive, batch, [delivery])
     return batch.parked[0].reason if batch.parked else None

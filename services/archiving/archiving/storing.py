@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from archiving.archive import POISON, Account, Archive, Numbers, runs_of
-from archiving.batch import Batch, read_batch
+from archiving.batch import Batch, read_batch, read_message
 from archiving.consumer import Delivery
 from archiving.metrics import PARKED, observe_batch
 from archiving.parking import Parked
@@ -55,7 +55,7 @@ def prepare_batch(archive: Archive, deliveries: Sequence[Delivery], senders: Sen
     unknown: list[IM] = []
     try:
         for delivery in deliveries:
-            batch = read_batch([delivery], senders)
+            batch = read_message(delivery, senders)
             if batch.parked:
                 return None
             rest.statements += batch.statements

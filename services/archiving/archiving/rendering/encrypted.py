@@ -33,6 +33,10 @@ _NAMESPACES: Final = (
 )
 _ALGORITHMS: Final = {"m.megolm.": "megolm", "m.olm.": "olm"}
 """Matrix's (its specification, "End-to-End Encryption")."""
+KINDS: Final = frozenset(
+    (*_KINDS.values(), *_FILES.values(), *dict(_NAMESPACES).values(), *_ALGORITHMS.values())
+)
+"""All kinds of encryption that are told apart."""
 
 _ARMOR: Final = re.compile(
     r"-----BEGIN PGP (MESSAGE|SIGNATURE)[^\n-]{0,40}-----[ \t\r]*+\n"
