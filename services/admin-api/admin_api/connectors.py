@@ -9,8 +9,7 @@ from sqlmodel import Session, col, select
 
 from admin_api.database import DatabaseOf
 from admin_api.fields import ConnectorName, Document, Domain
-from admin_api.preconditions import etag_of
-from admin_api.resources import ChangesOf, delete, find, read_policy
+from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import ConnectorRow, DomainRow, PolicyRow
 from contract.problem import Problem
 
@@ -73,8 +72,9 @@ def put_connector(
     Its `domains` must be ours already. Connectors that policy does not name lose them: name all that have
     them.
     """
-    with changes.begin() as change:
-        ours = set(change.session.exec(select(DomainRow.domain)))
+
+    def check(session: Session) -> None:
+        ours = set(session.exec(select(DomainRow.domain)))
         if foreign := [domain for domain in document.domains if domain not in ours]:
             raise Problem(
                 422,
@@ -82,10 +82,8 @@ def put_connector(
                 " gateway_for.",
                 field="/domains",
             )
-        row, created = change.put(ConnectorRow(name=name, **document.model_dump()))
-    response.headers["ETag"] = etag_of(row.version)
-    response.status_code = 201 if created else 200
-    return row
+
+    return put(changes, ConnectorRow(name=name, **document.model_dump()), response, check)
 
 
 @router.delete("/connectors/{name}", status_code=204)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 
 from admin_api.cdr_tables import SessionPartyRow
@@ -13,17 +14,19 @@ from contract.problem import Problem
 
 def numbers_of_person(session: Session, address: str) -> list[int]:
     """Return the numbers of somebody: one, and one for each name that older front ends gave."""
-    named = select(ArchivedUser.id, ArchivedUser.same_as).where(col(ArchivedUser.address) == address)
-    numbers = {number if same_as is None else same_as for number, same_as in session.exec(named)}
-    spelled = select(ArchivedUser.id).where(col(ArchivedUser.same_as).in_(numbers))
-    return [*numbers, *session.exec(spelled)] if numbers else []
+    return _numbers(session, ArchivedUser, col(ArchivedUser.address) == address)
 
 
 def numbers_of_conversations(session: Session, keys: Sequence[str]) -> list[int]:
     """Return the numbers of conversations, with those of the same people by older names."""
-    table = ArchivedConversation
-    named = select(table.id, table.same_as).where(col(table.conversation).in_(keys))
-    numbers = {number if same_as is None else same_as for number, same_as in session.exec(named)}
+    return _numbers(session, ArchivedConversation, col(ArchivedConversation.conversation).in_(keys))
+
+
+def _numbers(
+    session: Session, table: type[ArchivedUser | ArchivedConversation], named: ColumnElement[bool]
+) -> list[int]:
+    found = session.exec(select(table.id, table.same_as).where(named))
+    numbers = {number if same_as is None else same_as for number, same_as in found}
     spelled = select(table.id).where(col(table.same_as).in_(numbers))
     return [*numbers, *session.exec(spelled)] if numbers else []
 

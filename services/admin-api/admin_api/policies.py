@@ -254,11 +254,13 @@ def put_domain(domain: DomainInPath, changes: ChangesOf, response: Response) -> 
 @router.delete("/domains/{domain}", status_code=204)
 def delete_domain(domain: DomainInPath, changes: ChangesOf) -> None:
     """Say that a domain is no longer ours: 409 while a connector speaks for it."""
-    with changes.begin() as change:
-        speakers = [row.name for row in find_connectors(change.session) if domain in row.domains]
+
+    def check(session: Session) -> None:
+        speakers = [row.name for row in find_connectors(session) if domain in row.domains]
         if speakers:
             raise Problem(409, f"Connector {speakers[0]} speaks for {domain}: take it out there first.")
-        change.delete(DomainRow, domain)
+
+    delete(changes, DomainRow, domain, check)
 
 
 @router.get("/disclaimer", dependencies=[read_policy], response_model=DisclaimerAnswer)

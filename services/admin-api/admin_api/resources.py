@@ -1,8 +1,10 @@
 """Resources of policy: found, put and deleted alike, whatever their kind."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Response, Security
+from sqlmodel import Session
 
 from admin_api.changes import Changes, not_found
 from admin_api.database import Database
@@ -12,6 +14,11 @@ from admin_api.tables import PolicyRow
 
 read_policy = Security(Allow("administrator", "operator"))
 ChangesOf = Annotated[Changes, Depends()]
+Check = Callable[[Session], None]
+
+
+def _no_check(_: Session) -> None:
+    """Nothing else of policy has a say."""
 
 
 def find(database: Database, table: type[PolicyRow], key: str, response: Response) -> PolicyRow:
@@ -24,16 +31,21 @@ def find(database: Database, table: type[PolicyRow], key: str, response: Respons
     return row
 
 
-def put(changes: Changes, new: PolicyRow, response: Response) -> PolicyRow:
-    """Make a resource be as ``new`` says; the response is 201 if it was created. Raises Problem (412)."""
+def put(changes: Changes, new: PolicyRow, response: Response, check: Check = _no_check) -> PolicyRow:
+    """Make a resource be as ``new`` says; the response is 201 if it was created.
+
+    ``check`` raises Problem if the rest of policy forbids it. Raises Problem (412).
+    """
     with changes.begin() as change:
+        check(change.session)
         row, created = change.put(new)
     response.headers["ETag"] = etag_of(row.version)
     response.status_code = 201 if created else 200
     return row
 
 
-def delete(changes: Changes, table: type[PolicyRow], key: str) -> None:
-    """Delete a resource. Raises Problem (404, 412)."""
+def delete(changes: Changes, table: type[PolicyRow], key: str, check: Check = _no_check) -> None:
+    """Delete a resource; ``check`` as in ``put``. Raises Problem (404, 412)."""
     with changes.begin() as change:
+        check(change.session)
         change.delete(table, key)
