@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import quote, urlsplit
 
 import docker
 import pika
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from docker.errors import DockerException
 from pika.spec import BasicProperties
 
@@ -107,6 +110,16 @@ class ArchiveDatabase:
     def url(self, role: str) -> str:
         """Return the address for a role: lcs_owner, lcs_archiving, lcs_admin or postgres."""
         return self.server.url(role, self.passwords.get(role), self.name)
+
+    def begin_anew(self, migrations: ModuleType, revision: str) -> None:
+        """Make a service's schemas anew, as they were at an older revision of ``migrations``, and empty."""
+        schemas = "policy" if migrations is admin_api.migrations else "archive, cdr"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP SCHEMA {schemas} CASCADE".encode())
+        config = Config()
+        config.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))
+        config.attributes["database_url"] = self.url("lcs_owner")
+        command.upgrade(config, revision)
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         """Return what a query finds, asked as the superuser."""

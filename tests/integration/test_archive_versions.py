@@ -1,12 +1,9 @@
 """Workers and archives of different versions: columns go by their names, a worker that is too new waits."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
 
 import archiving.archive
 import archiving.migrations
@@ -21,19 +18,10 @@ _NOW = datetime.now(UTC)
 _TYPES = ("smallint", "timestamptz", "text", "bytea", "uuid[]", "boolean NOT NULL DEFAULT false")
 
 
-def _migrate_to(version: str, database: ArchiveDatabase) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(archiving.migrations.__file__).parent))
-    config.attributes["database_url"] = database.url("lcs_owner")
-    command.upgrade(config, version)
-
-
 def test_an_older_archive_keeps_its_rows_and_its_workers_wait_until_they_are_new(
     database: ArchiveDatabase,
 ) -> None:
-    with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
-        connection.execute("DROP SCHEMA archive, cdr CASCADE")
-    _migrate_to("0007", database)
+    database.begin_anew(archiving.migrations, "0007")
     with pytest.raises(psycopg.Error) as too_new:
         Archive(database.url("lcs_archiving"))
     assert not isinstance(too_new.value, POISON)

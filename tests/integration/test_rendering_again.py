@@ -1,4 +1,4 @@
-"""What is stored is rendered again with what the code of today can read."""
+"""Stored content is rendered again with what the code of today can read."""
 
 import base64
 from uuid import uuid4

@@ -6,8 +6,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
 
 import archiving.migrations
 from archiving.archive import Archive
@@ -79,12 +77,7 @@ def _record_as_before(connection: psycopg.Connection, **sent: int) -> None:
 @pytest.fixture
 def api(database: ArchiveDatabase, tmp_path: Path) -> Iterator[AdminApi]:
     """The admin API of an archive that was filled before it was brought to this version."""
-    with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
-        connection.execute("DROP SCHEMA archive, cdr CASCADE")
-    config = Config()
-    config.set_main_option("script_location", str(Path(archiving.migrations.__file__).parent))
-    config.attributes["database_url"] = database.url("lcs_owner")
-    command.upgrade(config, "0012")
+    database.begin_anew(archiving.migrations, "0012")
     with psycopg.connect(database.url("lcs_owner")) as connection:
         for im in OLD_IMS:
             _store_as_before(connection, im)

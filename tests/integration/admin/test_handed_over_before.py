@@ -1,10 +1,8 @@
-"""Who was told before connectors confirmed: nobody said so, and so they are told once more."""
+"""Notices of before connectors confirmed: none is known to be delivered, so partners are told once more."""
 
 from pathlib import Path
 
 import psycopg
-from alembic import command
-from alembic.config import Config
 
 import admin_api.migrations
 from contract.message import make_id
@@ -17,12 +15,7 @@ BOB = "sip:bob@fabrikam.com"
 def test_what_was_recorded_before_was_handed_over_and_is_so_again(
     database: ArchiveDatabase, tmp_path: Path
 ) -> None:
-    with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
-        connection.execute("DROP SCHEMA policy CASCADE")
-    config = Config()
-    config.set_main_option("script_location", str(Path(admin_api.migrations.__file__).parent))
-    config.attributes["database_url"] = database.url("lcs_owner")
-    command.upgrade(config, "0006")
+    database.begin_anew(admin_api.migrations, "0006")
     with psycopg.connect(database.url("lcs_owner")) as connection:
         connection.execute(
             "INSERT INTO policy.disclaimers_sent (conversation, partner, im, at, front_end, language,"

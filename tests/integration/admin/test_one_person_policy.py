@@ -7,8 +7,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
 from psycopg.types.json import Jsonb
 
 import admin_api.migrations
@@ -34,12 +32,7 @@ IM = uuid4()
 @pytest.fixture
 def api(database: ArchiveDatabase, tmp_path: Path) -> Iterator[AdminApi]:
     """The admin API of a policy that was filled before it was brought to this version."""
-    with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
-        connection.execute("DROP SCHEMA policy CASCADE")
-    config = Config()
-    config.set_main_option("script_location", str(Path(admin_api.migrations.__file__).parent))
-    config.attributes["database_url"] = database.url("lcs_owner")
-    command.upgrade(config, "0008")
+    database.begin_anew(admin_api.migrations, "0008")
     with psycopg.connect(database.url("lcs_owner")) as connection, connection.cursor() as cursor:
         cursor.executemany("INSERT INTO policy.users VALUES (%s, %s, %s, %s, 1)", OLD_USERS)
         cursor.execute("INSERT INTO policy.domains VALUES ('contoso.com', 1), ('[2001:db8:0::1]', 1)")

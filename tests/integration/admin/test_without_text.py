@@ -1,4 +1,4 @@
-"""What no search for a text can find says so to each, and is found by that it has none or is encrypted."""
+"""IMs without a searchable text: a search for a text counts them, and filters find them."""
 
 import base64
 import gzip
