@@ -138,38 +138,60 @@ def decode_statement(body: bytes) -> AgentStatement:
     return _statement_decoder.decode(body)
 
 
-class _Random:
-    """The system's random bytes, fetched many at a time: a call for each id would be its greatest cost."""
+_COUNTER_BITS: Final = 42
+_LAYOUT: Final = 0x7 << 76 | 0b10 << 62  # version and variant: RFC 9562, 4
+_MOST_AHEAD_MS: Final = 86_400_000
+_new, _set, _UNKNOWN = object.__new__, object.__setattr__, SafeUUID.unknown
+
+
+class Minting:
+    """Ids of a process: the time, a counter of 42 bits, 32 random bits (RFC 9562, 6.2)."""
 
     def __init__(self) -> None:
-        self._bytes = b""
-        self._place = 0
+        self._last_ms = 0
+        self.begin()
 
-    def forget(self) -> None:
-        """Begin anew, in the child of a fork: else both would take the same."""
-        self._bytes = b""
+    def begin(self) -> None:
+        """Count on from anywhere in the lower half; in the child of a fork too, else it minted what we do."""
+        self._count = int.from_bytes(os.urandom(8)) >> 64 - _COUNTER_BITS + 1
+        self._random: list[int] = []
 
-    def take(self, count: int) -> bytes:
-        place, self._place = self._place, self._place + count
-        if self._place > len(self._bytes):
-            self._bytes, place, self._place = os.urandom(4096), 0, count
-        return self._bytes[place : self._place]
+    def make_id(self, at_ms: int | None = None) -> UUID:
+        """Mint a UUIDv7 (RFC 9562, 5.7) for a time in milliseconds since 1970, by default now.
+
+        Of ids for one time, the one minted later is greater. So is, of those for now, the one minted later:
+        their time waits for a clock that was set back, up to a day (docs/decisions/0024).
+        """
+        self._count = count = self._count + 1
+        if count >> _COUNTER_BITS:
+            self.begin()
+            self._last_ms += 1
+            count = self._count
+        if at_ms is None:
+            at_ms = time.time_ns() // 1_000_000
+            if 0 < self._last_ms - at_ms <= _MOST_AHEAD_MS:
+                at_ms = self._last_ms
+            else:
+                self._last_ms = at_ms
+        try:
+            random = self._random.pop()
+        except IndexError:  # fetched many at a time: a call for each id would be its greatest cost
+            self._random = memoryview(os.urandom(4096)).cast("I").tolist()
+            random = self._random.pop()
+        made = _new(UUID)  # UUID() would check again, for twice the time, what is known here
+        _set(made, "int", at_ms << 80 | _LAYOUT | count >> 30 << 64 | (count & 0x3FFF_FFFF) << 32 | random)
+        _set(made, "is_safe", _UNKNOWN)
+        return made
+
+    def seconds_ahead(self) -> float:
+        """Return how far the time in ids for now is ahead of the clock; 0 while they agree."""
+        return max(0, self._last_ms - time.time_ns() // 1_000_000) / 1000
 
 
-_new, _set, _UNKNOWN = object.__new__, object.__setattr__, SafeUUID.unknown
-_random = _Random()
-os.register_at_fork(after_in_child=_random.forget)
-
-
-def make_id(at_ms: int | None = None) -> UUID:
-    """Mint a UUIDv7 (RFC 9562, 5.7) for a time in milliseconds since 1970, by default now."""
-    if at_ms is None:
-        at_ms = time.time_ns() // 1_000_000
-    random = int.from_bytes(_random.take(10))
-    made = _new(UUID)  # UUID() would check again, for twice the time, what is known here
-    _set(made, "int", at_ms << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & (1 << 62) - 1)
-    _set(made, "is_safe", _UNKNOWN)
-    return made
+_minting = Minting()
+os.register_at_fork(after_in_child=_minting.begin)
+make_id = _minting.make_id
+seconds_ahead = _minting.seconds_ahead
 
 
 def milliseconds_of(im_id: UUID) -> int:

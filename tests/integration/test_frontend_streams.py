@@ -7,6 +7,8 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from contract.message import AGENT_TYPE, decode_statement
 from contract.topology import QUEUE
@@ -65,6 +67,15 @@ def test_a_stream_is_answered_line_by_line_in_order_and_errors_stop_nothing(
     assert bad == {101: 400, 201: 422, 301: 413}
     bodies = [im.body for im in ims_of(vhost.take(QUEUE))]
     assert bodies == [str(number) for number in expected if number not in bad]
+
+
+def test_ims_of_a_stream_have_ids_in_their_order(front_end: FrontEnd) -> None:
+    """Those that say no time, and those that all say the same."""
+    then = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    for im in (IM, IM | {"sent_at": then}):
+        ids = [UUID(answer["id"]) for answer in front_end.stream([json.dumps(im).encode()] * 300)]
+        assert len(set(ids)) == 300
+        assert ids == sorted(ids)
 
 
 def test_answers_of_a_stream_come_while_it_is_still_being_sent(front_end: FrontEnd) -> None:

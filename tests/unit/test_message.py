@@ -1,9 +1,12 @@
 """The contract on the wire: golden schemas, both directions of compatibility, ids that carry their time."""
 
 import json
+import os
 import time
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import msgspec
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from contract import cdr
 from contract.message import (
     IM,
+    Minting,
     content_of,
     decode_im,
     decode_ims,
@@ -90,6 +94,58 @@ def test_ids_are_minted_for_now_and_differ() -> None:
     ids = {make_id() for _ in range(10_000)}
     assert len(ids) == 10_000
     assert abs(time_of(make_id()).timestamp() - time.time()) < 5
+
+
+NOW = 1_800_000_000_000
+HOUR = 3_600_000
+
+
+@given(st.lists(st.tuples(st.integers(NOW, NOW + 23 * HOUR), st.integers(1, 5))), st.booleans())
+def test_ids_never_go_back_however_the_clock_jumps(clock: list[tuple[int, int]], overflows: bool) -> None:
+    minting = Minting()
+    if overflows:
+        minting._count = (1 << 42) - 3
+    ids = []
+    highest = 0
+    for now, count in clock:
+        highest = max(highest, now)
+        with patch("time.time_ns", return_value=now * 1_000_000):
+            ids += [minting.make_id() for _ in range(count)]
+            # The time in them is the clock's or, while it is behind where it was, the latest that it showed.
+            assert highest <= milliseconds_of(ids[-1]) <= highest + overflows
+            assert minting.seconds_ahead() == (milliseconds_of(ids[-1]) - now) / 1000
+    assert all(one < later for one, later in pairwise(ids))
+
+
+def test_ids_follow_a_clock_that_is_set_back_by_more_than_a_day() -> None:
+    minting = Minting()
+    for now in (NOW, NOW + 3650 * 24 * HOUR, NOW + 1):
+        with patch("time.time_ns", return_value=now * 1_000_000):
+            assert milliseconds_of(minting.make_id()) == now
+            assert minting.seconds_ahead() == 0
+
+
+@given(st.lists(st.none() | st.integers(NOW - 2, NOW + 2)))
+def test_ids_of_one_time_keep_the_order_of_their_minting(times: list[int | None]) -> None:
+    minting = Minting()
+    with patch("time.time_ns", return_value=NOW * 1_000_000):
+        ids = [(NOW if at is None else at, minting.make_id(at)) for at in times]
+    assert all(milliseconds_of(im_id) == at for at, im_id in ids)
+    assert sorted(ids) == sorted(ids, key=lambda each: each[0])  # which leaves in its order what is equal
+
+
+def test_a_forked_process_mints_other_ids() -> None:
+    ours = {make_id(NOW)}
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writing, b"".join(make_id(NOW).bytes for _ in range(100)))
+        os._exit(0)
+    os.waitpid(child, 0)
+    ours |= {make_id(NOW) for _ in range(100)}
+    said = os.read(reading, 1600)
+    theirs = [UUID(bytes=said[at : at + 16]) for at in range(0, 1600, 16)]
+    assert theirs == sorted(theirs)
+    assert ours.isdisjoint(theirs)
 
 
 def test_an_id_that_carries_no_time_is_refused() -> None:

@@ -8,6 +8,7 @@ from typing import Final, get_args
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
 
 from contract.cdr import DISGUISED
+from contract.message import seconds_ahead
 from contract.sdp import UnseenKind
 
 ANSWERED: Final = Counter(
@@ -48,6 +49,10 @@ SPOOL_OLDEST: Final = Gauge(
 )
 SPOOLED: Final = Counter("lcs_frontend_spooled_ims", "IMs written to the spool")
 DRAINED: Final = Counter("lcs_frontend_drained_ims", "IMs of the spool that the broker has confirmed")
+_IDS_AHEAD: Final = Gauge(
+    "lcs_frontend_ids_ahead_seconds", "How far the time in new ids is ahead of the clock, which was set back"
+)
+_IDS_AHEAD.set_function(seconds_ahead)
 _DISK_FREE: Final = Gauge("lcs_frontend_disk_free_bytes", "Free on the disk with policy and spool")
 _DISK_SIZE: Final = Gauge("lcs_frontend_disk_size_bytes", "Size of this disk")
 

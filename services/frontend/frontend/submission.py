@@ -314,7 +314,8 @@ def _check_content_encoding(submission: Submission) -> None:
 def _check_time(submission: Submission, now: int, settings: FrontEndSettings) -> tuple[UUID, datetime]:
     """Return id and time, which are one: see docs/decisions/0001. ``now``: in milliseconds since 1970."""
     if submission.id is None and submission.sent_at is None:
-        return make_id(now), time_at(now)
+        im_id = make_id()
+        return im_id, time_at(milliseconds_of(im_id))
     if submission.id is None:
         assert submission.sent_at is not None
         field = "/sent_at"
