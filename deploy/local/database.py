@@ -45,7 +45,7 @@ class Database:
         self._process = Process(
             "postgres",
             [
-                *_as_unprivileged(data), _find_binaries() / "postgres", "-D", data, "-p", str(self.port),
+                *_as_unprivileged(data), find_binaries() / "postgres", "-D", data, "-p", str(self.port),
                 "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
                 "-c", "track_commit_timestamp=on", *_ROOM,
             ],
@@ -64,7 +64,7 @@ class Database:
             for path in (data, password_file):
                 os.chown(path, user.pw_uid, user.pw_gid)
         command: list[str | Path] = [
-            *_as_unprivileged(data), _find_binaries() / "initdb", "-D", data, "-U", _SUPERUSER,
+            *_as_unprivileged(data), find_binaries() / "initdb", "-D", data, "-U", _SUPERUSER,
             "--pwfile", password_file, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8",
         ]  # fmt: skip
         result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -123,7 +123,7 @@ def _is_open(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in path.parents)
 
 
-def _find_binaries() -> Path:
+def find_binaries() -> Path:
     """Return the folder of PostgreSQL's programs.
 
     It asks access(2) whether it may run itself, and that knows no such leave: for root, programs below a

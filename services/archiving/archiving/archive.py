@@ -24,15 +24,17 @@ POISON: Final = (
 """Errors that lie in an IM itself: they would come again for ever. All others pass, so nothing is parked."""
 
 _APPEND: Final = f"COPY archive.messages ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)"
+_HOLD: Final = "archive.hold_incarnation(%s)"
 _LOG_BATCH: Final = "archive.log_batch(%s, %s, %s, %s::float8, %s::float8, %s::json)"
 _LOG_NUMBERS: Final = (
-    "SELECT archive.log_numbers(%s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[]),"
+    f"SELECT {_HOLD},"
+    " archive.log_numbers(%s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[]),"
     f" {_LOG_BATCH}"
 )
 _COMPARE: Final = f"COPY pg_temp.batch ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)"
 _LOG_MESSAGES: Final = (
-    "SELECT * FROM archive.log_messages("
-    "%s, %s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[])"
+    f"SELECT logged.* FROM {_HOLD}, archive.log_messages("  # noqa: S608 - names of our own
+    "%s, %s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[]) AS logged"
 )
 Account = tuple[list[int], list[str], list[str]]
 """Agents' numbers and, beside each, the ranges archived and parked as multirange literals."""
@@ -70,7 +72,12 @@ class BatchEntry(NamedTuple):
 
 
 class Archive:
-    """What one worker has with the database ``lcslog``: a session that stores, and one that numbers names."""
+    """What one worker has with the database ``lcslog``: a session that stores, and one that numbers names.
+
+    Numbers are good in the incarnation of the archive that gave them. In another, restored from a backup,
+    what takes any raises psycopg.errors.ObjectNotInPrerequisiteState and stores nothing: an Archive made
+    anew knows the numbers of now.
+    """
 
     def __init__(self, url: str) -> None:
         """``url``: the worker's role; connects at once.
@@ -78,8 +85,8 @@ class Archive:
         Raises psycopg.Error, none of POISON, if the database is away or lacks a column of ``rows.COLUMNS``.
         """
         with contextlib.ExitStack() as opened:
-            self.names = Names(connect(url))
-            opened.callback(self.names.close)
+            session = opened.enter_context(contextlib.closing(connect(url)))
+            self.names = Names(session)
             self._connection = connect(url)
             opened.callback(self._connection.close)
             self._connection.execute("SELECT archive.open_batch(%s::text[])", [list(COLUMNS)])
@@ -103,7 +110,7 @@ class Archive:
         with self._connection.transaction(), self._connection.cursor() as cursor:
             with cursor.copy(_APPEND) as copy:
                 copy.write(rows)
-            cursor.execute(_LOG_NUMBERS, (*account, *entry), prepare=True)
+            cursor.execute(_LOG_NUMBERS, (self.names.incarnation, *account, *entry), prepare=True)
 
     def store(self, ims: Sequence[IM], parked: Sequence[Numbers] = ()) -> int:
         """Store IMs once each, in one transaction; return how many were new when it is committed.
@@ -118,7 +125,7 @@ class Archive:
             if ims:
                 with cursor.copy(_COMPARE) as copy:
                     copy.write(rows)
-            cursor.execute(_LOG_MESSAGES, [len(ims), *account], prepare=True)
+            cursor.execute(_LOG_MESSAGES, [self.names.incarnation, len(ims), *account], prepare=True)
             result = cursor.fetchone()
             assert result is not None
             inserted, agent_ids, seqs = result
@@ -192,11 +199,13 @@ class Archive:
     def end_replay(self, number: int, failure: str | None) -> None:
         """Note how a replay ended; ``failure``: why something of it could not be stored."""
         reason = None if failure is None else storable(failure)
-        self._connection.execute("SELECT archive.end_replay(%s, %s)", [number, reason])
+        self._connection.execute(
+            f"SELECT {_HOLD}, archive.end_replay(%s, %s)", [self.names.incarnation, number, reason]
+        )
 
     def log_batch(self, entry: BatchEntry) -> None:
         """Note a batch for the trace. Raises psycopg.Error."""
-        self._connection.execute(f"SELECT {_LOG_BATCH}", entry)
+        self._connection.execute(f"SELECT {_HOLD}, {_LOG_BATCH}", (self.names.incarnation, *entry))
 
     def forget_traces(self, days: int, most: int) -> int:
         """Forget some of the trace that is older; return how many rows."""

@@ -25,8 +25,12 @@ class Names:
     """Numbers of users, conversations and the like, kept for as long as the session lasts."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
-        """``connection``: a session in autocommit, for this alone."""
+        """``connection``: a session in autocommit, for this alone. Raises psycopg.Error."""
         self._connection = connection
+        incarnation = connection.execute("SELECT archive.incarnation()").fetchone()
+        assert incarnation is not None
+        self.incarnation: Final[UUID] = incarnation[0]
+        """Of the archive, before it gave any number: only there they are good."""
         self._lock = threading.Lock()
         self._ids: dict[str, dict[str, int]] = {
             kind: {} for kind in ("users", "conversations", "content_types", "rules")
@@ -106,8 +110,11 @@ class Names:
             for name in (sender, *to)
         }
         self._connection.execute(
-            "SELECT archive.add_participants(%s::bigint[], %s::int[])",
-            ["{" + ",".join(str(pair[place]) for pair in pairs) + "}" for place in (0, 1)],
+            "SELECT archive.hold_incarnation(%s), archive.add_participants(%s::bigint[], %s::int[])",
+            [
+                self.incarnation,
+                *("{" + ",".join(str(pair[place]) for pair in pairs) + "}" for place in (0, 1)),
+            ],
         )
         self._recipients += sum(len(key[2]) or 1 for key in new)
         for key in new:

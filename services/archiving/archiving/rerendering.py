@@ -40,12 +40,17 @@ def render_again(database_url: str, who: str, *, anew: bool = False) -> Outcome:
     psycopg.errors.LockNotAvailable if somebody does it already.
     """
     with psycopg.connect(database_url, autocommit=True) as connection:
-        began = connection.execute("SELECT run, resumed FROM archive.begin_rendering(%s, %s)", [who, anew])
-        run, resumed = began.fetchone() or (None, None)
+        began = connection.execute(
+            "SELECT archive.incarnation(), run, resumed FROM archive.begin_rendering(%s, %s)", [who, anew]
+        )
+        incarnation, run, resumed = began.fetchone() or (None, None, None)
         log.info("rendering again", extra={"run": run, "resumed": resumed, "who": who})
         while stored := _read(connection, run):
-            _change(connection, run, stored)
-        ended = connection.execute("SELECT looked_at, changed FROM archive.end_rendering(%s, %s)", [run, who])
+            _change(connection, incarnation, run, stored)
+        ended = connection.execute(
+            "SELECT looked_at, changed FROM archive.hold_incarnation(%s), archive.end_rendering(%s, %s)",
+            [incarnation, run, who],
+        )
         return Outcome(*(ended.fetchone() or (0, 0)))
 
 
@@ -54,7 +59,8 @@ def _read(connection: psycopg.Connection, run: object) -> list[_Stored]:
         return cursor.execute("SELECT * FROM archive.contents_to_render(%s, %s)", [run, _BATCH]).fetchall()
 
 
-def _change(connection: psycopg.Connection, run: object, stored: list[_Stored]) -> None:
+def _change(connection: psycopg.Connection, incarnation: object, run: object, stored: list[_Stored]) -> None:
+    """Change what reads otherwise now; raises psycopg.Error if the archive was restored meanwhile."""
     changes = [
         (im.id, im.sent_at, new.text, new.encryption)
         for im in stored
@@ -62,8 +68,9 @@ def _change(connection: psycopg.Connection, run: object, stored: list[_Stored]) 
     ]
     ids, times, bodies, encryptions = zip(*changes, strict=True) if changes else ((), (), (), ())
     connection.execute(
-        "SELECT archive.set_renderings(%s, %s, %s, %s::uuid[], %s::timestamptz[], %s::text[], %s::text[])",
-        [run, stored[-1].id, len(stored), *map(list, (ids, times, bodies, encryptions))],
+        "SELECT archive.hold_incarnation(%s),"
+        " archive.set_renderings(%s, %s, %s, %s::uuid[], %s::timestamptz[], %s::text[], %s::text[])",
+        [incarnation, run, stored[-1].id, len(stored), *map(list, (ids, times, bodies, encryptions))],
     )
 
 
