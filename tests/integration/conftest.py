@@ -1,6 +1,6 @@
 """Front ends for the tests of one service beside its real neighbours."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., FrontEnd]]:
     """Start front ends that end with the test."""
     started: list[FrontEnd] = []
 
-    def start_one(amqp_url: str, name: str = "fe", **settings: str) -> FrontEnd:
-        started.append(FrontEnd(tmp_path / name, amqp_url, **settings))
+    def start_one(amqp_url: str, name: str = "fe", under: Sequence[str] = (), **settings: str) -> FrontEnd:
+        started.append(FrontEnd(tmp_path / name, amqp_url, under, **settings))
         return started[-1]
 
     yield start_one

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 class FrontEnd:
     """A front end's process and a client of it."""
 
-    def __init__(self, folder: Path, amqp_url: str, **settings: str) -> None:
+    def __init__(self, folder: Path, amqp_url: str, under: Sequence[str] = (), **settings: str) -> None:
+        """``under``: a command that runs it."""
         connectors = [
             {"name": name, "hash": hash_token(token), "pool": pool, "domains": ["contoso.com"], **rights}
             for name, token, pool, rights in (
@@ -43,7 +45,7 @@ class FrontEnd:
             "LCS_FRONT_END": "fe1",
             **settings,
         }
-        self.process = Process("frontend", [sys.executable, "-m", "frontend"], folder, environment)
+        self.process = Process("frontend", [*under, sys.executable, "-m", "frontend"], folder, environment)
         self.http = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}", headers=TOKEN, timeout=30, trust_env=False
         )

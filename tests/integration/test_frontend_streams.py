@@ -14,7 +14,7 @@ from contract.message import AGENT_TYPE, decode_statement
 from contract.topology import QUEUE
 from deploy.local.process import wait_for
 from tests.conftest import Vhost
-from tests.integration.frontend_service import IM, NDJSON, FrontEnd, ims_of, resident_bytes
+from tests.integration.frontend_service import GATEWAY, IM, NDJSON, FrontEnd, ims_of, resident_bytes
 
 HEAD = (
     b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n"
@@ -186,3 +186,27 @@ def test_sigterm_drains_what_waits_for_the_broker(own_broker: Vhost, start: Call
         assert [each.result(30).status_code for each in waiting] == [201] * 5
     assert front_end.process.popen.wait(10) == 0
     assert sorted(im.body for im in ims_of(own_broker.take(QUEUE))) == ["0", "1", "2", "3", "4"]
+
+
+def test_slow_streams_hold_little_and_keep_out_nobody(front_end: FrontEnd) -> None:
+    before = resident_bytes(front_end)
+    part = b"%x\r\n%s\r\n" % (200_000, b"x" * 200_000)
+    with contextlib.ExitStack() as stack:
+        heads = []
+        for _ in range(600):
+            connection = socket.create_connection(("127.0.0.1", front_end.port), timeout=20)
+            stack.callback(connection.close)
+            connection.sendall(HEAD)
+            heads.append(connection.recv(12))
+            if heads[-1] == b"HTTP/1.1 200":
+                connection.sendall(part)
+        assert heads.count(b"HTTP/1.1 200") == 500  # so many of a connector
+        assert heads.count(b"HTTP/1.1 503") == 100
+        answer = front_end.post(IM, **GATEWAY)
+        assert answer.status_code == 201, answer.text
+        lines = [json.dumps(IM).encode()] * 10
+        assert len(lines) == 10
+        response = front_end.http.post("/v1/messages", content=b"\n".join(lines), headers=NDJSON | GATEWAY)
+        assert [json.loads(line)["status"] for line in response.content.splitlines()] == [201] * 10
+        assert resident_bytes(front_end) - before < 110 << 20  # they sent as much
+    assert front_end.post(IM).status_code == 201

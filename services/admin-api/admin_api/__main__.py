@@ -22,6 +22,7 @@ from admin_api.principals import Actor, load_principals
 from contract.logs import start_logging
 from contract.message import time_of
 from contract.settings import load_settings
+from runtime.listening import listen_with, raise_file_limit
 
 log = logging.getLogger("admin-api")
 
@@ -31,6 +32,7 @@ _LOOK_SECONDS: Final = 0.5
 def _serve(_: argparse.Namespace) -> None:
     settings = load_settings(AdminSettings)
     start_logging(settings.log_level)
+    raise_file_limit()
     try:
         principals = load_principals(settings.principals_file)
     except (OSError, ValueError) as error:
@@ -40,14 +42,10 @@ def _serve(_: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     log.info("starting", extra={"url": f"http://{settings.host}:{settings.port}"})
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=10,
-    )
+    server = uvicorn.Server(listen_with(app, settings.host, settings.port, timeout_graceful_shutdown=10))
+    server.run()
+    if not server.started:
+        sys.exit(1)
 
 
 def _migrate(_: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ from admin_api import (
     traces,
     users,
 )
-from admin_api.bodies import CheckHeaders, check_json
+from admin_api.bodies import CheckRequests, check_json
 from admin_api.config import AdminSettings
 from admin_api.database import UNAVAILABLE, Database, unavailable
 from admin_api.metrics import CountRequests
@@ -104,7 +104,7 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
     app.state.principals = principals
     app.state.database = Database(settings.database_url)
     app.state.notices = Notices(settings.amqp_url)
-    app.add_middleware(CheckHeaders)
+    app.add_middleware(CheckRequests, principals, bulk.router.prefix)
     app.add_middleware(CountRequests)
     add_problem_handlers(app)
     for error in UNAVAILABLE:

@@ -1,12 +1,15 @@
 """What the worker counts, and where it can be read. No label holds an address or content."""
 
+import contextlib
+import socket
 import threading
 import time
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -98,6 +101,10 @@ class Latency(Collector):
         )
 
 
+_HEALTH_SECONDS: Final = 5.0
+"""For each read and write of a connection."""
+_MOST_CONNECTIONS: Final = 16
+_PAUSE_SECONDS: Final = 0.1
 _LATENCY: Final = Latency()
 REGISTRY.register(_LATENCY)
 
@@ -118,6 +125,42 @@ def observe_batch(archived: int, inserted: int, started: float, accepted: Sequen
     NEWEST_COMMITTED.set(_LATENCY.newest / 1000)
 
 
+class _HealthServer(ThreadingHTTPServer):
+    """Serves few connections: whoever reaches the port could hold open so many that the worker has none."""
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._open: OrderedDict[socket.socket, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Take a connection; raises OSError, not at once, if there is no descriptor for it."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(_PAUSE_SECONDS)  # it stays in the backlog, so the server would try again without end
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own; if there are too many, the oldest makes room."""
+        with self._lock:
+            self._open[request] = None
+            if len(self._open) > _MOST_CONNECTIONS:
+                oldest, _ = self._open.popitem(last=False)
+                with contextlib.suppress(OSError):  # it has ended
+                    oldest.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a connection."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Pass over a connection that breaks: it is no event."""
+
+
 def serve_health(host: str, port: int, ready: Callable[[], dict[str, bool]]) -> ThreadingHTTPServer:
     """Serve /healthz (alive), /readyz (200 if every part that ``ready`` names is) and /metrics.
 
@@ -125,6 +168,8 @@ def serve_health(host: str, port: int, ready: Callable[[], dict[str, bool]]) -> 
     """
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = _HEALTH_SECONDS
+
         def do_GET(self) -> None:
             if self.path == "/healthz":
                 self._answer(HTTPStatus.OK, "text/plain", b"alive\n")
@@ -152,6 +197,6 @@ def serve_health(host: str, port: int, ready: Callable[[], dict[str, bool]]) -> 
         def log_message(self, *_: object) -> None:
             """A health check is no event."""
 
-    server = ThreadingHTTPServer((host, port), Handler)
+    server = _HealthServer((host, port), Handler)
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server

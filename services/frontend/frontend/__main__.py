@@ -14,6 +14,7 @@ from contract.settings import load_settings
 from contract.token import Connector
 from frontend.app import create_app
 from frontend.config import FrontEndSettings
+from runtime.listening import listen_with, raise_file_limit
 
 
 class _Server(uvicorn.Server):
@@ -32,6 +33,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; then take no more, have everything confirmed, exit 0."""
     settings = load_settings(FrontEndSettings)
     start_logging(settings.log_level)
+    raise_file_limit()
     try:
         connectors = msgspec.json.decode(settings.connectors_file.read_bytes(), type=list[Connector])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -46,14 +48,11 @@ def main() -> None:
     # uvicorn raises the signal that ended it once more, for whoever had handled it before.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    config = uvicorn.Config(
+    config = listen_with(
         app,
-        host=settings.host,
-        port=settings.port,
+        settings.host,
+        settings.port,
         loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_config=None,
         timeout_graceful_shutdown=int(settings.deadline_seconds) + 5,
     )
     server = _Server(config, app.state.stop)

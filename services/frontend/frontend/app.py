@@ -19,6 +19,7 @@ from frontend.config import FrontEndSettings
 from frontend.listeners.attempts import AttemptsListener
 from frontend.listeners.connectors import Connectors
 from frontend.listeners.http import Listener
+from frontend.listeners.intake import Intake
 from frontend.listeners.notices import NoticesListener
 from frontend.listeners.openapi import OPERATIONS
 from frontend.listeners.sip import SIPListener
@@ -27,6 +28,7 @@ from frontend.policies import CheckIn, Policies
 from frontend.publisher import Publisher
 from frontend.slot import take_slot
 from frontend.vouchers import Vouchers
+from runtime.listening import most_connections
 
 if TYPE_CHECKING:
     from frontend.tracing import Tracing
@@ -46,10 +48,11 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     tracing = _trace(settings)
     agent = Agent(settings, policies, publisher, slot, tracing, connectors)
     known = Connectors(settings.pool, connectors)
-    listener = Listener(settings, agent, known)
-    sip = SIPListener(settings, agent, known, Vouchers(connectors, settings.admin_api_token))
+    intake = Intake(settings, most_connections())
+    listener = Listener(settings, agent, known, intake)
+    sip = SIPListener(settings, agent, known, intake, Vouchers(connectors, settings.admin_api_token))
     notices = NoticesListener(agent.disclaimers, known)
-    attempts = AttemptsListener(settings, agent, known)
+    attempts = AttemptsListener(settings, agent, known, intake)
     figures = NamedFigures(settings.pool, settings.front_end)
     watch_disk(slot.folder)
 
@@ -59,7 +62,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = (publisher.run(), policies.run(check_in), agent.run())
+        running = (publisher.run(), policies.run(check_in), agent.run(), intake.run())
         tasks = [asyncio.create_task(part) for part in running]
         for task in tasks:
             task.add_done_callback(_end_if_failed)

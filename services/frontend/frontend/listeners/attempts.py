@@ -16,7 +16,7 @@ from contract.sdp import UnseenKind
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.connectors import Connectors
-from frontend.listeners.http import read_body
+from frontend.listeners.intake import Intake
 from frontend.metrics import ATTEMPTS
 
 
@@ -34,17 +34,20 @@ _decoder = msgspec.json.Decoder(Attempt)
 class AttemptsListener:
     """Notes who tries to talk past the archive, so that an alert can name them."""
 
-    def __init__(self, settings: FrontEndSettings, agent: Agent, connectors: Connectors) -> None:
+    def __init__(
+        self, settings: FrontEndSettings, agent: Agent, connectors: Connectors, intake: Intake
+    ) -> None:
         """Only a connector that may speak for the sender may say it of him."""
         self._settings = settings
         self._agent = agent
         self._connectors = connectors
+        self._intake = intake
         self.route = Route("/v1/attempts", self.receive, methods=["POST"])
 
     async def receive(self, request: Request) -> Response:
         """Note an attempt: 204. It stands in the call detail records of the two."""
         connector = self._connectors.identify(request)
-        raw = await read_body(request, self._settings.max_im_bytes)
+        raw = await self._intake.read(request)
         try:
             attempt = _decoder.decode(raw)
             check_names(raw)

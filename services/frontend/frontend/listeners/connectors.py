@@ -8,6 +8,7 @@ from contract.json_text import check_headers
 from contract.problem import Problem
 from contract.token import Connector, bearer_of, hash_token
 from frontend.agent import RETRY_AFTER
+from runtime.listening import note_known
 
 
 class Connectors:
@@ -44,4 +45,5 @@ class Connectors:
                 403, f"connector {connector.name!r} is of {connector.pool}, this front end is of {self._pool}"
             )
         check_headers(request.headers)
+        note_known(request.scope)
         return connector

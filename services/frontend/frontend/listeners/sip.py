@@ -19,8 +19,10 @@ from contract.problem import Problem
 from contract.token import Connector
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
+from frontend.listeners.answer import Answer
 from frontend.listeners.connectors import Connectors
-from frontend.listeners.http import Answer, read_body, take_in
+from frontend.listeners.http import take_in
+from frontend.listeners.intake import Intake
 from frontend.listeners.notices import note_delivery
 from frontend.metrics import ANSWERED, ATTEMPTS, FORGED
 from frontend.mime import parameters_of, type_of
@@ -89,12 +91,18 @@ class SIPListener:
     """The SIP side of a front end. The edge relays what is answered 200, 201 or 202, and nothing else."""
 
     def __init__(
-        self, settings: FrontEndSettings, agent: Agent, connectors: Connectors, vouchers: Vouchers
+        self,
+        settings: FrontEndSettings,
+        agent: Agent,
+        connectors: Connectors,
+        intake: Intake,
+        vouchers: Vouchers,
     ) -> None:
         """``connectors``: the SIP edge is one of them."""
         self._settings = settings
         self._agent = agent
         self._connectors = connectors
+        self._intake = intake
         self._vouchers = vouchers
         self.route = Route("/v1/sip", self.receive, methods=["POST"])
 
@@ -103,7 +111,7 @@ class SIPListener:
         connector = self._connectors.identify(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CONTENT_TYPE:
             raise Problem(415, f"send the SIP request as it came, as {CONTENT_TYPE}")
-        raw = await read_body(request, self._settings.max_im_bytes)
+        raw = await self._intake.read(request)
         if UNTOLD_HEADER in request.headers:
             return self._take_back(connector, request.headers[UNTOLD_HEADER])
         if TOLD_HEADER in request.headers:

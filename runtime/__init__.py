@@ -1,0 +1,1 @@
+"""What the services share while they run: how they listen."""

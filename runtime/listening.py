@@ -1,0 +1,183 @@
+"""How a service listens: what strangers hold open holds up nobody else.
+
+Whoever reaches a port can open connections and say nothing on them, or a byte a minute. So connections are
+few enough to leave descriptors for what must work; of those on which no request of a known caller is under
+way the one that has waited for longest makes room for the next, and each has some seconds for what it wants.
+"""
+
+import logging
+import resource
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+log = logging.getLogger("listening")
+
+_MOST: Final = 10_000
+"""Connections at most."""
+_WANTED_FILES: Final = 65_536
+_SHARE: Final = 2
+"""One in so many descriptors may be a connection; the others are for broker, database, disk."""
+_BACKLOG_SHARE: Final = 8
+"""And so many may come at once: what is accepted in one go takes its descriptors before any is given up."""
+_SECONDS: Final = 10.0
+"""For a stranger's request, and for the next one."""
+_LOOK_SECONDS: Final = 1.0
+_MAX_HEAD: Final = 65_536
+"""Bytes of a request's head, and of what else there is between parts of its body."""
+_KNOWN: Final = "lcs.known"
+
+
+def raise_file_limit() -> None:
+    """Let this process have as many descriptors as it may, as far as it can use them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(_finite(hard), _WANTED_FILES)
+    if wanted > _finite(soft):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def most_connections() -> int:
+    """Return how many connections this process takes, of callers and strangers together."""
+    return min(_MOST, _files() // _SHARE)
+
+
+def note_known(scope: MutableMapping[str, Any]) -> None:
+    """Say that a request's caller is known: its connection stays as it is until the request is answered."""
+    extensions = scope.get("extensions")
+    if extensions is not None and _KNOWN in extensions:  # else it came on none
+        extensions[_KNOWN]()
+
+
+def listen_with(app: Any, host: str, port: int, **settings: Any) -> uvicorn.Config:
+    """Return how to serve an application at a port; ``settings`` are further ones of uvicorn's."""
+    strangers = _Strangers()
+
+    class Protocol(_Protocol):
+        pass
+
+    Protocol.strangers = strangers
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=Protocol,
+        ws="none",
+        backlog=max(1, min(2048, _files() // _BACKLOG_SHARE)),
+        access_log=False,
+        log_config=None,
+        **settings,
+    )
+
+
+def _files() -> int:
+    return _finite(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def _finite(limit: int) -> int:
+    return _WANTED_FILES if limit == resource.RLIM_INFINITY else limit
+
+
+class _Strangers:
+    """All connections, and since when each waits for a known caller's request."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[_Protocol, float] = OrderedDict()
+        """The one that waits for longest first."""
+        self._known: set[_Protocol] = set()
+        self._looking = False
+        self._said = -float("inf")
+
+    def enter(self, connection: "_Protocol") -> None:
+        """Take a connection; if there are too many, another makes room, or it goes itself."""
+        self.wait(connection)
+        if len(self._waiting) + len(self._known) > most_connections():
+            self._cut()
+            if time.monotonic() > self._said + 60:
+                self._said = time.monotonic()
+                log.warning("too many connections: those are cut that want nothing for longest")
+        if not self._looking:
+            self._looking = True
+            connection.loop.call_later(_LOOK_SECONDS, self._look, connection)
+
+    def wait(self, connection: "_Protocol") -> None:
+        """Note that nothing of a known caller is under way on a connection from now on."""
+        self._known.discard(connection)
+        self._waiting[connection] = time.monotonic()
+        self._waiting.move_to_end(connection)
+
+    def note_known(self, connection: "_Protocol") -> None:
+        """Note that a known caller's request is under way on it."""
+        if self._waiting.pop(connection, None) is not None:
+            self._known.add(connection)
+
+    def leave(self, connection: "_Protocol") -> None:
+        """Forget a connection that has ended."""
+        self._waiting.pop(connection, None)
+        self._known.discard(connection)
+
+    def _cut(self) -> None:
+        connection, _ = self._waiting.popitem(last=False)
+        connection.transport.abort()
+
+    def _look(self, connection: "_Protocol") -> None:
+        """Cut those that have had their time."""
+        past = time.monotonic() - _SECONDS
+        while self._waiting and next(iter(self._waiting.values())) < past:
+            self._cut()
+        self._looking = bool(self._waiting)
+        if self._looking:
+            connection.loop.call_later(_LOOK_SECONDS, self._look, connection)
+
+
+class _Protocol(HttpToolsProtocol):
+    """A connection that says whether it is of use."""
+
+    strangers: _Strangers
+    _between = 0
+    """Bytes that came since the last that were of a body."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if (
+            end := transport.get_extra_info("socket")
+        ) is not None:  # one who is gone without a word is noticed
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.strangers.enter(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.strangers.leave(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._between += len(data)
+        super().data_received(data)
+        if self._between > _MAX_HEAD and not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:
+                self.send_400_response(f"A head has at most {_MAX_HEAD} bytes.")
+            else:
+                self.transport.abort()
+
+    def on_headers_complete(self) -> None:
+        self._between = 0
+        self.scope["extensions"] = {_KNOWN: self._note_known}  # type: ignore[dict-item]  # ours: see note_known
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._between = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._between = 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self.strangers.wait(self)
+        super().on_response_complete()
+
+    def _note_known(self) -> None:
+        self.strangers.note_known(self)

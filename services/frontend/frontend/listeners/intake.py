@@ -1,0 +1,138 @@
+"""What callers have begun to send: bounded in bytes over all of them, and in time."""
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any, Final
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from contract.problem import Problem
+from contract.token import Connector
+from frontend.agent import RETRY_AFTER
+from frontend.config import FrontEndSettings
+
+UNFINISHED_SECONDS: Final = 60.0
+"""For an IM from its first byte to its last."""
+_LOOK_SECONDS: Final = 1.0
+_MIN_BYTES: Final = 64 << 20
+_LINES: Final = 16
+"""IMs of the greatest size that may be unfinished at once, at least."""
+_FREE: Final = 4096
+"""Bytes of an unfinished IM that count for nothing: most are no longer, and go on whatever others do."""
+_MOST_STREAMS: Final = 500
+"""Of a connector."""
+_STREAMS_SHARE: Final = 4
+"""And one in so many of the connections."""
+_MOST_UNANSWERED: Final = 200_000
+
+
+FULL: Final = "too many bytes of unfinished IMs are here: send it again later"
+
+
+class Intake:
+    """What is under way from callers."""
+
+    def __init__(self, settings: FrontEndSettings, most_connections: int) -> None:
+        """``most_connections``: that this process takes."""
+        self.most = settings.max_im_bytes
+        """Bytes of one IM as JSON."""
+        self._most_bytes = max(_MIN_BYTES, _LINES * self.most)
+        self._bytes = 0
+        self._most_streams = max(1, min(_MOST_STREAMS, most_connections // _STREAMS_SHARE))
+        self._streams: Counter[str] = Counter()
+        self._begun: dict[asyncio.Task[Any], float] = {}
+        """Tasks that wait for the rest of an IM, and since when: the first first."""
+        self._late: set[asyncio.Task[Any]] = set()
+        self.unanswered = 0
+        """IMs of all streams that are taken in and not yet answered."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many IMs of streams are not answered that each may have but few."""
+        return self.unanswered >= _MOST_UNANSWERED
+
+    def hold(self, before: int, now: int) -> bool:
+        """Note that an unfinished IM that had some bytes has some now; return False if there is no room."""
+        more = max(0, now - _FREE) - max(0, before - _FREE)
+        if more > 0 and self._bytes + more > self._most_bytes:
+            return False
+        self._bytes += more
+        return True
+
+    def open_stream(self, connector: Connector) -> None:
+        """Count a stream. Raises Problem (503) if its connector has too many."""
+        if self._streams[connector.name] >= self._most_streams:
+            raise Problem(
+                503,
+                f"connector {connector.name!r} has {self._most_streams} streams open: send on these, or end"
+                " some",
+                headers=RETRY_AFTER,
+            )
+        self._streams[connector.name] += 1
+
+    def close_stream(self, connector: Connector) -> None:
+        """Count a stream no more."""
+        self._streams[connector.name] -= 1
+
+    async def run(self) -> None:
+        """End the reading of what does not come, until cancelled: a timer for each would cost more."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            past = time.monotonic() - UNFINISHED_SECONDS
+            late = [task for task, since in self._begun.items() if since < past]
+            for task in late:
+                self.end(task)
+                self._late.add(task)
+                task.cancel()
+
+    def begin(self, task: asyncio.Task[Any]) -> None:
+        """Note that a task waits for the rest of an IM; one that comes too late finds it cancelled."""
+        self._begun.setdefault(task, time.monotonic())
+
+    def end(self, task: asyncio.Task[Any]) -> None:
+        """Note that it waits no more."""
+        self._begun.pop(task, None)
+
+    def is_late(self, task: asyncio.Task[Any]) -> bool:
+        """Return whether a task that was cancelled is so because what it waited for did not come."""
+        if task not in self._late:
+            return False
+        self._late.discard(task)
+        task.uncancel()
+        return True
+
+    async def read(self, request: Request) -> bytes:
+        """Read a request to its end: who is still sending does not listen to an answer. Raises Problem."""
+        body = bytearray()
+        problem: Problem | None = None
+        task = asyncio.current_task()
+        assert task is not None
+        self.begin(task)
+        try:
+            async for chunk in request.stream():
+                if problem is None:
+                    problem = self._take(body, chunk)
+        except ClientDisconnect:
+            raise Problem(400, "the request ended early") from None
+        except asyncio.CancelledError:
+            if self.is_late(task):
+                raise Problem(408, f"the request was not whole within {UNFINISHED_SECONDS:.0f} s") from None
+            raise
+        finally:
+            self.end(task)
+            self.hold(len(body), 0)
+        if problem is not None:
+            raise problem
+        return bytes(body)
+
+    def _take(self, body: bytearray, chunk: bytes) -> Problem | None:
+        """Add a chunk to a body; return why that can't be."""
+        size = len(body) + len(chunk)
+        if size > self.most:
+            return Problem(413, f"the request has more than the {self.most} bytes that an IM may have")
+        if not self.hold(len(body), size):
+            return Problem(503, FULL, headers=RETRY_AFTER)
+        body += chunk
+        return None

@@ -1,0 +1,240 @@
+"""A stream of IMs, answered line by line."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+import msgspec
+from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from contract.json_text import BOM
+from contract.message import CONTENT_TYPE as NDJSON
+from contract.problem import Problem
+from contract.token import Connector
+from frontend.agent import RETRY_AFTER, Agent
+from frontend.config import FrontEndSettings
+from frontend.listeners.answer import Answer, outcome_of
+from frontend.listeners.intake import FULL, UNFINISHED_SECONDS, Intake
+from frontend.metrics import ANSWERED
+from frontend.receipt import Receipt
+from frontend.submission import read_submission
+
+_WINDOW: Final = 4000
+"""IMs of a stream that are taken in and not yet answered: what bounds its memory."""
+_FEW: Final = 100
+"""Of each, while there are too many of all."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class Stream(Response):
+    """A stream of IMs: read, taken in and answered at the same time, in order, in constant memory."""
+
+    def __init__(
+        self,
+        settings: FrontEndSettings,
+        agent: Agent,
+        intake: Intake,
+        connector: Connector,
+        traceparent: str | None,
+        streams: "set[Stream]",
+    ) -> None:
+        """``streams`` names it while it lasts. Raises Problem (503) if the connector has too many."""
+        super().__init__()
+        self._settings = settings
+        self._agent = agent
+        self._intake = intake
+        self._connector = connector
+        self._traceparent = traceparent
+        self._streams = streams
+        self._reading: asyncio.Task[None] | None = None
+        self._unanswered: deque[tuple[int, Receipt | Problem]] = deque()
+        self._came = asyncio.Event()
+        self._room = asyncio.Event()
+        self._ended = False
+        intake.open_stream(connector)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            self._intake.close_stream(self._connector)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", NDJSON.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._reading = asyncio.create_task(self._read(Request(scope, receive)))
+        self._reading.add_done_callback(self._note_end)
+        self._streams.add(self)
+        try:
+            async for lines in self._answer():
+                await send({"type": "http.response.body", "body": lines, "more_body": True})
+            if not self._reading.cancelled():
+                self._reading.result()  # what failed there fails here
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._streams.discard(self)
+            self._reading.cancel()
+            self._intake.unanswered -= len(self._unanswered)
+            self._unanswered.clear()
+
+    def stop(self) -> None:
+        """Read no further."""
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _note_end(self, _: "asyncio.Task[None]") -> None:
+        self._ended = True
+        self._came.set()
+
+    async def _read(self, request: Request) -> None:
+        lines = LineSplitter(self._intake)
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await self._read_lines(request, lines, task)
+        except ClientDisconnect:
+            pass
+        except asyncio.CancelledError:
+            if not self._intake.is_late(task):
+                raise
+            why = (
+                f"the line was not whole within {UNFINISHED_SECONDS:.0f} s: send it on another stream"
+            )
+            self._put(lines.number + 1, Problem(408, why))
+        finally:
+            self._intake.end(task)
+            lines.forget()
+
+    async def _read_lines(self, request: Request, lines: "LineSplitter", task: asyncio.Task[Any]) -> None:
+        """``task`` reads them."""
+        async for chunk in request.stream():
+            window = _FEW if self._intake.is_full else _WINDOW
+            # The last chunk is empty.
+            for line in lines.split(chunk) if chunk else lines.end():
+                if isinstance(line, Problem) or line.strip():
+                    if len(self._unanswered) >= window or not self._agent.room.is_set():
+                        self._intake.end(task)  # now it's the client that waits
+                        await self._wait_for_room(window)
+                    self._put(lines.number, self._take_in(line, lines.number == 1))
+            if b"\n" in chunk:
+                self._intake.end(task)
+            if lines.unfinished:
+                self._intake.begin(task)
+            self._came.set()
+
+    async def _wait_for_room(self, window: int) -> None:
+        """Let the client wait: for its answers to be taken, and for the agent."""
+        self._came.set()
+        while len(self._unanswered) >= window:
+            self._room.clear()
+            await self._room.wait()
+        while not self._agent.room.is_set():
+            await self._agent.room.wait()
+
+    def _put(self, number: int, item: Receipt | Problem) -> None:
+        self._unanswered.append((number, item))
+        self._intake.unanswered += 1
+
+    def _take_in(self, line: bytes | Problem, first: bool) -> Receipt | Problem:
+        if isinstance(line, Problem):
+            return line
+        try:
+            im = read_submission(line.removeprefix(BOM) if first else line, self._settings)
+            return self._agent.submit(im, self._connector, self._traceparent)
+        except Problem as problem:
+            return problem.with_traceback(None)  # it would hold the line until somebody takes the answer
+
+    async def _answer(self) -> AsyncIterator[bytes]:
+        """Yield answers as they become known: those that wait for one confirm together."""
+        while self._unanswered or not self._ended:
+            if not self._unanswered:
+                self._came.clear()
+                await self._came.wait()
+                continue
+            _, first = self._unanswered[0]
+            if isinstance(first, Receipt):
+                await first.settled()
+            yield _encoder.encode_lines(list(self._known_answers()))
+            self._room.set()
+
+    def _known_answers(self) -> Iterator[Answer | dict[str, Any]]:
+        counts: Counter[tuple[int, str]] = Counter()
+        while self._unanswered:
+            number, item = self._unanswered[0]
+            if isinstance(item, Receipt) and item.fate is None:
+                break
+            self._unanswered.popleft()
+            outcome = item if isinstance(item, Problem) else outcome_of(item, number)
+            if isinstance(outcome, Problem):
+                counts[outcome.status, ""] += 1
+                yield {"line": number} | outcome.document()
+            else:
+                counts[outcome.status, outcome.rule] += 1
+                yield outcome
+        self._intake.unanswered -= counts.total()
+        for (status, rule), count in counts.items():
+            ANSWERED.labels(status, rule).inc(count)
+
+
+class LineSplitter:
+    """Cuts chunks into lines; of a line that is too long it keeps nothing but the fact."""
+
+    def __init__(self, intake: Intake) -> None:
+        """``intake`` bounds the part of a line that waits for the rest of it."""
+        self._intake = intake
+        self._rest = bytearray()
+        self._problem: Problem | None = None
+        """Of the unfinished line."""
+        self.number = 0
+        """Of the line that came last."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a part of a line waits for the rest."""
+        return bool(self._rest) or self._problem is not None
+
+    def split(self, chunk: bytes) -> Iterator[bytes | Problem]:
+        """Yield the lines that a chunk ends; of one that can't be had, why."""
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            yield self._end_line(line)
+        if rest and self._problem is None:
+            self._keep(rest)
+
+    def end(self) -> Iterator[bytes | Problem]:
+        """Yield the line that the stream's end ends, if there is one."""
+        if self.unfinished:
+            yield self._end_line(b"")
+
+    def forget(self) -> None:
+        """Keep nothing of the unfinished line."""
+        self._intake.hold(len(self._rest), 0)
+        self._rest.clear()
+        self._problem = None
+
+    def _end_line(self, end: bytes) -> bytes | Problem:
+        self.number += 1
+        if not self._rest and self._problem is None:  # as nearly always
+            return end if len(end) <= self._intake.most else self._too_long()
+        problem, line = self._problem, bytes(self._rest) + end
+        self.forget()
+        return problem or (line if len(line) <= self._intake.most else self._too_long())
+
+    def _keep(self, part: bytes) -> None:
+        size = len(self._rest) + len(part)
+        if size > self._intake.most:
+            problem = self._too_long()
+        elif not self._intake.hold(len(self._rest), size):
+            problem = Problem(503, FULL, headers=RETRY_AFTER)
+        else:
+            self._rest += part  # in place: a line may come byte by byte
+            return
+        self.forget()
+        self._problem = problem
+
+    def _too_long(self) -> Problem:
+        return Problem(413, f"the line has more than {self._intake.most} bytes")

@@ -1,0 +1,156 @@
+"""What strangers hold open holds up nobody: connections without a request, heads that never end."""
+
+import contextlib
+import json
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from contract.topology import QUEUE
+from deploy.local.process import Process, find_free_port, wait_for
+from tests.conftest import ArchiveDatabase, Vhost
+from tests.integration.admin.conftest import NO_BROKER, write_principals
+from tests.integration.frontend_service import IM, FrontEnd, ims_of
+
+FILES = 256
+STRANGERS = 400
+
+
+def _open(port: int, said: bytes = b"") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    if said:
+        with contextlib.suppress(OSError):
+            connection.sendall(said)
+    return connection
+
+
+@contextlib.contextmanager
+def _strangers(port: int, said: bytes = b"") -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(_open(port, said)) for _ in range(STRANGERS)]
+
+
+def _files_of(process: Process) -> int:
+    return len(list(Path(f"/proc/{process.popen.pid}/fd").iterdir()))
+
+
+FEW_FILES = ["prlimit", f"--nofile={FILES}"]
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nX-Long: "], ids=["idle", "slow"]
+)
+def test_an_im_is_archived_whatever_strangers_hold_open(
+    own_broker: Vhost, start: Callable[..., FrontEnd], said: bytes
+) -> None:
+    front_end = start(own_broker.url("frontend"), under=FEW_FILES)
+    front_end.wait_until_ready()
+    with _strangers(front_end.port, said), _strangers(front_end.port, said):
+        assert front_end.post(IM).status_code == httpx.codes.CREATED
+        own_broker.broker.kill()
+        wait_for(lambda: front_end.http.get("/readyz").json()["state"] == "blocking", "the broker's end seen")
+        own_broker.broker.start()
+        with _strangers(front_end.port, said):
+            front_end.wait_until_ready()
+            assert front_end.post(IM).status_code == httpx.codes.CREATED
+        assert _files_of(front_end.process) < FILES
+    assert front_end.process.alive
+    assert front_end.process.stop(signal.SIGTERM) == 0
+    assert len(ims_of(own_broker.take(QUEUE))) == 2
+
+
+def test_connections_that_bring_nothing_are_ended(front_end: FrontEnd) -> None:
+    with _open(front_end.port) as idle, _open(front_end.port, b"POST /v1/messages HTTP/1.1\r\nHost") as slow:
+        assert idle.recv(1) == b""
+        with contextlib.suppress(ConnectionResetError):
+            assert slow.recv(1) == b""
+
+
+def test_a_stream_on_which_nothing_is_said_is_not_ended(vhost: Vhost, front_end: FrontEnd) -> None:
+    head = (
+        b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n"
+        b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    line = json.dumps(IM).encode() + b"\n"
+    with _open(front_end.port, head) as stream, _open(front_end.port) as idle:
+        assert idle.recv(1) == b""  # it had its time, and the stream that as well
+        stream.sendall(b"%x\r\n%s\r\n" % (len(line), line))
+        heard = b""
+        while b'"archived":true' not in heard:
+            received = stream.recv(65_536)
+            assert received
+            heard += received
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b"GET /%s",
+        b"GET / HTTP/1.1\r\nX: %s",
+        b"GET / HTTP/1.1\r\n%s: x",
+        b"POST /v1/messages HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: %s",
+    ],
+    ids=["target", "value", "name", "trailer"],
+)
+def test_a_head_without_end_is_not_kept(front_end: FrontEnd, endless: bytes) -> None:
+    before, _, _ = endless.partition(b"%s")
+    with _open(front_end.port, before) as connection, pytest.raises(OSError):
+        for _ in range(2000):
+            connection.sendall(b"a" * 65_536)
+
+
+def test_the_admin_api_serves_whatever_strangers_hold_open(database: ArchiveDatabase, tmp_path: Path) -> None:
+    port = find_free_port()
+    settings = {
+        "LCS_DATABASE_URL": database.url("lcs_admin"),
+        "LCS_AMQP_URL": NO_BROKER,
+        "LCS_PRINCIPALS_FILE": str(write_principals(tmp_path)),
+        "LCS_PORT": str(port),
+    }
+    process = Process("admin-api", [*FEW_FILES, sys.executable, "-m", "admin_api"], tmp_path, settings)
+    operator = {"Authorization": "Bearer operator"}
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, headers=operator) as client:
+            process.wait_until(lambda: _is_ready(client))
+            body = (
+                b"PUT /v1/policy HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+            )
+            for said in (b"", b"GET / HTTP/1.1\r\nX: ", body):
+                with _strangers(port, said):
+                    assert client.get("/v1/policy").status_code == httpx.codes.OK
+        assert process.stop() == 0
+    finally:
+        process.kill()
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return client.get("/readyz").status_code == httpx.codes.OK
+    return False
+
+
+def test_the_worker_serves_its_health_whatever_strangers_hold_open(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    port = find_free_port()
+    settings = {
+        "LCS_DATABASE_URL": database.url("lcs_archiving"),
+        "LCS_AMQP_URL": vhost.url("archiving"),
+        "LCS_PORT": str(port),
+    }
+    process = Process("archiving", [*FEW_FILES, sys.executable, "-m", "archiving"], tmp_path, settings)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            process.wait_until(lambda: _is_ready(client))
+            for said in (b"", b"GET / HTTP/1.1\r\nX: "):
+                with _strangers(port, said):
+                    assert client.get("/readyz").status_code == httpx.codes.OK
+                    assert _files_of(process) < FILES // 2
+        assert process.stop() == 0
+    finally:
+        process.kill()

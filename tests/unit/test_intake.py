@@ -1,0 +1,191 @@
+"""What callers have begun to send is bounded in bytes, over all of them."""
+
+import asyncio
+import json
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import Request
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.problem import Problem
+from frontend.agent import Agent
+from frontend.listeners.intake import Intake
+from frontend.listeners.stream import LineSplitter, Stream
+from tests.unit.agent_port import CONNECTOR, SETTINGS, Port, run
+
+MOST = SETTINGS.max_im_bytes
+BUDGET = 64 << 20
+
+
+def _intake(connections: int = 10_000) -> Intake:
+    return Intake(SETTINGS, connections)
+
+
+def _cut(data: bytes, places: list[int]) -> Iterator[bytes]:
+    """Yield data in chunks, none empty."""
+    last = 0
+    for place in sorted({place % (len(data) + 1) for place in places} | {len(data)}):
+        if place > last:
+            yield data[last:place]
+            last = place
+
+
+@given(st.binary(max_size=200).map(lambda data: data.replace(b"\x00", b"\n")), st.lists(st.integers(0, 200)))
+def test_a_stream_has_the_same_lines_however_it_is_cut(data: bytes, places: list[int]) -> None:
+    splitter = LineSplitter(_intake())
+    lines = [line for chunk in _cut(data, places) for line in splitter.split(chunk)] + list(splitter.end())
+    whole = data.split(b"\n")
+    assert lines == (whole if whole[-1] else whole[:-1])
+    assert splitter.number == len(lines)
+
+
+def test_a_line_that_comes_byte_by_byte_is_put_together_in_place() -> None:
+    splitter = LineSplitter(_intake())
+    tracemalloc.start()
+    try:
+        for _ in range(MOST):
+            assert not list(splitter.split(b"x"))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2 * MOST  # it would be copied for each byte
+    assert list(splitter.split(b"\n")) == [b"x" * MOST]
+
+
+def test_unfinished_lines_are_few_and_short_ones_always_go_on() -> None:
+    intake = _intake()
+    slow = [LineSplitter(intake) for _ in range(1000)]
+    tracemalloc.start()
+    try:
+        for splitter in slow:
+            for _ in range(4):
+                assert not list(splitter.split(b"x" * (MOST // 4)))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < BUDGET + (10 << 20)
+
+    short = LineSplitter(intake)
+    assert list(short.split(b"{}" * 1000)) == []
+    assert list(short.split(b"\n")) == [b"{}" * 1000]
+    ends = [line for each in slow for line in each.split(b"\n")]
+    statuses = [line.status if isinstance(line, Problem) else 0 for line in ends]
+    assert set(statuses) == {0, 503}
+
+    again = LineSplitter(intake)  # what was held is there for others
+    assert not list(again.split(b"x" * MOST))
+    assert list(again.split(b"\nnext\n")) == [b"x" * MOST, b"next"]
+
+
+def test_a_line_that_is_refused_costs_the_next_nothing() -> None:
+    splitter = LineSplitter(_intake())
+    assert not list(splitter.split(b"x" * (MOST + 1)))
+    first, second, third = splitter.split(b"\ny\n" + b"z" * (MOST + 1) + b"\n")
+    assert isinstance(first, Problem) and first.status == 413
+    assert second == b"y"
+    assert isinstance(third, Problem) and third.status == 413
+
+
+def test_a_connector_has_so_many_streams_and_no_more() -> None:
+    intake = _intake(connections=128)
+    for _ in range(32):
+        intake.open_stream(CONNECTOR)
+    with pytest.raises(Problem) as raised:
+        intake.open_stream(CONNECTOR)
+    assert raised.value.status == 503
+    intake.close_stream(CONNECTOR)
+    intake.open_stream(CONNECTOR)
+
+
+def _request(chunks: list[bytes]) -> Request:
+    messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
+    left = iter(messages)
+
+    async def receive() -> Any:
+        return next(left)
+
+    return Request({"type": "http", "headers": []}, receive)
+
+
+def test_bodies_share_the_room_of_lines() -> None:
+    intake = _intake()
+    for _ in range(BUDGET // MOST + 10):
+        list(LineSplitter(intake).split(b"x" * MOST))
+
+    async def read(size: int) -> bytes:
+        return await intake.read(_request([b"y" * (size // 2), b"y" * (size // 2)]))
+
+    assert asyncio.run(read(4096)) == b"y" * 4096
+    with pytest.raises(Problem) as raised:
+        asyncio.run(read(MOST))
+    assert raised.value.status == 503
+
+
+def test_answers_that_nobody_takes_hold_no_lines() -> None:
+    lines = [b'{"sender": %d, "body": "%s"}\n' % (number, b"x" * 50_000) for number in range(1000)]
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        begun, taken, chunks = asyncio.Event(), asyncio.Event(), iter(lines)
+
+        async def receive() -> Any:
+            line = next(chunks, b"")
+            if not line:
+                taken.set()
+            return {"type": "http.request", "body": bytes(bytearray(line)), "more_body": bool(line)}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                begun.set()
+                await asyncio.Event().wait()
+
+        stream = Stream(SETTINGS, agent, _intake(), CONNECTOR, None, set())
+        tracemalloc.start()
+        serving = asyncio.create_task(stream({"type": "http", "headers": []}, receive, send))
+        try:
+            await begun.wait()
+            await taken.wait()
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+        assert held < 5 << 20  # of 50 MB
+
+    run(scenario)
+
+
+def test_who_does_not_finish_an_im_is_answered_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontend.listeners.intake.UNFINISHED_SECONDS", 0.2)
+    monkeypatch.setattr("frontend.listeners.intake._LOOK_SECONDS", 0.05)
+
+    async def begin_only() -> Any:
+        if begun:
+            await asyncio.Event().wait()
+        begun.append(True)
+        return {"type": "http.request", "body": b"not whole", "more_body": True}
+
+    begun: list[bool] = []
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        intake = _intake()
+        running = asyncio.create_task(intake.run())
+        scope = {"type": "http", "headers": []}
+        with pytest.raises(Problem) as raised:
+            await intake.read(Request(scope, begin_only))
+        assert raised.value.status == 408
+        begun.clear()
+        await Stream(SETTINGS, agent, intake, CONNECTOR, None, set())(scope, begin_only, send)
+        assert [json.loads(message["body"])["status"] for message in sent if message.get("body")] == [408]
+        assert sent[-1] == {"type": "http.response.body", "body": b""}
+        running.cancel()
+
+    run(scenario)
