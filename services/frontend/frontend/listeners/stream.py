@@ -101,9 +101,7 @@ class Stream(Response):
         except asyncio.CancelledError:
             if not self._intake.is_late(task):
                 raise
-            why = (
-                f"the line was not whole within {UNFINISHED_SECONDS:.0f} s: send it on another stream"
-            )
+            why = f"the line was not whole within {UNFINISHED_SECONDS:.0f} s: send it on another stream"
             self._put(lines.number + 1, Problem(408, why))
         finally:
             self._intake.end(task)
