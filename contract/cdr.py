@@ -5,7 +5,7 @@ What belongs to one session is put together where all of it arrives: in the data
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -16,6 +16,10 @@ CDR_TYPE: Final = "lcs.cdr.v1"
 
 DISGUISED: Final = "disguised"
 """The kind of attempt in which a text is called a notice: it is archived. Others are ``contract.sdp``'s."""
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
+"""No sum of them is more than a database holds."""
 
 
 class Activity(msgspec.Struct, kw_only=True):
@@ -31,9 +35,9 @@ class Activity(msgspec.Struct, kw_only=True):
     """What the sender talks with: a SIP client's User-Agent, else the connector's name."""
     first: Time
     last: Time
-    archived: int = 0
+    archived: Count = 0
     """IMs that were archived and may be delivered."""
-    passed: dict[str, int] = {}
+    passed: dict[str, Count] = {}
     """IMs that may be delivered and policy does not archive: how many by which rule."""
     invited: bool = False
     """Whether this began a session (SIP INVITE)."""
@@ -41,7 +45,7 @@ class Activity(msgspec.Struct, kw_only=True):
     """How this ended a session: ``bye``, or the status with which an INVITE was refused."""
     unseen: tuple[str, ...] = ()
     """Kinds (``contract.sdp``) of content that goes past the archive in this session, as policy allows."""
-    attempts: dict[str, int] = {}
+    attempts: dict[str, Count] = {}
     """Attempts of the sender to get past the archive, refused or archived: how many of which kind."""
 
 
@@ -57,6 +61,11 @@ def encode_activities(activities: Sequence[Activity]) -> bytes:
 def decode_activities(body: bytes) -> list[Activity]:
     """Return the activities of an AMQP body. Raises msgspec.DecodeError or UnicodeDecodeError."""
     return _decoder.decode_lines(body)
+
+
+def decode_activity(line: bytes) -> Activity:
+    """Return the activity of one line; raises as ``decode_activities``, or RecursionError."""
+    return _decoder.decode(line)
 
 
 def schemas() -> dict[str, dict[str, Any]]:

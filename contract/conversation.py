@@ -2,6 +2,12 @@
 
 import hashlib
 from collections.abc import Iterable
+from typing import Final
+
+_MAX_BYTES: Final = 2048
+"""Of a key, in UTF-8: an index of PostgreSQL holds 2,704."""
+_MAX_KIND: Final = 16
+"""Characters before the colon (``p2p``) that are kept of a long key."""
 
 
 def conversation_of(sender: str, recipients: tuple[str, ...]) -> str:
@@ -13,9 +19,19 @@ def conversation_of(sender: str, recipients: tuple[str, ...]) -> str:
 def pair_key(people: Iterable[str]) -> str:
     """Return the key of two who talk with each other, or of one who talks to himself."""
     first, *others = sorted(people)
-    return f"p2p:{first}|{others[-1] if others else first}"
+    return filed_key(f"p2p:{first}|{others[-1] if others else first}")
 
 
 def group_key(people: Iterable[str]) -> str:
     """Return the key of a group."""
     return f"group:{hashlib.sha256('|'.join(sorted(people)).encode()).hexdigest()[:32]}"
+
+
+def filed_key(key: str) -> str:
+    """Return what a conversation is filed under: its key, or a digest of one that is too long for an index.
+
+    Front ends of before made such keys of two long addresses. What is filed gives itself.
+    """
+    if len(key) <= _MAX_BYTES // 4 or len(raw := key.encode()) <= _MAX_BYTES:
+        return key
+    return f"{key.partition(':')[0][:_MAX_KIND]}:{hashlib.sha256(raw).hexdigest()}"

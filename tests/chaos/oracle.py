@@ -51,7 +51,7 @@ def _is_at_rest(system: System, journal: Journal) -> bool:
 
 def _parked(system: System) -> set[UUID]:
     ids: set[UUID] = set()
-    for (body,) in system.rows("SELECT body FROM archive.parked WHERE state <> 'replayed'"):
+    for (body,) in system.rows("SELECT body FROM archive.parked WHERE kind = 'im' AND state <> 'replayed'"):
         for line in bytes(body).splitlines():
             try:
                 ids.add(UUID(json.loads(line)["id"]))

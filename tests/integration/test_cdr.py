@@ -18,6 +18,11 @@ import pika
 import psycopg
 import pytest
 
+import archiving.migrations
+from archiving.consumer import Delivery
+from archiving.records import Records
+from archiving.replay import replay_each
+from archiving.senders import Senders
 from contract.cdr import CDR_TYPE, Activity, encode_activities
 from contract.topology import CDR_EXCHANGE, CDR_QUEUE
 from deploy.credentials import FRONT_END_USER
@@ -101,6 +106,13 @@ def stored(api: AdminApi, sessions: int) -> list[dict[str, Any]]:
     return sessions_of(api)
 
 
+def parked(api: AdminApi, state: str = "parked") -> list[dict[str, Any]]:
+    """Return what an operator sees parked, oldest first."""
+    answer = api.operator.get("/v1/parked", params={"state": state}).raise_for_status()
+    found: list[dict[str, Any]] = answer.json()["parked"]
+    return found[::-1]
+
+
 def test_single_messages_make_a_session_until_an_idle_time(
     vhost: Vhost, api: AdminApi, worker: Process
 ) -> None:
@@ -149,7 +161,7 @@ def test_an_amqp_message_that_comes_again_counts_once(vhost: Vhost, api: AdminAp
 
 
 def test_what_is_not_of_this_pools_front_ends_is_kept_apart(
-    vhost: Vhost, api: AdminApi, worker: Process, database: ArchiveDatabase
+    vhost: Vhost, api: AdminApi, worker: Process
 ) -> None:
     other = "frontend~pool2"
     vhost.add_user(other)
@@ -157,26 +169,31 @@ def test_what_is_not_of_this_pools_front_ends_is_kept_apart(
     publish(vhost, activity(archived=1, conversation="of nobody"), named=None)
     publish(vhost, activity(archived=1, pool="pool2", conversation="theirs"), user=other, named=other)
     assert [session["conversation"] for session in stored(api, 1)] == ["theirs"]
-    reasons = [str(reason) for (reason,) in database.rows("SELECT reason FROM cdr.rejected ORDER BY id")]
-    assert ["not of 'pool1'" in reasons[0], "no user_id" in reasons[1]] == [True, True]
+    forged, anonymous = parked(api)
+    assert "not of 'pool1'" in forged["reason"]
+    assert "no user_id" in anonymous["reason"]
+    api.operator.post("/v1/parked/replay", json={"reason": "vouched for"}).raise_for_status()
+    assert stored(api, 2)[0]["conversation"] == "of nobody"
+    wait_for(lambda: parked(api, "replaying") == [], "the replays")
+    assert [each["id"] for each in parked(api)] == [forged["id"]]
 
 
 def test_what_cannot_be_read_is_kept_apart_and_holds_nothing_up(
-    vhost: Vhost, api: AdminApi, worker: Process, database: ArchiveDatabase
+    vhost: Vhost, api: AdminApi, worker: Process
 ) -> None:
     publish(vhost, body=b"{not an activity")
     publish(vhost, activity(archived=1, conversation="a\0b"))
     publish(vhost, activity(archived=1))
     assert len(stored(api, 1)) == 1
-    rejected = database.rows("SELECT convert_from(body, 'UTF8') FROM cdr.rejected ORDER BY id")
-    assert rejected[0] == ("{not an activity",)
-    assert len(rejected) == 2
+    unreadable, refused = parked(api)
+    assert api.compliance.get(f"/v1/parked/{unreadable['id']}").json()["text"] == "{not an activity"
+    assert "cannot be stored" in refused["reason"]
 
 
 @pytest.mark.parametrize(
     ("body", "message_id"),
     [
-        (encode_activities([activity(archived=1, conversation=random_text(2200))]), ""),  # for an index
+        (encode_activities([activity(archived=1, sender=random_text(2200))]), ""),  # for an index
         (b'{"mood":' + b"[" * 2000 + b"]" * 2000 + b"}", ""),
         (encode_activities([activity(archived=1)]), b"\xff"),
     ],
@@ -189,7 +206,85 @@ def test_what_can_never_be_stored_is_kept_apart_and_what_is_behind_it_is_stored(
     publish(vhost, activity(archived=1, conversation="behind it"))
     sessions = "SELECT conversation FROM cdr.sessions"
     wait_for(lambda: database.rows(sessions) == [("behind it",)], "the session behind it")
-    assert database.rows("SELECT body FROM cdr.rejected") == [(body,)]
+    [(kind, ims, kept)] = database.rows("SELECT kind, ims, body FROM archive.parked")
+    assert (kind, ims, bytes(kept).rstrip()) == ("cdr", 0, body.rstrip())  # type: ignore[call-overload] # bytes
+
+
+def test_one_line_that_cannot_be_stored_is_parked_and_the_rest_of_its_message_is_stored_once(
+    vhost: Vhost, api: AdminApi, worker: Process, database: ArchiveDatabase
+) -> None:
+    good = [activity(archived=1, conversation=f"c{number}") for number in range(200)]
+    lines = encode_activities(good).splitlines()
+    refused = encode_activities([activity(archived=1, sender=random_text(2200))]).rstrip()
+    lines[50], lines[150] = refused, b"{not an activity"
+    for _ in range(2):
+        publish(vhost, body=b"\n".join(lines), message_id="0199c0de-0000-7000-8000-000000000000")
+    publish(vhost, activity(archived=1, conversation="behind it"))
+    wait_for(lambda: database.rows("SELECT count(*) FROM cdr.sessions") == [(199,)], "the others")
+    assert database.rows("SELECT max(archived) FROM cdr.sessions") == [(1,)]
+    assert [each["kind"] for each in parked(api)] == ["cdr", "cdr"]
+    bodies = [each for (each,) in database.rows("SELECT body FROM archive.parked ORDER BY id")]
+    assert sorted(bodies) == sorted([lines[50], lines[150]])  # type: ignore[type-var] # bytes
+    assert api.operator.get("/v1/parked").json()["waiting"] == 0, "no IM waits"
+
+
+def test_what_was_parked_is_stored_by_a_replay_once_the_cause_is_mended_or_discarded(
+    vhost: Vhost, api: AdminApi, worker: Process, database: ArchiveDatabase
+) -> None:
+    api.execute("ALTER TABLE cdr.sessions ADD CONSTRAINT ours CHECK (conversation <> 'theirs')")
+    publish(
+        vhost,
+        activity(archived=1, conversation="theirs"),
+        activity(archived=1, conversation="ours"),
+        activity(archived=1, sender=random_text(2200)),
+    )
+    wait_for(lambda: len(parked(api)) == 2, "the parked lines")
+    [theirs, never] = parked(api)
+    ask = {"reason": "try it"}
+    api.operator.post(f"/v1/parked/{theirs['id']}/replay", json=ask).raise_for_status()
+    wait_for(lambda: parked(api, "replaying") == [], "a replay in vain")
+    assert len(parked(api)) == 2
+    api.execute("ALTER TABLE cdr.sessions DROP CONSTRAINT ours")
+    api.operator.post("/v1/parked/replay", json=ask).raise_for_status()
+    wait_for(lambda: parked(api, "replaying") == [], "the replays")
+    assert [each["id"] for each in parked(api)] == [never["id"]]
+    assert sorted((each["conversation"], each["messages"]) for each in sessions_of(api)) == [
+        ("ours", 1), ("theirs", 1),
+    ]  # fmt: skip
+    api.compliance.post(f"/v1/parked/{never['id']}/discard", json=ask).raise_for_status()
+    assert parked(api) == []
+
+
+def test_a_replay_that_was_cut_short_counts_once(database: ArchiveDatabase) -> None:
+    records = Records(database.url("lcs_archiving"), timedelta(minutes=10))
+    senders = Senders({}, trust_anonymous=True)
+    properties = pika.BasicProperties(type=CDR_TYPE)
+    delivery = Delivery(0, 0, properties, encode_activities([activity(archived=1)]))
+    assert records.replay(7, delivery, senders) is None
+    assert records.replay(7, delivery, senders) is None
+    records.close()
+    assert database.rows("SELECT sum(archived) FROM cdr.sessions") == [(1,)]
+
+
+def test_what_an_older_version_kept_apart_is_parked(database: ArchiveDatabase) -> None:
+    database.begin_anew(archiving.migrations, "0014")
+    body = encode_activities([activity(archived=1)])
+    with psycopg.connect(database.url("lcs_archiving")) as connection:
+        connection.execute("SELECT cdr.reject('so it was', %s)", [body])
+    archiving.migrations.migrate(database.url("lcs_owner"))
+    with psycopg.connect(database.url("lcs_archiving")) as connection:  # an older worker goes on
+        connection.execute("SELECT cdr.reject('and so', %s)", [body + b" "])
+        assert connection.execute("SELECT id FROM archive.take_replay()").fetchall() == [(None,)]
+    assert database.rows("SELECT kind, reason, body FROM archive.parked ORDER BY id") == [
+        ("cdr", "so it was", body), ("cdr", "and so", body + b" "),
+    ]  # fmt: skip
+    records = Records(database.url("lcs_archiving"), timedelta(minutes=10))
+    with psycopg.connect(database.url("lcs_archiving")) as connection:
+        connection.execute("SELECT archive.request_replay(NULL, 'an operator', 'mended')")
+    senders = Senders({}, trust_anonymous=False)
+    tried = replay_each(records, lambda number, each: records.replay(number, each, senders), lambda: False)
+    records.close()
+    assert tried == (2, 0)
 
 
 def test_a_killed_worker_loses_and_doubles_nothing(

@@ -5,12 +5,13 @@ from typing import Self
 from pydantic import BaseModel, Field, model_validator
 
 from admin_api.fields import ConnectorName, Text
+from contract.conversation import filed_key
 from contract.token import conversation_key
 
 
 def keys_of_conversation(key: str, connector: str | None) -> list[str]:
     """Return what a conversation may be filed under: before keys were their connectors' own, just the key."""
-    return [key] if connector is None else [conversation_key(connector, key), key]
+    return [filed_key(key)] if connector is None else [conversation_key(connector, key), filed_key(key)]
 
 
 class ConversationFilter(BaseModel):

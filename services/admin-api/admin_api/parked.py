@@ -1,4 +1,4 @@
-"""Parked IMs: what could not be stored; seen, read, tried again or given up, with a record of who and why."""
+"""What could not be stored, IMs and call detail records: seen, tried again, given up; with who and why."""
 
 import base64
 from datetime import datetime
@@ -19,6 +19,7 @@ from contract.problem import Problem
 
 router = APIRouter(prefix="/v1/parked", tags=["parked"])
 
+Kind = Literal["im", "cdr"]
 State = Literal["parked", "replaying", "replayed", "discarded"]
 Number = Annotated[int, Path(ge=1, le=MAX_BIGINT, alias="id", examples=[7])]
 Operator = Annotated[Actor, Depends(Allow("operator", "compliance"))]
@@ -28,12 +29,13 @@ class Parked(BaseModel):
     """One thing that is parked, without its content."""
 
     id: int
+    kind: Kind = Field(description="`im`, or `cdr`: lines of call detail records")
     parked_at: datetime
     reason: str
     pool: str | None
     agent: UUID | None
     first_seq: int | None = Field(description="The agent's number of its first IM")
-    ims: int = Field(description="How many IMs it holds, as far as anybody can tell")
+    ims: int = Field(description="How many IMs it holds, as far as anybody can tell; `cdr` holds none")
     bytes: int
     state: State
     changed_at: datetime | None
@@ -113,7 +115,7 @@ def read_parked(number: Number, actor: Officer, database: DatabaseOf) -> ParkedC
 
 @router.post("/replay")
 def replay_all(body: Reason, actor: Operator, database: DatabaseOf) -> Changed:
-    """Have all that is parked tried again; a worker does it within seconds."""
+    """Have all that is parked tried again; the workers do it within seconds."""
     with database.transaction() as session:
         changed = _call(session, "request_replay", None, actor, body.reason)
         audit.record(

@@ -317,7 +317,7 @@ class AgentCompleteness(SQLModel, table=True):
 
 
 class ParkedRow(SQLModel, table=True):
-    """What could not be stored as IMs, as it came."""
+    """What could not be stored, as it came."""
 
     __tablename__ = "parked_ims"
     __table_args__ = _ARCHIVE
@@ -334,3 +334,4 @@ class ParkedRow(SQLModel, table=True):
     changed_at: datetime | None = Field(sa_column=Column(_TIME))
     changed_by: str | None
     changed_why: str | None
+    kind: str

@@ -8,9 +8,8 @@ from uuid import UUID
 
 import psycopg
 
-from archiving.consumer import Delivery
 from archiving.names import Names
-from archiving.parking import Parked, park, properties_of, storable
+from archiving.parking import Parked, Replays, park, storable
 from archiving.rows import COLUMNS, join_rows
 from contract.message import IM, AgentStatement
 
@@ -71,7 +70,7 @@ class BatchEntry(NamedTuple):
     """JSON of its publishes."""
 
 
-class Archive:
+class Archive(Replays):
     """What one worker has with the database ``lcslog``: a session that stores, and one that numbers names.
 
     Numbers are good in the incarnation of the archive that gave them. In another, restored from a backup,
@@ -87,8 +86,9 @@ class Archive:
         with contextlib.ExitStack() as opened:
             session = opened.enter_context(contextlib.closing(connect(url)))
             self.names = Names(session)
-            self._connection = connect(url)
-            opened.callback(self._connection.close)
+            connection = connect(url)
+            opened.callback(connection.close)
+            super().__init__(connection, "im")
             self._connection.execute("SELECT archive.open_batch(%s::text[])", [list(COLUMNS)])
             opened.pop_all()
 
@@ -178,26 +178,8 @@ class Archive:
         assert row is not None
         return int(row[0])
 
-    def lock_replays(self) -> bool:
-        """Return whether this session alone may replay now."""
-        row = self._connection.execute("SELECT pg_try_advisory_lock(hashtext('archive.replay'))").fetchone()
-        assert row is not None
-        return bool(row[0])
-
-    def unlock_replays(self) -> None:
-        """Let another session replay."""
-        if not self._connection.closed and not self._connection.broken:
-            self._connection.execute("SELECT pg_advisory_unlock(hashtext('archive.replay'))")
-
-    def take_replay(self) -> tuple[int, Delivery] | None:
-        """Return the next whose replay was asked for: its number among the parked, and what came."""
-        row = self._connection.execute("SELECT id, body, properties FROM archive.take_replay()").fetchone()
-        assert row is not None
-        number, body, properties = row
-        return None if number is None else (number, Delivery(0, 0, properties_of(properties), body))
-
     def end_replay(self, number: int, failure: str | None) -> None:
-        """Note how a replay ended; ``failure``: why something of it could not be stored."""
+        """See ``Replays``. In another incarnation of the archive the number may be another's."""
         reason = None if failure is None else storable(failure)
         self._connection.execute(
             f"SELECT {_HOLD}, archive.end_replay(%s, %s)", [self.names.incarnation, number, reason]

@@ -10,24 +10,20 @@ import threading
 import time
 from datetime import timedelta
 from typing import Final
-from uuid import UUID, uuid4
 
-import msgspec
 import psycopg
 
-from archiving.archive import POISON, connect
 from archiving.config import CDRSettings
 from archiving.consumer import Consumer, Delivery
 from archiving.metrics import (
     BROKER_CONNECTED,
     CDR_ACTIVITIES,
-    CDR_REJECTED,
+    CDR_PARKED,
     DATABASE_CONNECTED,
     PERSON_ATTEMPTS,
 )
-from archiving.senders import Senders
-from contract.address import address_of
-from contract.cdr import CDR_TYPE, decode_activities
+from archiving.records import Records
+from archiving.replay import replay_each
 from contract.topology import CDR_QUEUE
 
 log = logging.getLogger("archiving")
@@ -35,10 +31,12 @@ log = logging.getLogger("archiving")
 _PREFETCH: Final = 50
 _LOOK_SECONDS: Final = 0.2
 _IDLE_EVERY: Final = 5.0
+_REPLAY_EVERY: Final = 1.0
+_REPLAY_SECONDS: Final = 0.5
+"""At a time: what is on the queue waits meanwhile."""
 _MAX_PAUSE: Final = 2.0
 _MOST_NAMED: Final = 10
 """People whose attempts Prometheus is told of: it keeps a series of each."""
-_LOG: Final = "SELECT cdr.log_activities(%s, %s::jsonb, %s)"
 
 
 class CDRWorker:
@@ -50,16 +48,17 @@ class CDRWorker:
         self._senders = settings.senders
         self._idle = timedelta(seconds=settings.cdr_idle_seconds)
         self._consumer = Consumer(settings, _PREFETCH, [CDR_QUEUE])
-        self._connection: psycopg.Connection | None = None
+        self._records: Records | None = None
         self._stopping = threading.Event()
         self._idle_due = 0.0
+        self._replay_due = 0.0
         BROKER_CONNECTED.set_function(lambda: self.readiness()["broker"])
         DATABASE_CONNECTED.set_function(lambda: self.readiness()["database"])
 
     def readiness(self) -> dict[str, bool]:
         """Return whether the broker and the database are at our service."""
         consuming = self._consumer.consuming and self._consumer.is_alive()
-        return {"broker": consuming, "database": self._connection is not None}
+        return {"broker": consuming, "database": self._records is not None}
 
     def stop(self) -> None:
         """Store what is in hand, then return from ``run``. Safe in a signal handler."""
@@ -76,77 +75,58 @@ class CDRWorker:
                 self._store(self._consumer.deliveries.get(timeout=_LOOK_SECONDS))
         self._consumer.stop_taking()
         self._consumer.end()  # what was taken and is not stored comes again
-        if self._connection is not None:
-            self._connection.close()
+        if self._records is not None:
+            self._records.close()
         log.info("stopped")
 
     def _keep_house(self) -> None:
         try:
-            connection = self._connect()
+            records = self._connect()
             if time.monotonic() >= self._idle_due:
-                connection.execute("SELECT cdr.end_idle(%s)", [self._idle])
-                attempts = connection.execute("SELECT * FROM cdr.most_attempts('1 hour', %s)", [_MOST_NAMED])
+                records.end_idle()
+                attempts = records.most_attempts(_MOST_NAMED)
                 PERSON_ATTEMPTS.clear()
                 PERSON_ATTEMPTS.labels("").set(0)  # nobody: else there would be no series to alert on
                 for address, count in attempts:
                     PERSON_ATTEMPTS.labels(address).set(count)
                 self._idle_due = time.monotonic() + _IDLE_EVERY
+            if time.monotonic() >= self._replay_due:
+                CDR_PARKED.set(records.count_parked())
+                over = time.monotonic() + _REPLAY_SECONDS
+                replay_each(
+                    records,
+                    lambda number, delivery: records.replay(number, delivery, self._senders),
+                    lambda: self._stopping.is_set() or time.monotonic() >= over,
+                )
+                self._replay_due = time.monotonic() + _REPLAY_EVERY
         except psycopg.Error as error:
             self._disconnect(error)
             self._stopping.wait(_LOOK_SECONDS)
 
-    def _connect(self) -> psycopg.Connection:
-        if self._connection is None:
-            self._connection = connect(self._settings.database_url)
+    def _connect(self) -> Records:
+        if self._records is None:
+            self._records = Records(self._settings.database_url, self._idle)
             log.info("connected to the database")
-        return self._connection
+        return self._records
 
     def _disconnect(self, error: psycopg.Error) -> None:
         log.warning("database out of reach", extra={"error": repr(error)[:300], "sqlstate": error.sqlstate})
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._records is not None:
+            self._records.close()
+            self._records = None
 
     def _store(self, delivery: Delivery) -> None:
         """Store an AMQP message, however long it takes; give it up only if it will come again."""
         pause = 0.1
         while True:
             try:
-                self._log(self._connect(), delivery)
+                stored = self._connect().store(delivery, self._senders)
             except psycopg.Error as error:
                 self._disconnect(error)
             else:
                 self._consumer.acknowledge(delivery)
+                CDR_ACTIVITIES.inc(stored)
                 return
             if self._stopping.wait(pause) or delivery.channel != self._consumer.channel_number:
                 return
             pause = min(pause * 2, _MAX_PAUSE)
-
-    def _log(self, connection: psycopg.Connection, delivery: Delivery) -> None:
-        try:
-            message, body, count = _read(delivery, self._senders)
-            connection.execute(_LOG, (message, body, self._idle))
-        except (*POISON, RecursionError) as error:
-            log.error("call detail records that cannot be stored", extra={"error": repr(error)[:300]})
-            connection.execute("SELECT cdr.reject(%s, %s)", (repr(error)[:1000], delivery.body))
-            CDR_REJECTED.inc()
-        else:
-            CDR_ACTIVITIES.inc(count)
-
-
-def _read(delivery: Delivery, senders: Senders) -> tuple[UUID, str, int]:
-    """Return a message's id, its activities as a JSON array, and their number.
-
-    Raises ValueError, or RecursionError.
-    """
-    properties = delivery.properties
-    if properties.type != CDR_TYPE:
-        raise ValueError(f"of type {properties.type!r}, not {CDR_TYPE}")
-    activities = decode_activities(delivery.body)  # msgspec's errors are ValueErrors
-    if refusal := senders.refusal_of(properties, {activity.pool for activity in activities}):
-        raise ValueError(refusal)
-    for activity in activities:  # older front ends knew people by other names
-        activity.sender = address_of(activity.sender)
-        activity.recipients = tuple(map(address_of, activity.recipients))
-    message = UUID(str(properties.message_id)) if properties.message_id else uuid4()
-    return message, msgspec.json.encode(activities).decode(), len(activities)

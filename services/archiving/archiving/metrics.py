@@ -58,8 +58,8 @@ ENCRYPTED: Final = Counter(
 for _reason in ("unknown", "not UTF-8"):
     GUESSED.labels(_reason)
 CDR_ACTIVITIES: Final = Counter("lcs_cdr_activities", "Activities stored as call detail records")
-CDR_REJECTED: Final = Counter(
-    "lcs_cdr_rejected_messages", "AMQP messages of call detail records that could not be stored"
+CDR_PARKED: Final = Gauge(
+    "lcs_cdr_parked_lines", "Lines of call detail records that are parked now: somebody should look at them"
 )
 PERSON_ATTEMPTS: Final = Gauge(
     "lcs_cdr_person_attempts",

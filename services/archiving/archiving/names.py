@@ -11,6 +11,7 @@ import psycopg
 from archiving.rows import pack_route, pack_row
 from archiving.spellings import key_of, note_spellings
 from contract.address import address_of
+from contract.conversation import filed_key
 from contract.message import IM
 
 _MAX_CACHED: Final = 500_000
@@ -101,11 +102,11 @@ class Names:
             return
         people = {name for _, sender, to, _ in new for name in (sender, *to)}
         users = self._intern("users", people)
-        conversations = self._intern("conversations", {key[0] for key in new})
+        conversations = self._intern("conversations", {filed_key(key[0]) for key in new})
         if respelled := {name for name in people if address_of(name) != name}:
             self._note_spellings(respelled, new)
         pairs = {
-            (conversations[conversation], users[name])
+            (conversations[filed_key(conversation)], users[name])
             for conversation, sender, to, _ in new
             for name in (sender, *to)
         }
@@ -120,14 +121,17 @@ class Names:
         for key in new:
             conversation, sender, to, scope = key
             self._routes[key] = pack_route(
-                conversations[conversation], users[sender], [users[name] for name in to], scope == "federated"
+                conversations[filed_key(conversation)],
+                users[sender],
+                [users[name] for name in to],
+                scope == "federated",
             )
 
     def _note_spellings(self, respelled: set[str], routes: Sequence[_Route]) -> None:
         """Note whose names those are that an older front end gave."""
         note_spellings(self._connection, "users", [(name, address_of(name)) for name in respelled])
         keys = [
-            (conversation, key_of(conversation, (sender, *to)))
+            (filed_key(conversation), key_of(filed_key(conversation), (sender, *to)))
             for conversation, sender, to, _ in routes
             if not respelled.isdisjoint((sender, *to))
         ]

@@ -10,6 +10,7 @@ import msgspec
 import psycopg
 from pika.spec import BasicProperties
 
+from archiving.consumer import Delivery
 from contract.message import AGENT_HEADER, COUNT_HEADER, FIRST_SEQ_HEADER, POOL_HEADER
 
 log = logging.getLogger("archiving")
@@ -28,6 +29,41 @@ class Parked(NamedTuple):
     """The IM's number, if it is one IM and the number is known."""
     im: UUID | None = None
     """Its id, if it can be read."""
+
+
+class Replays:
+    """What is parked and is to be tried again, as one session with the database sees it."""
+
+    def __init__(self, connection: psycopg.Connection, kind: str) -> None:
+        """``kind``: ``im``, or ``cdr``: lines of call detail records. Whoever stores a kind replays it."""
+        self._connection = connection
+        self._kind = kind
+        self._lock = "archive.replay" if kind == "im" else f"{kind}.replay"
+
+    def lock_replays(self) -> bool:
+        """Return whether this session alone may replay now."""
+        row = self._connection.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [self._lock]).fetchone()
+        assert row is not None
+        return bool(row[0])
+
+    def unlock_replays(self) -> None:
+        """Let another session replay."""
+        if not self._connection.closed and not self._connection.broken:
+            self._connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", [self._lock])
+
+    def take_replay(self) -> tuple[int, Delivery] | None:
+        """Return the next whose replay was asked for: its number among the parked, and what came."""
+        row = self._connection.execute(
+            "SELECT id, body, properties FROM archive.take_replay(%s)", [self._kind]
+        ).fetchone()
+        assert row is not None
+        number, body, properties = row
+        return None if number is None else (number, Delivery(0, 0, properties_of(properties), body))
+
+    def end_replay(self, number: int, failure: str | None) -> None:
+        """Note how a replay ended; ``failure``: why something of it could not be stored."""
+        reason = None if failure is None else storable(failure)
+        self._connection.execute("SELECT archive.end_replay(%s, %s)", [number, reason])
 
 
 def park(connection: psycopg.Connection, parked: Parked) -> None:
