@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
@@ -11,17 +11,27 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request
 from psycopg.errors import QueryCanceled
 from pydantic import BaseModel, Field
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col
 
 from admin_api import audit
+from admin_api.damage import DAMAGE, read_column_by_column
 from admin_api.database import Database, DatabaseOf
 from admin_api.disclaimers import NoticeSent, find_notices
 from admin_api.looks import IfAny, Look, looks_of
 from admin_api.people import check_person
 from admin_api.principals import Officer
-from admin_api.search import ImId, Search, count_without_text, in_order, keys_of, limit_time, parts_of
+from admin_api.search import (
+    ImId,
+    Key,
+    Search,
+    count_without_text,
+    in_order,
+    keys_of,
+    limit_time,
+    parts_of,
+)
 from admin_api.tables import ArchivedMessage
 from contract.message import Encoding, Scope, time_of
 from contract.problem import Problem
@@ -74,6 +84,9 @@ class Message(BaseModel):
     )
     looks: IfAny[list[Look]] = Field(
         None, description="Of those people who may look like others, or are written in several scripts"
+    )
+    damaged: IfAny[list[str]] = Field(
+        None, description="Of what the archive can't read any more: the names of the fields. Report it."
     )
 
 
@@ -131,15 +144,16 @@ def search_messages(
 @router.get("/{id}")
 def get_message(im_id: Annotated[ImId, Path(alias="id")], actor: Officer, database: DatabaseOf) -> Message:
     """Return an archived IM. Each read is written to the audit trail, even if there is no such IM."""
-    query = select(ArchivedMessage).where(
-        col(ArchivedMessage.id) == im_id, col(ArchivedMessage.sent_at) == time_of(im_id)
-    )
+    key = [col(ArchivedMessage.id) == im_id, col(ArchivedMessage.sent_at) == time_of(im_id)]
     with database.transaction() as session:
-        row = session.scalars(query).one_or_none()
-        audit.record(session, actor, "archive.read", str(im_id), detail={"count": 0 if row is None else 1})
-    if row is None:
+        keys = session.execute(
+            select(col(ArchivedMessage.id), col(ArchivedMessage.sent_at)).where(*key)
+        ).all()
+        found = list(_read_messages(session, keys, select(ArchivedMessage).where(*key)))
+        audit.record(session, actor, "archive.read", str(im_id), detail={"count": len(found)})
+    if not found:
         raise Problem(404, "There is no such IM in the archive.", field="id")
-    return _message_of(row)
+    return found[0]
 
 
 def _find(database: Database, search: Search, seconds: float) -> MessagePage:
@@ -177,20 +191,49 @@ def _read(session: Session, search: Search, deadline: float) -> Generator[Messag
     takes a time and the ids of that time for two things, would rather look up names first.
     """
     limit_time(session, deadline - time.monotonic())
-    query = keys_of(session, search)
-    keys = [] if query is None else session.execute(query).all()
+    keys = _find_keys(session, search)
     if not keys:
         return
     id_, sent_at = col(ArchivedMessage.id), col(ArchivedMessage.sent_at)
     times = [key.sent_at for key in keys]
     reading = select(ArchivedMessage).where(id_.in_([key.id for key in keys])).order_by(in_order(id_, search))
     reading = reading.where(sent_at >= min(times), sent_at <= max(times))
-    with session.scalars(reading, execution_options=_STREAMED) as rows:
-        for row in rows:
-            yield _message_of(row)
+    yield from _read_messages(session, keys, reading)
 
 
-def _message_of(row: ArchivedMessage) -> Message:
+def _find_keys(session: Session, search: Search) -> Sequence[Key]:
+    """Return the keys of one IM more than a page holds, in order."""
+    query = keys_of(session, search)
+    if query is None:
+        return []
+    try:
+        with session.begin_nested():
+            return session.execute(query).all()
+    except DAMAGE:
+        if search.text is None:
+            raise
+        query = keys_of(session, search, unreadable=True)
+        return [] if query is None else session.execute(query).all()
+
+
+def _read_messages(
+    session: Session, keys: Sequence[Key], reading: Select[ArchivedMessage]
+) -> Generator[Message]:
+    """Yield the IMs that a query reads, in its order, which is that of their keys: damaged ones, too."""
+    read: set[UUID] = set()
+    try:
+        with session.begin_nested(), session.scalars(reading, execution_options=_STREAMED) as rows:
+            for row in rows:
+                message = _message_of(row)
+                read.add(row.id)
+                yield message
+    except DAMAGE:
+        for im_id, sent_at in keys:
+            if im_id not in read:
+                yield _message_of(*read_column_by_column(session, im_id, sent_at))
+
+
+def _message_of(row: ArchivedMessage, damaged: Sequence[str] = ()) -> Message:
     return Message(
         **row.model_dump(exclude={"content", "recipients"}),
         recipients=list(dict.fromkeys(row.recipients)),
@@ -198,6 +241,7 @@ def _message_of(row: ArchivedMessage) -> Message:
         late_seconds=_lateness_of(row),
         encoding="text" if row.content is None else "base64",
         content=None if row.content is None else base64.b64encode(row.content).decode(),
+        damaged=list(damaged),
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.errors import QueryCanceled
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field
-from sqlalchemy import ARRAY, ColumnElement, Integer, Select, any_, func, literal, or_, select, true
+from sqlalchemy import ARRAY, ColumnElement, Integer, Row, Select, any_, func, literal, or_, select, true
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col
@@ -30,6 +30,7 @@ _LAST_IN_MS: Final = 0xFFF << 64 | (1 << 62) - 1
 """All that is random in a UUIDv7, at its highest."""
 
 Keys = Select[UUID, datetime]
+Key = Row[UUID, datetime]
 
 
 def _uuid7(im_id: UUID) -> UUID:
@@ -144,14 +145,18 @@ def _edge_of(milliseconds: int, random: int = 0) -> UUID:
     return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62 | random)
 
 
-def keys_of(session: Session, search: Search) -> Keys | None:
-    """Return the query for the keys of one IM more than a page holds, or None if there can be none."""
+def keys_of(session: Session, search: Search, *, unreadable: bool = False) -> Keys | None:
+    """Return the query for the keys of one IM more than a page holds, or None if there can be none.
+
+    ``unreadable``: IMs whose text can't be read count as found; that takes longer.
+    """
     id_, sent_at = col(ArchivedMessage.id), col(ArchivedMessage.sent_at)
     keys = (
         select(id_, sent_at).where(*_bounds(search)).order_by(in_order(id_, search)).limit(search.limit + 1)
     )
     if search.text is not None:
-        keys = keys.where(col(ArchivedMessage.body).icontains(search.text, autoescape=True))
+        contains = col(ArchivedMessage.body).icontains(search.text, autoescape=True)
+        keys = keys.where(func.archive.may_contain(id_, sent_at, search.text) if unreadable else contains)
     if search.without_text is not None:
         body = col(ArchivedMessage.body)
         keys = keys.where(body.is_(None) if search.without_text else body.is_not(None))
