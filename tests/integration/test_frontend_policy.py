@@ -145,3 +145,24 @@ def test_with_a_wrong_token_for_the_admin_api_everything_is_archived(
     front_end.wait_until_ready()
     wait_for(lambda: "401" in front_end.process.log.read_text(), "a word about it")
     assert front_end.post(IM).json()["rule"] == "no-policy"
+
+
+def test_two_front_ends_of_one_name_are_told_so(
+    api: AdminApi, vhost: Vhost, start: Callable[..., FrontEnd]
+) -> None:
+    both = [
+        start(vhost.url("frontend"), name, LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend")
+        for name in ("one", "other")
+    ]
+    logs = [each.process.log for each in both]
+    wait_for(lambda: all("has this name" in each.read_text() for each in logs), "both to be warned")
+    listed = api.operator.get("/v1/front-ends").json()["front_ends"]
+    assert [(each["name"], each["live"], each["namesakes"]) for each in listed] == [("fe1", True, 1)] * 2
+    both[0].process.kill()
+    alone = both[1].http.get("/readyz").json()["agent"]
+
+    def is_alone() -> bool:
+        listed = api.operator.get("/v1/front-ends").json()["front_ends"]
+        return [each["namesakes"] for each in listed if each["agent"] == alone] == [0]
+
+    wait_for(is_alone, "the other to be gone")

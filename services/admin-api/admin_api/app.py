@@ -26,6 +26,7 @@ from admin_api import (
     snapshots,
     traces,
     users,
+    witness,
 )
 from admin_api.bodies import CheckRequests, check_json
 from admin_api.config import AdminSettings
@@ -127,6 +128,7 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         attempts,
         cdr,
         front_ends,
+        witness,
     ):
         app.include_router(part.router, responses=_PROBLEMS)
     app.include_router(health.router)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import sqlalchemy
@@ -11,23 +11,34 @@ from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import Range
 from sqlmodel import col, func, select
 
-from admin_api import metrics
+from admin_api import audit, metrics
 from admin_api.database import UNAVAILABLE, Database, DatabaseOf
 from admin_api.fields import Limit, Name
-from admin_api.principals import Allow
+from admin_api.parked import Changed, Reason
+from admin_api.principals import Actor, Allow
 from admin_api.tables import AgentCompleteness
+from contract.problem import Problem
 
 router = APIRouter(tags=["completeness"])
 
+Operator = Annotated[Actor, Security(Allow("operator"))]
+
+_DISOWN: Final = sqlalchemy.text("SELECT archive.disown_agent(:agent, :who, :why)")
+_OWN: Final = sqlalchemy.text("SELECT archive.own_agent(:agent)")
+_READ_UNTIL: Final = sqlalchemy.text("SELECT until FROM archive.read_until")
+_NUMBERS: Final = {"missing_numbers", "disowned_numbers"}
+
 
 class Totals(BaseModel):
-    """Numbers of IMs. ``accepted`` = ``archived`` + ``parked`` + ``missing``."""
+    """Numbers of IMs. ``accepted`` = ``archived`` + ``parked`` + ``missing`` + ``waiting``."""
 
     agents: int
     accepted: int
     archived: int
     parked: int
-    missing: int
+    missing: int = Field(description="What came after them, or was told after them, is there: they are not")
+    waiting: int = Field(description="Their front end tells of them; they may still be on the queue")
+    disowned: int = Field(description="Would be missing, but somebody has disowned them")
 
 
 class AgentCounts(BaseModel):
@@ -46,12 +57,19 @@ class AgentCounts(BaseModel):
     missing_numbers: list[tuple[int, int]] = Field(
         description="Ranges: from, to", examples=[[[17, 17], [20, 31]]]
     )
+    waiting: int
+    disowned: int
+    disowned_numbers: list[tuple[int, int]]
+    disowned_at: datetime | None
+    disowned_by: str | None
+    disowned_why: str | None
 
 
 class Completeness(BaseModel):
     """Totals of all agents asked for; of the agents themselves the first, those with holes before others."""
 
     totals: Totals
+    read_until: datetime | None = Field(description="What was put on the queue before was read by workers")
     agents: list[AgentCounts]
 
 
@@ -63,30 +81,72 @@ def get_completeness(
 ) -> Completeness:
     """Count what the archiving agents numbered and what of it is in the archive.
 
-    As soon as its agent has told of an IM, or a later one is archived, it counts as missing until it is
-    archived itself: so do those that still wait in the queue.
+    Agents tell how far they got on the queue, behind their IMs, and front ends tell it here as well. What was
+    told here alone is `waiting`, however long the queue is, until something later comes from the queue or
+    workers have read it up to then; what is not there then is `missing`, until it is archived after all. For
+    seconds so is what one worker still has in its hands while another has stored what came later.
     """
     return count_all(database, pool, limit)
+
+
+@router.post("/v1/completeness/{agent}/disown")
+def disown(agent: UUID, body: Reason, actor: Operator, database: DatabaseOf) -> Changed:
+    """Count what is missing of an agent now as missing no longer: it can't be restored, or never was.
+
+    It is shown as disowned, with who did it and why; what is missing later counts again.
+    """
+    values = {"agent": agent, "who": actor.name, "why": body.reason}
+    with database.transaction() as session:
+        changed = session.execute(_DISOWN, values).scalar()
+        if changed is None:
+            raise _unknown()
+        if not changed:
+            raise Problem(409, "Nothing of it is missing.")
+        audit.record(
+            session,
+            actor,
+            "archive.agent.disown",
+            str(agent),
+            detail={"reason": body.reason, "missing": changed},
+        )
+    return Changed(changed=changed)
+
+
+@router.post("/v1/completeness/{agent}/own")
+def own(agent: UUID, body: Reason, actor: Operator, database: DatabaseOf) -> Changed:
+    """Take it back: what was disowned of an agent, and is not there, counts as missing again."""
+    with database.transaction() as session:
+        changed = session.execute(_OWN, {"agent": agent}).scalar_one()
+        if not changed:
+            raise Problem(409, "Nothing of it is disowned.")
+        audit.record(session, actor, "archive.agent.own", str(agent), detail={"reason": body.reason})
+    return Changed(changed=changed)
+
+
+def _unknown() -> Problem:
+    return Problem(404, "No such agent was ever heard of.", field="agent")
 
 
 def count_all(database: Database, pool: str | None = None, limit: int = 100) -> Completeness:
     """Return the totals, and the first ``limit`` agents. Raises what ``database.UNAVAILABLE`` names."""
     table = AgentCompleteness
     of_pool = [] if pool is None else [col(table.pool) == pool]
-    columns = (table.accepted, table.archived, table.parked, table.missing)
-    sums = [func.coalesce(func.sum(col(column)), 0) for column in columns]
-    summing = sqlalchemy.select(func.count(), *sums).select_from(table).where(*of_pool)
-    listing = select(table).where(*of_pool)
-    listing = listing.order_by(col(table.missing).desc(), col(table.last_seen).desc()).limit(limit)
+    names = [name for name in Totals.model_fields if name != "agents"]
+    sums = [func.coalesce(func.sum(col(getattr(table, name))), 0).label(name) for name in names]
+    summing = sqlalchemy.select(func.count().label("agents"), *sums).select_from(table).where(*of_pool)
+    order = (table.missing, table.disowned, table.waiting, table.last_seen)
+    listing = select(table).where(*of_pool).order_by(*(col(column).desc() for column in order)).limit(limit)
     with database.snapshot() as session:
-        agents, accepted, archived, parked, missing = session.execute(summing).one()
+        totals = Totals.model_validate(dict(session.execute(summing).mappings().one()))
         rows = session.exec(listing).all()
+        read_until = session.execute(_READ_UNTIL).scalar()
     return Completeness(
-        totals=Totals(agents=agents, accepted=accepted, archived=archived, parked=parked, missing=missing),
+        totals=totals,
+        read_until=read_until,
         agents=[
             AgentCounts(
-                **row.model_dump(exclude={"missing_numbers"}),
-                missing_numbers=[_inclusive(numbers) for numbers in row.missing_numbers],
+                **row.model_dump(exclude=_NUMBERS),
+                **{name: [_inclusive(each) for each in getattr(row, name)] for name in _NUMBERS},
             )
             for row in rows
         ],
@@ -128,8 +188,12 @@ def lines_of(found: Completeness) -> Iterator[str]:
             ranges = (f"{first}-{last}" for first, last in agent.missing_numbers)
             who = f"agent {agent.agent} ({agent.front_end or '?'}, {agent.pool})"
             yield f"{who}: {agent.missing} missing: {', '.join(ranges)}"
+        if agent.disowned:
+            by = f"{agent.disowned_by}: {agent.disowned_why}"
+            yield f"agent {agent.agent}: {agent.disowned} disowned by {by}"
     totals = found.totals
+    waiting = f", {totals.waiting} waiting" if totals.waiting else ""
     yield (
         f"{totals.agents} agents: {totals.accepted} accepted, {totals.archived} archived,"
-        f" {totals.parked} parked, {totals.missing} missing"
+        f" {totals.parked} parked, {totals.missing} missing{waiting}"
     )

@@ -23,7 +23,8 @@ COMPLETENESS: Final = {
         ("accepted", "IMs that agents numbered, as far as the archive knows"),
         ("archived", "IMs of these that are archived"),
         ("parked", "IMs of these that are parked"),
-        ("missing", "IMs of these that are neither: on their way, or lost"),
+        ("missing", "IMs of these that are neither, though what came later is: lost, or in a worker's hands"),
+        ("waiting", "IMs of these that front ends tell of and that may still be on the queue"),
     )
 }
 ARCHIVE_SIZE: Final = Gauge("lcs_archive_size_bytes", "Size of the database")

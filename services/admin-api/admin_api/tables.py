@@ -183,11 +183,13 @@ class FrontEndRow(SQLModel, table=True):
     __tablename__ = "front_ends"
     __table_args__ = _POLICY
     name: str = Field(primary_key=True)
+    process: UUID = Field(primary_key=True)
     pool: str
     agent: UUID
     version: int = Field(sa_type=BigInteger)
     state: str
     since: datetime | None = Field(sa_column=Column(_TIME))
+    first_seen: datetime = Field(sa_column=Column(_TIME))
     last_seen: datetime = Field(sa_column=Column(_TIME))
 
 
@@ -312,6 +314,12 @@ class AgentCompleteness(SQLModel, table=True):
     parked: int = Field(sa_type=BigInteger)
     missing: int = Field(sa_type=BigInteger)
     missing_numbers: list[Range[int]] = Field(sa_column=Column(INT8MULTIRANGE))
+    waiting: int = Field(sa_type=BigInteger)
+    disowned: int = Field(sa_type=BigInteger)
+    disowned_numbers: list[Range[int]] = Field(sa_column=Column(INT8MULTIRANGE))
+    disowned_at: datetime | None = Field(sa_column=Column(_TIME))
+    disowned_by: str | None
+    disowned_why: str | None
 
     model_config = {"arbitrary_types_allowed": True}
 

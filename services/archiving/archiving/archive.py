@@ -189,6 +189,10 @@ class Archive(Replays):
         """Note a batch for the trace. Raises psycopg.Error."""
         self._connection.execute(f"SELECT {_HOLD}, {_LOG_BATCH}", (self.names.incarnation, *entry))
 
+    def log_reading(self, seconds: float) -> None:
+        """Note that what was put on the queue so long ago has been read. Raises psycopg.Error."""
+        self._connection.execute("SELECT archive.log_reading(%s)", [seconds])
+
     def forget_traces(self, days: int, most: int) -> int:
         """Forget some of the trace that is older; return how many rows."""
         row = self._connection.execute("SELECT archive.forget_traces(%s, %s)", [days, most]).fetchone()

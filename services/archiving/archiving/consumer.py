@@ -117,6 +117,8 @@ class Consumer(threading.Thread):
         self.channel_number = 0
         self.consuming = False
         self.unacknowledged = Unacknowledged()
+        self.empty_at = 0.0
+        """When no queue had anything, nor this consumer: by ``time.monotonic``."""
         self._nodes = BrokerAddress(settings.amqp_url)
         self._prefetch = prefetch
         self._channel_seconds = settings.channel_seconds
@@ -202,10 +204,13 @@ class Consumer(threading.Thread):
         """
         if time.monotonic() < self._quiet_since + _QUIET_SECONDS:
             return
-        self._quiet_since = time.monotonic()
+        self._quiet_since = now = time.monotonic()
         for _ in range(2):  # what came a moment ago is on its way
             waiting = sum(_count(channel, queue) for queue in self._queues)
-            if not waiting or self.unacknowledged:
+            if self.unacknowledged:
+                return
+            if not waiting:
+                self.empty_at = now
                 return
             connection.process_data_events(time_limit=1)
         if not self.unacknowledged:

@@ -27,6 +27,7 @@ from archiving.metrics import (
     UNACKNOWLEDGED_OLDEST,
 )
 from archiving.preparation import Preparation, Work
+from archiving.progress import Progress
 from archiving.replay import replay_all
 from archiving.storing import park_batch, store_batch, store_prepared
 from archiving.trace import Trace
@@ -65,6 +66,7 @@ class Worker:
         self._parked_due = 0.0
         self._forget_due = 0.0
         self._trace = Trace()
+        self._progress = Progress()
         self._tracing = self._export()
         BROKER_CONNECTED.set_function(lambda: self.readiness()["broker"])
         DATABASE_CONNECTED.set_function(lambda: self.readiness()["database"])
@@ -132,6 +134,10 @@ class Worker:
             if self._trace.is_due:
                 archive.log_batch(self._trace.enter())
                 self._trace.note_said()
+            if self._progress.is_due:
+                self._progress.note_empty(self._consumer.empty_at)
+                if (seconds := self._progress.take()) is not None:
+                    archive.log_reading(seconds)
             if time.monotonic() >= self._forget_due:
                 forgotten = archive.forget_traces(self._settings.trace_days, _FORGET_ROWS)
                 pause = _FORGET_AGAIN if forgotten >= _FORGET_ROWS else _FORGET_EVERY
@@ -179,6 +185,7 @@ class Worker:
                 log.warning("no verdict on what comes again: the trial was cut short")
             else:
                 self._consumer.acknowledge(deliveries[-1])
+                self._progress.note_stored(deliveries)
                 self._trace.note_acknowledgement()
                 log.debug("acknowledged", extra={"worker": self._trace.worker, "batch": self._trace.number})
                 if self._tracing is not None:

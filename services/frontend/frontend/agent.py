@@ -34,6 +34,7 @@ from frontend.spool import Spool, SpoolError
 from frontend.state import State
 from frontend.submission import CheckedIM, IMProblem
 from frontend.waiting import Pending, Waiting
+from frontend.witness import Witness
 
 if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
     from frontend.tracing import Tracing
@@ -73,6 +74,7 @@ class Agent:
         self._spool = Spool(slot.folder, settings.spool_max_bytes)
         self._tracing = tracing
         self._numbering = Numbering(settings, publisher, slot.folder, tracing)
+        self._witness = Witness(settings, self._numbering)
         self._wake = asyncio.Event()
         self._sender = Sender(settings, self._spool, self._numbering, publisher, self._wake.set)
         self._decisions = Decisions(settings.pool, connectors)
@@ -251,6 +253,7 @@ class Agent:
                 group.create_task(self._adopt())
                 group.create_task(self.disclaimers.run())
                 group.create_task(self.cdr.run())
+                group.create_task(self._witness.run())
         finally:
             self._spool.close()
 
@@ -262,6 +265,7 @@ class Agent:
         for pending in self._waiting:
             await pending.receipt.settled()
         await self._numbering.end()
+        await self._witness.tell_last()
         await self.cdr.drain()
 
     async def _sweep(self) -> None:

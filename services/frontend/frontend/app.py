@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -53,12 +54,13 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     sip = SIPListener(settings, agent, known, intake, Vouchers(connectors, settings.admin_api_token))
     notices = NoticesListener(agent.disclaimers, known)
     attempts = AttemptsListener(settings, agent, known, intake)
+    process = uuid4()
     figures = NamedFigures(settings.pool, settings.front_end)
     watch_disk(slot.folder)
 
     def check_in() -> CheckIn:
         state = agent.state
-        return CheckIn(settings.pool, agent.id, policies.version, state.name, state.since)
+        return CheckIn(settings.pool, agent.id, policies.version, state.name, state.since, process)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -1,8 +1,9 @@
 """Archiving agents' numbers: an IM's number is used up by the broker's confirm, so a hole is always a loss.
 
 An agent ends when its process does, or when nobody knows what became of a publish; then the next begins at 1.
-How far an agent got is said on the queue; what could not be said yet, by this process or by one that was
-killed, stands in a file until it is.
+How far an agent got is said on the queue and, as a queue may be lost with all that was on it, told to the
+admin API. What could not be said or told yet, by this process or by one that was killed, stands in a file
+until it is.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
@@ -41,8 +43,18 @@ if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
 
 log = logging.getLogger("frontend")
 
+_MOST_TOLD: Final = 100
+"""Agents that one check-in tells of, beside the one that numbers."""
 _FILE: Final = "agents"
 _LINE: Final = "{} {:020d}\n"
+
+
+class AgentNumbers(msgspec.Struct, frozen=True):
+    """How far an agent got, as the admin API is told."""
+
+    agent: UUID
+    confirmed: int
+    ended: bool
 
 
 class Numbering:
@@ -67,6 +79,8 @@ class Numbering:
         self._stated = 0
         self._disk_fails = False
         self._ended = read_agents(folder)
+        self._untold = dict(self._ended) if settings.admin_api_url is not None else {}
+        self._over = False
         self._descriptor = -1
         self._save()
 
@@ -167,16 +181,43 @@ class Numbering:
     def _begin_anew(self) -> None:
         log.info("new agent", extra={"ended": str(self.id), "confirmed": self.confirmed})
         if self.confirmed:
-            self._ended[self.id] = self.confirmed
+            self._note_ended({self.id: self.confirmed})
         self.id, self.confirmed, self._stated = uuid4(), 0, 0
         self._confirmed_at = None
         self._save()
 
     def adopt(self, agents: dict[UUID, int]) -> None:
         """Say of another front end's agents, which can't any more, how far they got. Raises OSError."""
-        self._ended |= agents
+        self._note_ended(agents)
         if agents and not self._save():
             raise OSError("its agents' numbers could not be kept on disk")
+
+    def _note_ended(self, agents: dict[UUID, int]) -> None:
+        self._ended |= agents
+        if self._settings.admin_api_url is not None:
+            self._untold |= agents
+
+    def numbers(self) -> list[AgentNumbers]:
+        """Return what the admin API is to be told, this agent first."""
+        current = [AgentNumbers(self.id, self.confirmed, self._over)] if self.confirmed else []
+        ended = [AgentNumbers(*each, True) for each in islice(self._untold.items(), _MOST_TOLD)]
+        return current + ended
+
+    def note_told(self, numbers: Sequence[AgentNumbers]) -> None:
+        """The admin API has noted these."""
+        told = [each.agent for each in numbers if each.ended]
+        for agent in told:
+            self._untold.pop(agent, None)
+        if told:
+            self._tidy(told=self.id in told)
+
+    def _tidy(self, *, told: bool) -> None:
+        """Write the file anew or, when this agent is over and nobody needs it, take it away."""
+        if not self._over or not told or self._ended or self._untold:
+            self._save()
+        else:
+            with contextlib.suppress(OSError):  # then the next process says it once more
+                self._path.unlink(missing_ok=True)
 
     async def say(self) -> None:
         """Say on the queue how far the agents got that ended and, if it is news, this one.
@@ -193,9 +234,9 @@ class Numbering:
     async def end(self) -> None:
         """Say how far this agent got, once it is known what became of the last publish: there is no more."""
         await self.turn.acquire()  # for good
-        if await self._say(self.id, self.confirmed, ended=True) and not self._ended:
-            with contextlib.suppress(OSError):  # then the next process says it once more
-                self._path.unlink(missing_ok=True)
+        if await self._say(self.id, self.confirmed, ended=True):
+            self._over = True
+            self._tidy(told=self._settings.admin_api_url is None or not self.confirmed)
 
     async def _say_ended(self) -> bool:
         for agent, confirmed in list(self._ended.items()):
@@ -225,7 +266,7 @@ class Numbering:
 
     def _save(self) -> bool:
         """Write the file anew: the agent that numbers now first, in a line of fixed length."""
-        agents = {self.id: self.confirmed} | self._ended
+        agents = {self.id: self.confirmed} | self._ended | self._untold
         fresh = self._path.with_suffix(".new")
         try:
             fresh.write_text("".join(_LINE.format(agent, confirmed) for agent, confirmed in agents.items()))

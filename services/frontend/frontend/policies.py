@@ -44,10 +44,13 @@ class CheckIn(msgspec.Struct):
     version: int
     state: str
     since: datetime
+    process: UUID
 
 
 class _CheckInAnswer(msgspec.Struct):
     version: int
+    namesakes: int = 0
+    """Others that run under this front end's name."""
 
 
 class Policies:
@@ -60,6 +63,7 @@ class Policies:
         self._snapshot = folder / "policy.ndjson"
         self._look = asyncio.Event()
         self._unsaved = asyncio.Event()
+        self._namesakes = 0
         self.current: Policy | None = None
         self.source: Literal["admin-api", "snapshot", "none"] = "none"
         if self._snapshot.exists():
@@ -119,7 +123,13 @@ class Policies:
             content=_encoder.encode(check_in),
             headers={"Content-Type": "application/json"},
         )
-        return msgspec.json.decode(response.raise_for_status().content, type=_CheckInAnswer).version
+        answer = msgspec.json.decode(response.raise_for_status().content, type=_CheckInAnswer)
+        if answer.namesakes and not self._namesakes:
+            log.warning(
+                "another front end has this name: give each its own", extra={"others": answer.namesakes}
+            )
+        self._namesakes = answer.namesakes
+        return answer.version
 
     async def _fetch(self, client: httpx.AsyncClient) -> None:
         """Fetch what changed. Hundreds of thousands of users are decoded as they come, not all at once."""

@@ -1,0 +1,52 @@
+"""The second witness: front ends tell the admin API how far their agents got, beside the queue."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+import sqlalchemy
+from fastapi import APIRouter, Security
+from pydantic import Field
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from admin_api.database import DatabaseOf
+from admin_api.fields import MAX_BIGINT, Document, Name, NameInPath
+from admin_api.principals import Allow
+
+router = APIRouter(prefix="/v1/front-ends", tags=["front ends"])
+
+_LOG: Final = sqlalchemy.text(
+    "SELECT archive.log_witness(:front_end, :pool, :agents, :confirmed, :ended)"
+).bindparams(
+    sqlalchemy.bindparam("agents", type_=ARRAY(sqlalchemy.Uuid)),
+    sqlalchemy.bindparam("confirmed", type_=ARRAY(sqlalchemy.BigInteger)),
+    sqlalchemy.bindparam("ended", type_=ARRAY(sqlalchemy.Boolean)),
+)
+
+
+class AgentNumbers(Document):
+    """How far an archiving agent got."""
+
+    agent: UUID
+    confirmed: Annotated[int, Field(ge=0, lt=MAX_BIGINT, description="By the broker: up to this number")]
+    ended: bool = Field(default=False, description="It numbers no more")
+
+
+class Numbers(Document):
+    """What a front end tells of the agents that it knows of, its own and those that it adopted."""
+
+    pool: Name = Field(examples=["pool1"])
+    numbers: list[AgentNumbers] = Field(max_length=1000)
+
+
+@router.post("/{name:path}/numbers", status_code=204, dependencies=[Security(Allow("frontend"))])
+def note_numbers(name: NameInPath, document: Numbers, database: DatabaseOf) -> None:
+    """Note how far agents got. Completeness counts with it if the queue is lost with what says so there."""
+    values = {
+        "front_end": name,
+        "pool": document.pool,
+        "agents": [each.agent for each in document.numbers],
+        "confirmed": [each.confirmed for each in document.numbers],
+        "ended": [each.ended for each in document.numbers],
+    }
+    with database.transaction() as session:
+        session.connection().execute(_LOG, values)

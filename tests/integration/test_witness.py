@@ -1,0 +1,115 @@
+"""A hole is told of though the queue was lost with all that told of it, and a long queue is no hole."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.topology import QUEUE
+from deploy.local.process import wait_for
+from tests.conftest import ArchiveDatabase, Vhost
+from tests.integration.admin.conftest import AdminApi, running_api
+from tests.integration.archiving_service import running_worker
+from tests.integration.frontend_service import IM, FrontEnd
+
+LOST = {"accepted": 20, "archived": 0, "parked": 0, "missing": 20, "waiting": 0}
+WAITS = {"accepted": 20, "archived": 0, "parked": 0, "missing": 0, "waiting": 20}
+
+
+@pytest.fixture
+def api(database: ArchiveDatabase, vhost: Vhost, tmp_path: Path) -> Iterator[AdminApi]:
+    """The admin API, which reaches the broker."""
+    with running_api(database, tmp_path, amqp_url=vhost.url("admin-api")) as running:
+        yield running
+
+
+def totals_of(api: AdminApi) -> dict[str, int]:
+    """Return what completeness counts."""
+    totals: dict[str, int] = api.operator.get("/v1/completeness").raise_for_status().json()["totals"]
+    return {name: totals[name] for name in LOST}
+
+
+def start_with(api: AdminApi, vhost: Vhost, start: Callable[..., FrontEnd], **settings: str) -> FrontEnd:
+    """Start a front end that tells the admin API."""
+    front_end = start(
+        vhost.url("frontend"), LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend", **settings
+    )
+    front_end.wait_until_ready()
+    return front_end
+
+
+def send_20(front_end: FrontEnd) -> None:
+    """Have 20 IMs answered 201."""
+    assert [front_end.post(IM).status_code for _ in range(20)] == [201] * 20
+
+
+def lose_queue(vhost: Vhost) -> None:
+    """Lose all that is on the queue."""
+    assert vhost.take(QUEUE)
+
+
+def kill(front_end: FrontEnd) -> None:
+    """Kill it for good, with what it had on disk."""
+    front_end.process.kill()
+
+
+@pytest.mark.parametrize("end", [kill, None], ids=["killed for good", "idle"])
+def test_ims_lost_with_the_queue_are_missing(
+    api: AdminApi,
+    vhost: Vhost,
+    database: ArchiveDatabase,
+    tmp_path: Path,
+    start: Callable[..., FrontEnd],
+    end: Callable[[FrontEnd], None] | None,
+) -> None:
+    front_end = start_with(api, vhost, start)
+    send_20(front_end)
+    wait_for(lambda: totals_of(api) == WAITS, "the front end's word")
+    if end is not None:
+        end(front_end)
+    lose_queue(vhost)
+    with running_worker(vhost, database, tmp_path / "worker"):
+        wait_for(lambda: totals_of(api) == LOST, "the hole to be told of", seconds=60)
+
+
+def test_what_waits_long_is_not_missing(
+    api: AdminApi, vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, start: Callable[..., FrontEnd]
+) -> None:
+    front_end = start_with(api, vhost, start)
+    send_20(front_end)
+    wait_for(lambda: totals_of(api) == WAITS, "the front end's word")
+    # As if it were an hour later, while workers have read what came until three quarters of an hour ago.
+    api.execute("UPDATE archive.witnesses SET told_at = now() - interval '44 min'")
+    api.execute("UPDATE archive.reading SET until = now() - interval '45 min'")
+    assert totals_of(api) == WAITS
+    seen: list[dict[str, int]] = []
+    with running_worker(vhost, database, tmp_path / "worker"):
+
+        def stored() -> bool:
+            seen.append(totals_of(api))
+            return seen[-1]["archived"] == 20
+
+        wait_for(stored, "20 rows")
+    assert {each["missing"] for each in seen} == {0}
+    assert totals_of(api) == {"accepted": 20, "archived": 20, "parked": 0, "missing": 0, "waiting": 0}
+
+
+def test_what_a_front_end_could_not_tell_is_told_by_the_next_on_its_disk(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, start: Callable[..., FrontEnd]
+) -> None:
+    with running_api(database, tmp_path) as away:
+        url = away.url
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    settings: dict[str, Any] = {"LCS_ADMIN_API_URL": url, "LCS_ADMIN_API_TOKEN": "frontend"}
+    front_end = start(vhost.url("frontend"), **settings)
+    front_end.wait_until_ready()
+    send_20(front_end)
+    assert front_end.process.stop() == 0
+    lose_queue(vhost)
+    with running_api(database, tmp_path, address=address) as api:
+        again = start(vhost.url("frontend"), **settings)
+        again.wait_until_ready()
+        wait_for(lambda: totals_of(api) == LOST | {"missing": 0, "waiting": 20}, "the word of the first")
+        agents = again.folder / "state" / "1" / "agents"
+        wait_for(lambda: len(agents.read_text().splitlines()) == 1, "nothing more to be told")
