@@ -3,16 +3,18 @@
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
+from sys import getsizeof
 from typing import Final
 
 import idna
 
 from contract.characters import CharacterError, check_visible
+from contract.remembered import Remembered
 
 _MAX_LENGTH: Final = 253
 """Characters of a domain at most (RFC 1035, 2.3.4: 255 bytes on the wire)."""
+_REMEMBERED_BYTES: Final = 8 << 20
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _IPV4: Final = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 _JOINERS: Final = "\u200c\u200d"
@@ -24,7 +26,6 @@ class DomainError(ValueError):
     """A text that is no domain; the error says why."""
 
 
-@lru_cache(maxsize=1 << 14)
 def parse_domain(text: str) -> str:
     """Return a domain in canonical form: lower case, IDNs as A-labels (``xn--…``), no dot at the end.
 
@@ -33,6 +34,23 @@ def parse_domain(text: str) -> str:
 
     Raises DomainError.
     """
+    return _remembered.get(text) or _recall(text)
+
+
+_remembered: Final = Remembered[str, str](
+    _REMEMBERED_BYTES, lambda text, domain: getsizeof(text) + getsizeof(domain)
+)
+
+
+def _recall(text: str) -> str:
+    domain = _remembered.recall(text)
+    if domain is None:
+        domain = _parse(text)
+        _remembered.put(text, domain)
+    return domain
+
+
+def _parse(text: str) -> str:
     if len(text) > 4 * _MAX_LENGTH:
         raise DomainError("it is too long")
     try:

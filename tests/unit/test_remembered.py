@@ -1,58 +1,123 @@
-"""What the front end remembers of IMs, to be fast, is bounded in bytes."""
+"""What is remembered, to be fast, is bounded in bytes, whatever people send."""
 
 import json
 import random
 import tracemalloc
 from collections.abc import Callable
+from sys import getsizeof
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.address import MAX_LENGTH, parse_address
+from contract.domain import DomainError, parse_domain
+from contract.policy import Decision
+from contract.remembered import Remembered
+from frontend import cdr as cdr_module
+from frontend import decisions as decisions_module
+from frontend import submission
 from frontend.decisions import Decisions
 from frontend.submission import CheckedIM, read_submission
 from tests.unit.agent_port import CONNECTOR, SETTINGS, Policies
 
-_PEOPLE = [f"user.number{number}@contoso.com" for number in range(2000)]
+BUDGET = 1 << 20
+LETTERS = [chr(code) for code in range(0x20000, 0x20400)]
+
+
+def _long(number: int) -> str:
+    letters = "".join(random.Random(number).choices(LETTERS, k=MAX_LENGTH - 16))
+    return f"{letters}@contoso.com"
 
 
 def _read(sender: str, recipients: list[str]) -> CheckedIM:
     document = {"sender": sender, "recipients": recipients, "body": "hello"}
-    return read_submission(json.dumps(document).encode(), SETTINGS)
+    return read_submission(json.dumps(document, ensure_ascii=False).encode(), SETTINGS)
 
 
-def _growth(do: Callable[[], object], times: int) -> float:
-    """Return by how many bytes memory grows each time that something is done."""
-    for person in _PEOPLE:
-        _read(person, [person])  # addresses themselves are remembered, and for good
-    do()
+def _most_held(do: Callable[[int], object], times: int) -> int:
+    """Return how many bytes more are held after something was done for the numbers from 0."""
+    do(0)
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        for _ in range(times):
-            do()
+        for number in range(times):
+            do(number)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    return (after - before) / times
+    return after - before
 
 
-def test_people_of_long_lists_are_not_remembered() -> None:
-    assert _growth(lambda: _read(_PEOPLE[0], random.sample(_PEOPLE, 200)), 300) < 500
+def _weigh(key: str, value: str) -> int:
+    return getsizeof(key) + getsizeof(value)
 
 
-def test_people_with_long_addresses_are_not_remembered() -> None:
-    long = [f"{person};x={'y' * 900}" for person in _PEOPLE[:20]]
-    for person in long:
-        _read(person, [person])
+@given(st.lists(st.tuples(st.text(max_size=300), st.integers(0, 300))))
+def test_no_more_bytes_are_held_than_the_budget_and_one_entry(items: list[tuple[str, int]]) -> None:
+    remembered = Remembered[str, str](2000, _weigh)
+    for key, size in items:
+        remembered.put(key, "x" * size)
+        assert remembered.get(key) == remembered.recall(key) == "x" * size
+        held = {**remembered._old, **remembered._young}
+        newest = _weigh(key, "x" * size)
+        assert sum(_weigh(*entry) for entry in held.items()) <= 2000 + newest
 
-    def read() -> None:
-        _read(random.choice(long), random.sample(long, 8))
 
-    assert _growth(read, 300) < 500
+def test_what_is_asked_for_is_kept() -> None:
+    remembered = Remembered[str, str](10_000, _weigh)
+    remembered.put("asked for", "kept")
+    remembered.put("not asked for", "forgotten")
+    for number in range(200):
+        remembered.put(str(number), "")
+        assert remembered.recall("asked for") == "kept"
+    assert remembered.recall("not asked for") is None
+    assert len(remembered) < 50
 
 
-def test_decisions_on_long_lists_are_not_remembered() -> None:
+def test_long_addresses_are_not_remembered() -> None:
+    assert _most_held(lambda number: parse_address(_long(number)), 300) < 100_000
+
+
+def test_domains_are_bounded() -> None:
+    def parse(number: int) -> None:
+        with pytest.raises(DomainError):
+            parse_domain("\U00020000" * 900 + str(number))
+
+    assert _most_held(parse, 300) < 100_000
+
+
+def test_people_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = Remembered(BUDGET, submission._weigh_people)
+    monkeypatch.setattr(submission, "_remembered", people)
+    assert _most_held(
+        lambda number: _read(_long(number), [_long(number + each) for each in range(8)]), 150
+    ) < (2 * BUDGET)
+    assert len(people) > 1
+    many = [f"user{number}@contoso.com" for number in range(20)]
+    _read(many[0], many)
+    assert people.recall((many[0], tuple(many))) is None  # a long list hardly comes again
+
+
+def test_decisions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions_module, "_REMEMBERED_BYTES", BUDGET)
+    monkeypatch.setattr(submission, "_remembered", Remembered(1, submission._weigh_people))
     decisions, policy = Decisions("pool1"), Policies(critical=True).current
 
-    def decide() -> None:
-        decision = decisions.decide(policy, _read(_PEOPLE[0], random.sample(_PEOPLE, 200)), CONNECTOR)
-        assert decision.archive
+    def decide(number: int) -> None:
+        im = _read(_long(number), [_long(number + each) for each in range(8)])
+        assert decisions.decide(policy, im, CONNECTOR).archive
 
-    assert _growth(decide, 300) < 500
+    assert _most_held(decide, 150) < 2 * BUDGET
+
+
+def test_call_detail_records_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cdr_module, "_MAX_GATHERED_BYTES", BUDGET)
+    policies = Policies(critical=True)
+    cdr = cdr_module.CDR(SETTINGS, policies)  # type: ignore[arg-type] # stands in
+    decision = Decision(archive=True, rule="internal-everyone", scope="internal", version=7)
+
+    def note(number: int) -> None:
+        cdr.note_im(_read(_long(number), [_long(number + each) for each in range(20)]), decision)
+
+    assert _most_held(note, 100) < 2 * BUDGET

@@ -18,6 +18,9 @@ from contract.token import CONNECTOR_NAME
 
 _STORED: Final = re.compile(r"sip:[^\s@:<>\"\x00-\x1f\x7f\\]+@[a-z0-9_.:\[\]-]+")
 
+_MAX_STORED: Final = 2600
+"""Bytes of a name that could be stored: an index holds no more."""
+
 
 class Document(BaseModel):
     """A JSON object of a request: what it does not know it refuses."""
@@ -36,7 +39,7 @@ def _known(text: str) -> str:
     try:
         return parse_address(text)
     except AddressError:
-        if _STORED.fullmatch(text) is None:
+        if _STORED.fullmatch(text) is None or len(text.encode()) > _MAX_STORED:
             raise
         return text
 

@@ -53,7 +53,7 @@ class Looked(BaseModel):
         return self
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 11)
 def look_of(address: str) -> Look | None:
     """Return what there is to see in a canonical address, None if it is as it looks."""
     if address.isascii() and "xn--" not in address:

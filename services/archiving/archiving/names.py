@@ -13,9 +13,12 @@ from archiving.spellings import key_of, note_spellings
 from contract.address import address_of
 from contract.conversation import filed_key
 from contract.message import IM
+from contract.remembered import weigh_texts
 
 _MAX_CACHED: Final = 500_000
 """Names in a cache at most, and recipients of all routes together; then they start anew."""
+_MAX_BYTES: Final = 256 << 20
+"""Of all together, likewise: others choose how long a name is."""
 _CLOSE_SECONDS: Final = 1.0
 
 _Route = tuple[str, str, tuple[str, ...], str]
@@ -42,6 +45,8 @@ class Names:
         self._routes: dict[_Route, bytes] = {}
         self._recipients = 0
         """Of all routes."""
+        self._bytes = 0
+        """Of names, and of routes, about."""
 
     def close(self) -> None:
         """End the session; if another thread waits in it for long, it ends when that thread lets it go.
@@ -120,6 +125,7 @@ class Names:
         self._recipients += sum(len(key[2]) or 1 for key in new)
         for key in new:
             conversation, sender, to, scope = key
+            self._bytes += weigh_texts((conversation, sender), to)
             self._routes[key] = pack_route(
                 conversations[filed_key(conversation)],
                 users[sender],
@@ -138,9 +144,10 @@ class Names:
         note_spellings(self._connection, "conversations", keys)
 
     def _forget_if_many(self) -> None:
-        if max(self._recipients, *map(len, self._ids.values())) > _MAX_CACHED:
+        most = max(self._recipients, *map(len, self._ids.values()))
+        if most > _MAX_CACHED or self._bytes > _MAX_BYTES:
             self._routes.clear()
-            self._recipients = 0
+            self._recipients = self._bytes = 0
             for names in self._ids.values():
                 names.clear()
 
@@ -148,6 +155,7 @@ class Names:
         known = self._ids[kind]
         new = [name for name in names if name not in known]
         if new:
+            self._bytes += weigh_texts(new)
             # As JSON: psycopg makes an array of text at a microsecond an element.
             known.update(
                 self._connection.execute(

@@ -12,6 +12,7 @@ from typing import Final
 from contract.cdr import CDR_TYPE, Activity, encode_activities
 from contract.message import make_id
 from contract.policy import Decision
+from contract.remembered import weigh_texts
 from contract.token import conversation_key
 from contract.topology import CDR_EXCHANGE, CDR_QUEUE
 from frontend.config import FrontEndSettings
@@ -26,6 +27,8 @@ _EVERY_SECONDS: Final = 1.0
 _PUBLISH_SECONDS: Final = 5.0
 _MAX_GATHERED: Final = 100_000
 """Activities in memory, at most, while the broker is away."""
+_MAX_GATHERED_BYTES: Final = 64 << 20
+"""Of what they name, likewise."""
 _MAX_MESSAGE: Final = 2000
 """Activities in an AMQP message."""
 _MAX_BYTES: Final = 1 << 20
@@ -50,6 +53,8 @@ class CDR:
         self._policies = policies
         self._gathered: dict[_Key, Activity] = {}
         self._sessions: list[Activity] = []
+        self._bytes = 0
+        """Of the names in both."""
         self._turn = asyncio.Lock()
         self._unpublished: list[tuple[str, bytes]] = []
         """Ids and bodies of AMQP messages: what is of unknown outcome goes again under its id."""
@@ -61,6 +66,7 @@ class CDR:
         if activity is None:
             if not self._may_gather():
                 return
+            self._bytes += weigh_texts((im.conversation, im.sender, im.client), im.recipients)
             activity = self._gathered[key] = Activity(
                 conversation=im.conversation,
                 sender=im.sender,
@@ -93,13 +99,15 @@ class CDR:
         if self._may_gather():
             activity.client = activity.client[:_MAX_CLIENT]
             activity.ended = activity.ended[:_MAX_ENDED]
+            self._bytes += weigh_texts((activity.conversation, activity.sender), activity.recipients)
             self._sessions.append(activity)
 
     def _may_gather(self) -> bool:
         policy = self._policies.current
         if policy is not None and not policy.cdr:
             return False
-        if len(self._gathered) + len(self._sessions) < _MAX_GATHERED:
+        few = len(self._gathered) + len(self._sessions) < _MAX_GATHERED
+        if few and self._bytes < _MAX_GATHERED_BYTES:
             return True
         CDR_LOST.inc()
         return False
@@ -131,7 +139,7 @@ class CDR:
     async def _publish_all(self) -> None:
         if len(self._unpublished) < _MAX_UNPUBLISHED:
             activities = [*self._gathered.values(), *self._sessions]
-            self._gathered, self._sessions = {}, []
+            self._gathered, self._sessions, self._bytes = {}, [], 0
             for place in range(0, len(activities), _MAX_MESSAGE):
                 for body in _encode(activities[place : place + _MAX_MESSAGE]):
                     self._unpublished.append((str(make_id()), body))

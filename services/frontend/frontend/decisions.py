@@ -5,14 +5,17 @@ from typing import Final
 
 from contract.address import domain_of
 from contract.policy import ANY_DOMAIN, ConnectorRights, Decision, Policy, decide
+from contract.remembered import Remembered, weigh_texts
 from contract.token import Connector
 from frontend.submission import CheckedIM, IMProblem
 
-_MAX_REMEMBERED: Final = 100_000
+_REMEMBERED_BYTES: Final = 64 << 20
 _MAX_RECIPIENTS: Final = 8
 _MAX_NAMED: Final = 5
 _NUMBERS: Final = "telephone numbers"
 """Which name no domain."""
+_Key = tuple[str, tuple[str, ...], str]
+"""Sender, recipients, and the hash of the connector's token."""
 
 
 class Decisions:
@@ -27,17 +30,19 @@ class Decisions:
         """Domains that any connector speaks for, by that policy or a file."""
         self._rights: dict[str, ConnectorRights] = {}
         """Of connectors by that policy, by the hash of their tokens."""
-        self._remembered: dict[tuple[str, tuple[str, ...], str], Decision] = {}
+        self._remembered = Remembered[_Key, Decision](
+            _REMEMBERED_BYTES, lambda key, _: weigh_texts((key[0],), key[1])
+        )
 
     def decide(self, policy: Policy | None, im: CheckedIM, connector: Connector) -> Decision:
         """Decide on an IM. Raises IMProblem (403) if the connector may not send it.
 
         A policy is never changed: a new version is another object.
         """
-        if policy is not self._policy or len(self._remembered) >= _MAX_REMEMBERED:
+        if policy is not self._policy:
             self._forget(policy)
         key = (im.sender, im.recipients, connector.hash)
-        decision = self._remembered.get(key)
+        decision = self._remembered.get(key) or self._remembered.recall(key)
         if decision is None:
             if why := self.refusal_of(policy, im.sender, im.recipients, connector):
                 raise IMProblem(im.id, 403, why, field="/sender")
@@ -50,7 +55,7 @@ class Decisions:
                 domains=self._rights_of(connector).domains,
             )
             if len(im.recipients) <= _MAX_RECIPIENTS:  # a long list hardly comes again
-                self._remembered[key] = decision
+                self._remembered.put(key, decision)
         return decision
 
     def refusal_of(

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -18,14 +17,14 @@ from contract.conversation import conversation_of
 from contract.json_text import RepeatedNameError, check_names
 from contract.message import Encoding, Time, make_id, milliseconds_of, time_at, time_of
 from contract.problem import Problem
+from contract.remembered import Remembered, weigh_texts
 from frontend.config import FrontEndSettings
 
 MAX_CONVERSATION: Final = 255
 _MAX_CONTENT_TYPE: Final = 255
 _MAX_REMEMBERED: Final = 8
 """Recipients of an IM whose people are remembered, checked."""
-_MAX_REMEMBERED_BYTES: Final = 4096
-"""Of such an IM, without its body."""
+_REMEMBERED_BYTES: Final = 64 << 20
 _SHORTEST: Final = len(',"id":null')
 """Bytes of a name with its value in a document, at least."""
 _CONTENT_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+ *(;[\t -~]*)?", re.ASCII)
@@ -162,12 +161,8 @@ def _has_each_name_once(raw: bytes, submission: Submission) -> bool:
 def check_submission(submission: Submission, size: int, settings: FrontEndSettings) -> CheckedIM:
     """Return the IM of a submission that came in ``size`` bytes. Raises Problem, which names the field."""
     _check_body(submission, settings)
-    people = (submission.sender, tuple(submission.recipients), settings.max_recipients)
-    # A long list hardly comes again, and takes much memory to remember.
-    if len(submission.recipients) > _MAX_REMEMBERED or size - len(submission.body) > _MAX_REMEMBERED_BYTES:
-        sender, recipients, conversation, spelled = _check_people(*people)
-    else:
-        sender, recipients, conversation, spelled = _recall_people(*people)
+    people = (submission.sender, tuple(submission.recipients))
+    sender, recipients, conversation, spelled = _remembered.get(people) or _recall_people(people, settings)
     now = time.time_ns() // 1_000_000
     im_id, sent_at = _check_time(submission, now, settings)
     if submission.conversation is not None:
@@ -253,7 +248,27 @@ def _check_people(sender: str, recipients: tuple[str, ...], most: int) -> _Peopl
     return _People(address, distinct, conversation_of(address, distinct), spelled)
 
 
-_recall_people = lru_cache(maxsize=1 << 16)(_check_people)
+_Came = tuple[str, tuple[str, ...]]
+"""Sender and recipients as they came."""
+
+
+def _weigh_people(came: _Came, people: _People) -> int:
+    sender, recipients = came
+    return weigh_texts(
+        (sender, people.sender, people.conversation), recipients, people.recipients, people.spelled
+    )
+
+
+_remembered: Final = Remembered[_Came, _People](_REMEMBERED_BYTES, _weigh_people)
+
+
+def _recall_people(came: _Came, settings: FrontEndSettings) -> _People:
+    people = _remembered.recall(came)
+    if people is None:
+        people = _check_people(*came, settings.max_recipients)
+        if len(came[1]) <= _MAX_REMEMBERED:  # a longer list hardly comes again
+            _remembered.put(came, people)
+    return people
 
 
 def _check_recipients(recipients: tuple[str, ...], most: int) -> tuple[str, ...]:

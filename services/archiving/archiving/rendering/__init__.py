@@ -16,6 +16,8 @@ log = logging.getLogger("archiving")
 
 _PGP: Final = b"-----BEGIN PGP "
 _OTR: Final = b"?OTR"
+_MOST_OF_TYPE: Final = 1000
+"""Characters of a content type that are looked at here."""
 
 
 class Rendering(NamedTuple):
@@ -55,9 +57,13 @@ def _render(content_type: str, content: bytes, content_encoding: str, *, is_text
     return Rendering(reader.text, reader.encryption)
 
 
-@lru_cache(maxsize=1024)
 def needs_rendering(content_type: str) -> bool:
     """Return whether what was sent as text of a type is no text to read, but markup or a container."""
+    return _needs_rendering(content_type[:_MOST_OF_TYPE])
+
+
+@lru_cache(maxsize=1024)
+def _needs_rendering(content_type: str) -> bool:
     kind = read_media(content_type).kind
     return (
         kind.startswith(("multipart/", "message/"))

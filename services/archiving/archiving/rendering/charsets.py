@@ -191,13 +191,17 @@ def _guess(content: bytes) -> str:
     return text
 
 
-@lru_cache(maxsize=256)
 def find(label: str) -> Charset | None:
     """Return the character set of a label, None if we don't know it.
 
     The standard's labels count exactly as they are there; then any spelling of these, and what others use.
     """
-    label = label[:60].partition("(")[0].strip("\t\n\f\r '\"").lower()  # without a comment (RFC 822)
+    return _find(label[:60])
+
+
+@lru_cache(maxsize=256)
+def _find(label: str) -> Charset | None:
+    label = label.partition("(")[0].strip("\t\n\f\r '\"").lower()  # without a comment (RFC 822)
     if label in _READ:
         return Charset(_READ[label])
     if label in LABELS:

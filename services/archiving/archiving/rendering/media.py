@@ -29,9 +29,13 @@ class Media(NamedTuple):
         return self.parameters.get("charset", "")
 
 
-@lru_cache(maxsize=256)
 def read_media(value: str) -> Media:
     """Return a content type; what is none is plain text (RFC 2045, 5.2)."""
+    return _read_media(value[:_MOST])
+
+
+@lru_cache(maxsize=256)
+def _read_media(value: str) -> Media:
     media = read_value(value)
     return media if media.kind.count("/") == 1 else Media("text/plain", media.parameters)
 
