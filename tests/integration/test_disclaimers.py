@@ -1,6 +1,8 @@
 """Federated partners are told that they are archived: a front end beside the real admin API."""
 
 import contextlib
+import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,102 @@ def test_a_connector_confirms_at_any_front_end_what_it_was_handed_and_no_other_c
     [told] = _recorded(api)
     assert (told["state"], told["connector"]) == ("told", "c")
     assert told["told_at"] is not None
+
+
+def _say(front_end: FrontEnd, text: str = "hello", conversation: str = "") -> list[dict[str, str]]:
+    keyed = {"conversation": conversation} if conversation else {}
+    return _notices(front_end, BOB | {"body": text} | keyed)
+
+
+def _send_and_hang_up(front_end: FrontEnd, api: AdminApi, text: str = "hello") -> None:
+    """Bring an IM without an id, and lose the answer."""
+    body = json.dumps(BOB | {"body": text}).encode()
+    head = (
+        "POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    before = len(_recorded(api)) + len(_taken_back(api))
+    with socket.create_connection(("127.0.0.1", front_end.port)) as connection:
+        connection.sendall(head.encode() + body)
+    wait_for(lambda: len(_recorded(api)) + len(_taken_back(api)) > before, "the claim")
+
+
+def _taken_back(api: AdminApi) -> list[dict[str, Any]]:
+    return api.audit(action="disclaimer.retract")
+
+
+@pytest.mark.parametrize("text", ["hello", "something else"])
+def test_who_lost_the_answer_and_brings_no_ids_has_the_notice_with_the_next(
+    api: AdminApi, start_front_end: Callable[..., FrontEnd], text: str
+) -> None:
+    one, other = start_front_end(api, "fe1"), start_front_end(api, "fe2")
+    _send_and_hang_up(one, api)
+    wait_for(lambda: _recorded(api) == [], "what nobody got to be taken back")
+    assert _say(other, text) == [NOTICE]
+    assert [each["state"] for each in _recorded(api)] == ["handed_over"]
+
+
+def test_who_got_an_answer_and_lost_it_has_the_notice_when_it_says_the_same_again(
+    api: AdminApi, start_front_end: Callable[..., FrontEnd]
+) -> None:
+    one, other = start_front_end(api, "fe1"), start_front_end(api, "fe2")
+    assert _say(one) == [NOTICE]
+    assert _say(one, "meanwhile") == []
+    for front_end in (other, one):
+        im = BOB | {"id": str(make_id())}
+        assert _notices(front_end, im) == [NOTICE]
+        assert {each["state"] for each in _recorded(api)} == {"handed_over"}
+    assert _delivered(other, im["id"]) == 204
+    assert _say(one) == []
+    assert [each["state"] for each in _recorded(api)] == ["told", "handed_over", "handed_over"]
+
+
+def test_a_partner_whose_notice_fails_while_others_are_on_their_way_is_told_with_the_next(
+    api: AdminApi, start_front_end: Callable[..., FrontEnd]
+) -> None:
+    one, other = start_front_end(api, "fe1"), start_front_end(api, "fe2")
+    im = BOB | {"id": str(make_id())}
+    assert _notices(one, im) == [NOTICE]
+    assert _say(one, "on its way") == _say(other, "on its way there") == []
+    assert _undelivered(other, im["id"], **GATEWAY) == 204, "it was handed nothing"
+    assert _say(other, "still") == []
+    assert _undelivered(other, im["id"]) == 204
+    assert _undelivered(one, im["id"]) == 204
+    assert _delivered(one, im["id"]) == 404
+    assert _say(one, "next") == [NOTICE]
+
+
+def test_each_of_two_connectors_that_bring_one_im_confirms_what_it_was_handed(
+    api: AdminApi, start_front_end: Callable[..., FrontEnd]
+) -> None:
+    one, other = start_front_end(api, "fe1"), start_front_end(api, "fe2")
+    im = BOB | {"id": str(make_id())}
+    assert _notices(one, im) == [NOTICE]
+    assert _notices(one, im, **GATEWAY) == [], "the first has it"
+    assert _delivered(one, im["id"], **GATEWAY) == 404
+    assert _delivered(one, im["id"]) == 204
+    keyed = im | {"conversation": "budget", "id": str(make_id())}  # one for each: a key is its connector's
+    assert _notices(one, keyed) == _notices(other, keyed, **GATEWAY) == [NOTICE]
+    assert _delivered(one, keyed["id"]) == _delivered(one, keyed["id"], **GATEWAY) == 204
+    assert [each["state"] for each in _recorded(api)] == ["told"] * 3
+
+
+def _undelivered(front_end: FrontEnd, im: object, **headers: str) -> int:
+    return front_end.http.post(f"/v1/notices/{im}/undelivered", headers=headers).status_code
+
+
+def test_a_word_of_before_a_restore_is_recorded_and_who_has_none_is_handed_it_again(
+    api: AdminApi, start_front_end: Callable[..., FrontEnd]
+) -> None:
+    front_end = start_front_end(api)
+    im = BOB | {"id": str(make_id())}
+    assert _notices(front_end, im) == [NOTICE]
+    assert _say(front_end, conversation="budget") == [NOTICE]
+    api.execute("TRUNCATE policy.disclaimers_sent")
+    assert _delivered(front_end, im["id"]) == 202
+    wait_for(lambda: [each["state"] for each in _recorded(api)] == ["told"], "the record")
+    assert _say(front_end, "again") == []
+    assert _say(front_end, "again", conversation="budget") == [NOTICE]
 
 
 def test_one_connector_does_not_use_up_the_notice_of_another_s_conversation(

@@ -1,16 +1,18 @@
-"""That partners were told is recorded, and a front end that ends does not wait for who is away."""
+"""That partners were told is recorded; nothing waits for what is refused, or for who is away."""
 
 import asyncio
 import contextlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import HttpUrl
 
 from contract.policy import Disclaimer, Policy
-from frontend import disclaimers
+from frontend import notice_records
 from frontend.config import FrontEndSettings
 from frontend.decisions import Decisions
 from frontend.disclaimers import Disclaimers
@@ -24,8 +26,12 @@ class AdminApi:
 
     def __init__(self) -> None:
         self.status = 200
+        self.refused: dict[str, int] = {}
+        """Statuses for claims of some conversations."""
         self.seconds = 0.0
         self.claims: list[Any] = []
+        self.taken: set[str] = set()
+        """Conversations of claims that it answered 200."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -34,8 +40,12 @@ class AdminApi:
                 length = next(line for line in head if line.startswith(b"content-length"))
                 self.claims.append(json.loads(await reader.readexactly(int(length.partition(b":")[2]))))
                 await asyncio.sleep(self.seconds)
+                conversation = self.claims[-1]["conversation"]
+                status = self.refused.get(conversation, self.status)
+                if status == 200:
+                    self.taken.add(conversation)
                 body = b'{"partners":[]}'
-                writer.write(b"HTTP/1.1 %d x\r\ncontent-length: %d\r\n\r\n" % (self.status, len(body)) + body)
+                writer.write(b"HTTP/1.1 %d x\r\ncontent-length: %d\r\n\r\n" % (status, len(body)) + body)
         writer.close()
 
 
@@ -119,7 +129,7 @@ def test_a_front_end_that_ends_does_not_wait_for_an_admin_api_that_is_away(statu
 def test_a_front_end_that_ends_does_not_wait_long_for_a_slow_admin_api(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(disclaimers, "_AWAY_SECONDS", 0.5)
+    monkeypatch.setattr(notice_records, "_AWAY_SECONDS", 0.5)
 
     async def main() -> None:
         api = AdminApi()
@@ -135,3 +145,67 @@ def test_a_front_end_that_ends_does_not_wait_long_for_a_slow_admin_api(
             assert done
 
     asyncio.run(main())
+
+
+def _conversation(number: int) -> str:
+    return f"p2p:sip:a@contoso.com|sip:p{number}@partner.example"
+
+
+@pytest.mark.parametrize("status", [400, 422, 500, 503])
+def test_a_claim_that_is_refused_for_ever_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(notice_records, "_AWAY_SECONDS", 0.01)
+
+    async def main() -> None:
+        api = AdminApi()
+        server, told, policies, running = await _started(api)
+        async with server:
+            api.status = 503
+            for number in range(5):
+                await _tell(told, policies, number)
+            api.refused, api.status = {_conversation(0): status, _conversation(2): status}, 200
+            await reached(lambda: api.taken == {_conversation(number) for number in (1, 3, 4)})
+            running.cancel()
+            await asyncio.wait({running}, timeout=3)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("status", [422, 500])
+def test_what_never_can_be_recorded_is_given_up_and_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    monkeypatch.setattr(notice_records, "_AWAY_SECONDS", 0.001)
+
+    async def main() -> None:
+        api = AdminApi()
+        server, told, policies, running = await _started(api)
+        async with server:
+            before = _figure("lcs_frontend_notices_lost_total")
+            api.refused = {_conversation(0): status}
+            await _tell(told, policies, 0)
+            for number in range(1, 100):
+                if _figure("lcs_frontend_notices_waiting") == 0:
+                    break
+                api.status = 503  # so that its partner is told, and another's claim waits and is taken
+                await _tell(told, policies, number)
+                api.status = 200
+                await reached(partial(_is_taken, api, number))
+            assert _figure("lcs_frontend_notices_lost_total") == before + 1
+            assert _figure("lcs_frontend_notices_waiting") == 0
+            assert "not recorded who was told" in caplog.text
+            running.cancel()
+            await asyncio.wait({running}, timeout=3)
+
+    asyncio.run(main())
+
+
+def _is_taken(api: AdminApi, number: int) -> bool:
+    return _conversation(number) in api.taken
+
+
+def _figure(name: str) -> float:
+    value = REGISTRY.get_sample_value(name)
+    assert value is not None
+    return value

@@ -15,7 +15,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from admin_api.database import Database, DatabaseOf
 from admin_api.fields import MAX_BIGINT, After, Limit, Text
 from admin_api.principals import Actor, Allow
-from admin_api.tables import AuditRow
+from admin_api.tables import AuditRow, holds
 from contract.problem import Problem
 
 router = APIRouter(tags=["audit"])
@@ -116,7 +116,9 @@ def query_of(
     query = select(AuditRow).order_by(col(AuditRow.id).desc())
     if policy_only:
         query = query.where(col(AuditRow.action).startswith(POLICY_ACTIONS))
-    for column, value in ((AuditRow.actor, actor), (AuditRow.action, action), (AuditRow.target, target)):
+    for column, value in ((AuditRow.actor, actor), (AuditRow.action, action)):
         if value is not None:
             query = query.where(col(column) == value)
+    if target is not None:
+        query = query.where(holds(col(AuditRow.target), [target]))
     return query

@@ -87,10 +87,15 @@ DatabaseOf = Annotated[Database, Depends(_database_of)]
 
 
 def unavailable(error: Exception) -> Problem:
-    """Return what a request is answered that the database could not serve (one of ``UNAVAILABLE``)."""
+    """Return what a request is answered that the database could not serve (one of ``UNAVAILABLE``).
+
+    422 if it never can.
+    """
     cause = error.orig if isinstance(error, DBAPIError) else error
     # The class only: an error's text may quote what the statement was about.
     log.warning("the database could not serve a request", extra={"error": type(cause).__name__})
+    if isinstance(cause, errors.ProgramLimitExceeded):
+        return Problem(422, "It is larger than the database can hold. Nothing was changed.")
     if isinstance(cause, errors.LockNotAvailable):
         detail = "Another change of policy is under way. Nothing was changed; try again."
     elif isinstance(cause, errors.QueryCanceled):

@@ -1,7 +1,7 @@
 """Which partners were told that a conversation is archived: once each, whatever front end it passes.
 
 A notice is *handed over* once a connector was given it; its partner is *told* once that connector said that
-it was delivered. What is not confirmed in time is handed over again, with the next IM.
+it was delivered, and never before. Until then it is handed over again, at growing intervals.
 """
 
 from collections.abc import Sequence
@@ -16,26 +16,35 @@ from sqlmodel import Session, col, select, text
 from admin_api import audit
 from admin_api.conversations import ConversationFilter
 from admin_api.database import DatabaseOf
-from admin_api.fields import MAX_BIGINT, Address, ConnectorName, Document, Language, Name, Text, Wording
+from admin_api.fields import MAX_BIGINT, ConnectorName, Document, KnownAddress, Language, Name, Text, Wording
 from admin_api.principals import Actor, Allow, Officer
-from admin_api.tables import NoticeRow
+from admin_api.tables import NoticeRow, holds
+from contract.conversation import filed_key
 from contract.problem import Problem
 
 router = APIRouter(prefix="/v1/disclaimers", tags=["archive"])
 
-_CONFIRM_WITHIN: Final = timedelta(minutes=5)
-"""A notice not confirmed by then is handed over again: told twice rather than never."""
+_CONFIRM_WITHIN: Final = timedelta(hours=1)
+"""A notice not confirmed by then is handed over again, however often it was before."""
 _CLAIM: Final = text(
     "SELECT * FROM policy.claim_disclaimers(:conversation, :im, :connector, :front_end, :at, :version,"
-    " :partners, :languages, :wordings, :confirm_within)"
+    " :partners, :languages, :wordings, :confirm_within, :digest, :handed_over)"
 )
 _CONFIRM: Final = text("SELECT policy.confirm_disclaimers(:im, :connector, :at)")
+_RETRACT: Final = text("SELECT policy.retract_disclaimers(:im, :actor, :role, :connector)")
+
+
+Digest = Annotated[
+    str | None,
+    Query(pattern="^([0-9a-f]{2}){16,32}$", description="Tells the IM from others, whatever its id"),
+]
+HandedOver = Annotated[bool, Query(description="It was, while this could not be asked: nothing but noted")]
 
 
 class Notice(Document):
     """What a partner is told."""
 
-    partner: Address
+    partner: KnownAddress
     language: Language
     wording: Wording
 
@@ -49,7 +58,7 @@ class Claim(Document):
     im: UUID
     at: AwareDatetime
     version: Annotated[int, Field(ge=0, le=MAX_BIGINT, description="Of the policy that words it")]
-    notices: list[Notice] = Field(min_length=1, max_length=1000)
+    notices: list[Notice] = Field(min_length=1, max_length=10_000)
 
 
 class Standing(BaseModel):
@@ -60,7 +69,7 @@ class Standing(BaseModel):
 
 
 class Confirmation(Document):
-    """A connector's word that it delivered the notices of an IM."""
+    """A connector's word that it delivered the notices that it was handed with an IM."""
 
     connector: ConnectorName
     at: AwareDatetime
@@ -89,7 +98,7 @@ class NoticeSearch(ConversationFilter):
 
     model_config = ConfigDict(extra="forbid")  # a filter misspelt must not give everything
 
-    partner: Address | None = Field(None, examples=["sip:bob@fabrikam.com"])
+    partner: KnownAddress | None = Field(None, examples=["sip:bob@fabrikam.com"])
     after: Annotated[int, Field(ge=1, le=MAX_BIGINT, description="The `next` of the page before")] = (
         MAX_BIGINT
     )
@@ -104,10 +113,12 @@ class NoticePage(BaseModel):
 
 
 @router.post("", dependencies=[Security(Allow("frontend"))])
-def claim(document: Claim, database: DatabaseOf) -> Standing:
+def claim(
+    document: Claim, database: DatabaseOf, digest: Digest = None, handed_over: HandedOver = False
+) -> Standing:
     """Note what a front end hands over; answer who is to be told.
 
-    Asked again with the same IM, it answers the same.
+    Asked again with the same IM, it answers the same until they are told.
     """
     notices = document.notices
     with database.transaction() as session:
@@ -115,10 +126,13 @@ def claim(document: Claim, database: DatabaseOf) -> Standing:
             _CLAIM,
             document.model_dump(exclude={"notices"})
             | {
+                "conversation": filed_key(document.conversation),
                 "partners": [each.partner for each in notices],
                 "languages": [each.language for each in notices],
                 "wordings": [each.wording for each in notices],
                 "confirm_within": _CONFIRM_WITHIN,
+                "digest": digest and bytes.fromhex(digest),
+                "handed_over": handed_over,
             },
         )
         rows = found.all()
@@ -140,15 +154,20 @@ def confirm(im: UUID, document: Confirmation, database: DatabaseOf) -> None:
 
 
 @router.delete("/{im}", status_code=204)
-def retract(im: UUID, actor: Annotated[Actor, Security(Allow("frontend"))], database: DatabaseOf) -> None:
-    """Take back what was handed over with an IM: the notice could not be delivered.
+def retract(
+    im: UUID,
+    actor: Annotated[Actor, Security(Allow("frontend"))],
+    database: DatabaseOf,
+    connector: ConnectorName | None = None,
+) -> None:
+    """Take back what a connector was handed with an IM: the notice could not be delivered.
 
-    They are told with the next. What was noted stays in the audit trail.
+    Partners not told yet are told with the next. What was noted stays in the audit trail. Without
+    ``connector``, as front ends of before ask, whoever was handed it.
     """
     with database.transaction() as session:
         session.connection().execute(
-            text("SELECT policy.retract_disclaimers(:im, :actor, :role)"),
-            {"im": im, "actor": actor.name, "role": actor.role},
+            _RETRACT, {"im": im, "actor": actor.name, "role": actor.role, "connector": connector}
         )
 
 
@@ -178,9 +197,9 @@ def find_notices(
     """
     query = select(NoticeRow).where(col(NoticeRow.id) < after)
     if conversations:
-        query = query.where(col(NoticeRow.conversation).in_(conversations))
+        query = query.where(holds(col(NoticeRow.conversation), conversations))
     if partner is not None:
-        query = query.where(col(NoticeRow.partner) == partner)
+        query = query.where(holds(col(NoticeRow.partner), [partner]))
     rows = session.exec(query.order_by(col(NoticeRow.id).desc()).limit(limit + 1)).all()
     return NoticePage(
         disclaimers=[

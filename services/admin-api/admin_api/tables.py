@@ -1,11 +1,13 @@
 """The tables of the schema ``policy`` and the views of the schema ``archive``, as they are migrated."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, DateTime, Integer, Text
+from sqlalchemy import BigInteger, Column, ColumnElement, DateTime, Integer, Text, func
 from sqlalchemy.dialects.postgresql import ARRAY, INT8MULTIRANGE, JSONB, Range
+from sqlalchemy.orm import Mapped
 from sqlmodel import Field, Session, SQLModel
 
 from contract.policy import Flags
@@ -160,6 +162,11 @@ def flags_of(archive_internal: bool, archive_federated: bool) -> int:
     return Flags.INTERNAL * archive_internal | Flags.FEDERATED * archive_federated
 
 
+def holds(column: Mapped[str], texts: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition that a column that is indexed by digests holds one of some texts."""
+    return func.policy.digest_of(column).in_([func.policy.digest_of(each) for each in texts])
+
+
 class AuditRow(SQLModel, table=True):
     """Who did what; the database sets ``id`` and ``at``."""
 
@@ -201,9 +208,9 @@ class NoticeRow(SQLModel, table=True):
 
     __tablename__ = "disclaimers_sent"
     __table_args__ = _POLICY
-    conversation: str = Field(primary_key=True)
-    partner: str = Field(primary_key=True)
-    im: UUID = Field(primary_key=True)
+    conversation: str
+    partner: str
+    im: UUID
     connector: str
     told_at: datetime | None = Field(sa_column=Column(_TIME))
     at: datetime = Field(sa_column=Column(_TIME))
@@ -211,7 +218,7 @@ class NoticeRow(SQLModel, table=True):
     language: str
     wording: str
     version: int = Field(sa_type=BigInteger)
-    id: int = Field(sa_type=BigInteger)
+    id: int = Field(primary_key=True, sa_type=BigInteger)
 
 
 class ArchivedUser(SQLModel, table=True):

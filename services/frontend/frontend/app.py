@@ -79,7 +79,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     app = FastAPI(title="LCS Archive front end", version="1", lifespan=lifespan)
     add_problem_handlers(app)
     # Every IM passes one of these: FastAPI's own routes take their time for what isn't needed here.
-    app.router.routes += [listener.route, sip.route, notices.route, attempts.route]
+    app.router.routes += [listener.route, sip.route, *notices.routes, attempts.route]
     app.state.stop = listener.stop
     _describe(app, OPERATIONS)
 

@@ -28,6 +28,12 @@ CDR_LOST: Final = Counter(
     "lcs_frontend_cdr_lost_activities",
     "Activities that no call detail record has: the broker was away too long",
 )
+NOTICES_WAITING: Final = Gauge(
+    "lcs_frontend_notices_waiting", "IMs of which the admin API does not know yet to whom notices were given"
+)
+NOTICES_LOST: Final = Counter(
+    "lcs_frontend_notices_lost", "IMs of which it never will: it refuses that, or was away too long"
+)
 ATTEMPTS: Final = Counter(
     "lcs_frontend_unseen_attempts",
     "Requests that offer what would be said past the archive, or say something under the name of a notice",

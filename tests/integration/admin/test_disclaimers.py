@@ -1,5 +1,6 @@
 """The notice to federated partners: worded by administrators, claimed by front ends, shown to officers."""
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,8 +32,8 @@ def _claim(conversation: str, *partners: str, im: str | None = None) -> dict[str
     }
 
 
-def _told(api: AdminApi, claim: dict[str, Any]) -> list[str]:
-    answer = api.frontend.post("/v1/disclaimers", json=claim)
+def _told(api: AdminApi, claim: dict[str, Any], **parameters: str) -> list[str]:
+    answer = api.frontend.post("/v1/disclaimers", json=claim, params=parameters)
     assert answer.status_code == 200, answer.text
     return sorted(answer.json()["partners"])
 
@@ -105,7 +106,11 @@ def _states(api: AdminApi) -> list[tuple[str, str | None]]:
 
 
 def _let_pass_five_minutes(api: AdminApi) -> None:
-    api.execute("UPDATE policy.disclaimers_sent SET noted_at = noted_at - interval '5 minutes'")
+    _let_pass(api, 300)
+
+
+def _let_pass(api: AdminApi, seconds: float) -> None:
+    api.execute(f"UPDATE policy.disclaimers_sent SET noted_at = noted_at - {seconds} * interval '1 second'")  # noqa: S608 - a number
 
 
 def test_told_is_who_the_connector_that_was_handed_the_notice_says_was_told(api: AdminApi) -> None:
@@ -132,6 +137,70 @@ def test_what_is_not_confirmed_is_handed_over_again_and_what_is_never(api: Admin
     _let_pass_five_minutes(api)
     answer = api.frontend.post("/v1/disclaimers", json=_claim("budget", bob)).json()
     assert answer == {"partners": [], "told": [bob]}
+
+
+def test_an_im_that_comes_again_under_another_id_brings_the_notice_again(api: AdminApi) -> None:
+    bob, digest = "sip:bob@fabrikam.com", {"digest": "0f" * 16}
+    assert _told(api, _claim("budget", bob), **digest) == [bob]
+    assert _told(api, _claim("budget", bob), digest="f0" * 16) == [], "another IM: it may be on its way"
+    assert _told(api, _claim("budget", bob) | {"connector": "another"}, **digest) == []
+    again = [_claim("budget", bob) for _ in range(9)]
+    assert [_told(api, each, **digest) for each in again] == [[bob]] * 9
+    assert _told(api, _claim("budget", bob), **digest) == [], "whoever brings it so often has the notice"
+    assert _confirm(api, again[4]) == 204
+    assert [state for state, _ in _states(api)] == ["handed_over"] * 4 + ["told"] + ["handed_over"] * 5
+
+
+def test_what_nobody_confirms_is_handed_over_at_growing_intervals(api: AdminApi) -> None:
+    bob = "sip:bob@fabrikam.com"
+    assert _told(api, _claim("budget", bob)) == [bob]
+    for seconds in (10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600):
+        _let_pass(api, seconds - 5)
+        assert _told(api, _claim("budget", bob)) == []
+        _let_pass(api, 5)
+        assert _told(api, _claim("budget", bob)) == [bob], seconds
+
+
+def test_one_im_of_two_connectors_is_each_one_s_own(api: AdminApi) -> None:
+    bob = "sip:bob@fabrikam.com"
+    claim = _claim("budget", bob)
+    other = claim | {"connector": "another"}
+    assert _told(api, claim) == [bob]
+    assert _told(api, other) == [], "the first has the notice"
+    assert _confirm(api, other, "another") == 404
+    _let_pass_five_minutes(api)
+    assert _told(api, other) == [bob]
+    assert api.frontend.delete(f"/v1/disclaimers/{claim['im']}?connector=another").status_code == 204
+    assert _confirm(api, claim) == 204
+    for query in ("?connector=edge", ""):
+        assert api.frontend.delete(f"/v1/disclaimers/{claim['im']}{query}").status_code == 204
+    assert [state for state, _ in _states(api)] == ["told"], "what was said to be delivered is not taken back"
+
+
+def test_what_was_handed_over_while_nobody_could_be_asked_is_noted_as_it_was(api: AdminApi) -> None:
+    bob = "sip:bob@fabrikam.com"
+    claims = [_claim("budget", bob) for _ in range(3)]
+    for claim in claims:
+        assert _told(api, claim, handed_over="true") == [bob]
+    assert _confirm(api, claims[2]) == 204
+    assert [state for state, _ in _states(api)] == ["told", "handed_over", "handed_over"]
+    assert _told(api, claims[0]) == [], "another IM's notice was delivered"
+
+
+def test_addresses_of_any_length_have_their_notices(api: AdminApi) -> None:
+    letters = random.Random(1)
+    names = ["".join(chr(letters.randrange(0x20000, 0x2A6D6)) for _ in range(430)) for _ in range(2)]
+    partner, ours = (f"sip:{name}@fabrikam.com" for name in names)
+    conversation = f"p2p:{ours}|{partner}"
+    claim = _claim(conversation, partner)
+    assert _told(api, claim) == [partner]
+    assert _told(api, _claim(conversation, partner)) == []
+    listed = api.compliance.get("/v1/disclaimers", params={"partner": partner, "conversation": conversation})
+    assert [each["im"] for each in listed.json()["disclaimers"]] == [claim["im"]]
+    assert api.frontend.delete(f"/v1/disclaimers/{claim['im']}").status_code == 204
+    assert api.audit(target=partner)[0]["action"] == "disclaimer.retract"
+    assert _told(api, claim) == [partner]
+    assert _confirm(api, claim) == 204
 
 
 def test_of_many_front_ends_at_once_one_tells(api: AdminApi) -> None:

@@ -1,5 +1,7 @@
 """``POST /v1/messages``: one IM, or a stream of them answered line by line."""
 
+import contextlib
+
 import msgspec
 from fastapi import Request, Response
 from starlette.routing import Route
@@ -58,7 +60,8 @@ class Listener:
         try:
             body = await self._intake.read(request)
             im = read_submission(body.removeprefix(BOM), self._settings)
-            outcome = await take_in(self._agent, im, connector, request.headers.get(TRACEPARENT_HEADER))
+            traceparent = request.headers.get(TRACEPARENT_HEADER)
+            outcome = await take_in(self._agent, im, connector, request, traceparent)
         except Problem as problem:
             ANSWERED.labels(problem.status, "").inc()
             raise
@@ -67,12 +70,15 @@ class Listener:
 
 
 async def take_in(
-    agent: Agent, im: CheckedIM, connector: Connector, traceparent: str | None = None
+    agent: Agent, im: CheckedIM, connector: Connector, request: Request, traceparent: str | None = None
 ) -> Answer:
-    """Hand an IM to the agent; return what became of it once that is known. Raises Problem."""
+    """Hand a request's IM to the agent; return what became of it once that is known. Raises Problem."""
     receipt = agent.submit(im, connector, traceparent)
     await receipt.settled()
     outcome = outcome_of(receipt)
     if isinstance(outcome, Problem):
         raise outcome
+    if outcome.notices and await request.is_disconnected():
+        with contextlib.suppress(LookupError):  # nobody gets this answer, and so its notices
+            await agent.disclaimers.retract(outcome.id, connector.name)
     return outcome

@@ -180,7 +180,8 @@ SIP: Final[dict[str, Any]] = {
 """The operation ``POST /v1/sip``."""
 NOTICES: Final[dict[str, Any]] = {
     "summary": "The notices of an IM are delivered",
-    "description": "Say so once partners have them; else they are handed over again after five minutes.",
+    "description": "Say so once partners have them: until then they are handed over again, with an IM that"
+    " comes ten seconds later, then at longer intervals.",
     "tags": ["messages"],
     "security": [{"connector": []}],
     "parameters": [
@@ -201,6 +202,12 @@ NOTICES: Final[dict[str, Any]] = {
     },
 }
 """The operation ``POST /v1/notices/{im}/delivered``."""
+UNDELIVERED: Final[dict[str, Any]] = NOTICES | {
+    "summary": "The notices of an IM can't be delivered",
+    "description": "Say so if they can't: partners not told yet are to be told with the next IM.",
+    "responses": NOTICES["responses"] | {"204": {"description": "Recorded: they are taken back."}},
+}
+"""The operation ``POST /v1/notices/{im}/undelivered``."""
 ATTEMPTS: Final[dict[str, Any]] = {
     "summary": "Somebody tried to talk past the archive, and was refused",
     "description": "It is counted, and stands in the two people's call detail records.",
@@ -236,6 +243,7 @@ OPERATIONS: Final = {
     "/v1/messages": MESSAGES,
     "/v1/sip": SIP,
     "/v1/notices/{im}/delivered": NOTICES,
+    "/v1/notices/{im}/undelivered": UNDELIVERED,
     "/v1/attempts": ATTEMPTS,
 }
 """By their paths."""

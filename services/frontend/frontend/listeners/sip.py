@@ -112,11 +112,11 @@ class SIPListener:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CONTENT_TYPE:
             raise Problem(415, f"send the SIP request as it came, as {CONTENT_TYPE}")
         raw = await self._intake.read(request)
-        if UNTOLD_HEADER in request.headers:
-            return self._take_back(connector, request.headers[UNTOLD_HEADER])
-        if TOLD_HEADER in request.headers:
-            im = self._noticed_im(connector, TOLD_HEADER, request.headers[TOLD_HEADER])
-            return await note_delivery(self._agent.disclaimers, im, connector.name)
+        for header in (UNTOLD_HEADER, TOLD_HEADER):
+            if header in request.headers:
+                im = self._noticed_im(connector, header, request.headers[header])
+                delivered = header == TOLD_HEADER
+                return await note_delivery(self._agent.disclaimers, im, connector.name, delivered=delivered)
         try:
             return await self._answer(request, connector, raw)
         except Problem as problem:
@@ -156,7 +156,7 @@ class SIPListener:
         if said.toast and len(text) > _MAX_LIST:
             raise Problem(413, "too long a text in Ms-Text-Format: say it in a MESSAGE")
         im.client = client_of(sip)
-        outcome = await take_in(self._agent, im, connector)
+        outcome = await take_in(self._agent, im, connector, request)
         attempts = (DISGUISED,) if is_disguised(sip, said) else ()
         noted = session_of(sip) if offers or attempts else session
         self._note(noted, connector, offers, attempts, at=im.sent_at)
@@ -198,10 +198,6 @@ class SIPListener:
         except VoucherError:
             FORGED.labels(TOAST_HEADER).inc()
             return ""
-
-    def _take_back(self, connector: Connector, untold: str) -> Response:
-        self._agent.disclaimers.retract(self._noticed_im(connector, UNTOLD_HEADER, untold))
-        return Response(status_code=204)
 
     def _noticed_im(self, connector: Connector, header: str, voucher: str) -> UUID:
         """Return the IM of notices that a connector was handed. Raises Problem (400)."""

@@ -1,0 +1,298 @@
+"""What the admin API is told of notices: claimed, handed over, told, or not.
+
+What it does not take waits. Only what is about the same IM and connector keeps its order: nothing waits for
+another's. What it never takes an operator is told of.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict, deque
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import httpx
+import msgspec
+
+from frontend.config import FrontEndSettings
+from frontend.metrics import NOTICES_LOST, NOTICES_WAITING
+
+log = logging.getLogger("frontend")
+
+_MAX_WAITING: Final = 10_000
+_CLAIM_SECONDS: Final = 1.0
+"""An IM's answer waits no longer for the admin API."""
+_AWAY_SECONDS: Final = 5.0
+"""For so long nobody asks an admin API again that did not answer; what waits is tried as often."""
+_MAX_REFUSALS: Final = 10
+"""So often it may refuse one, and take another's after that, until it is taken to refuse it for ever."""
+_AWAY: Final = frozenset({401, 403, 404, 429, 502, 503, 504})
+"""Statuses that are about the admin API, or the way to it, and not about what it was told."""
+_JSON: Final = {"Content-Type": "application/json"}
+_encoder = msgspec.json.Encoder()
+
+
+class Worded(msgspec.Struct, frozen=True):
+    """A partner, and what it is told."""
+
+    partner: str
+    language: str
+    wording: str
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """Notices for a connector, to be delivered with an IM."""
+
+    front_end: str
+    connector: str
+    conversation: str
+    im: UUID
+    at: datetime
+    version: int
+    notices: list[Worded]
+
+
+class HandedOver(msgspec.Struct, frozen=True):
+    """Notices that a connector has; ``digest`` tells the IM from others, whatever its id."""
+
+    claim: Claim
+    digest: str
+
+
+class Word(msgspec.Struct, frozen=True):
+    """A connector's word of what it was handed with an IM: partners were told, or could not be."""
+
+    im: UUID
+    connector: str
+    told: bool
+    at: datetime
+
+
+class Standing(msgspec.Struct):
+    """The admin API's answer to a claim."""
+
+    partners: list[str]
+    """To be told with this IM."""
+    told: list[str] = []
+    """Partners told already."""
+
+
+class _Confirmation(msgspec.Struct, frozen=True):
+    connector: str
+    at: datetime
+
+
+class UnansweredError(Exception):
+    """The admin API does not say who is to be told."""
+
+    def __init__(self, *, noted: bool) -> None:
+        """``noted``: it may have taken the claim all the same."""
+        super().__init__()
+        self.noted = noted
+
+
+_Entry = HandedOver | Word
+_Key = tuple[UUID, str]
+"""An IM, and who was handed notices with it."""
+
+
+class _Waiting(msgspec.Struct):
+    """What waits of an IM and a connector, in its order."""
+
+    entries: deque[_Entry]
+    refusals: int = 0
+    taken: int = 0
+    """What the admin API had taken of others when it refused this last."""
+
+
+class NoticeRecords:
+    """The way to the admin API, and what waits for it."""
+
+    def __init__(self, settings: FrontEndSettings) -> None:
+        """Where the admin API is, and by which token."""
+        self._settings = settings
+        self._client: httpx.AsyncClient | None = None
+        self._away_until = 0.0
+        self._taken = 0
+        self._waiting: OrderedDict[_Key, _Waiting] = OrderedDict()
+        self._to_record = asyncio.Event()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the admin API is not asked at present, as it did not answer."""
+        return self._client is None or time.monotonic() < self._away_until
+
+    async def claim(self, claim: Claim, digest: str) -> Standing:
+        """Return who is to be told with an IM. Raises UnansweredError."""
+        if self.is_away:
+            raise UnansweredError(noted=False)
+        try:
+            response = await self._request("POST", "", claim, digest=digest)
+            return msgspec.json.decode(response.content, type=Standing)
+        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            status = _status_of(error)
+            if status in _AWAY or not status:
+                self._away_until = time.monotonic() + _AWAY_SECONDS
+            log.warning(
+                "partners are told, though perhaps they were already: the admin API does not say",
+                extra={"error": repr(error)[:200]},
+            )
+            raise UnansweredError(noted=status in (0, 502, 504)) from None
+
+    async def say(self, word: Word) -> bool:
+        """Pass on a connector's word; return whether it is recorded, or else waits.
+
+        Raises LookupError if the admin API does not know that this connector was handed anything.
+        """
+        if (
+            word.im,
+            word.connector,
+        ) not in self._waiting and not self.is_away:  # else what comes first goes first
+            try:
+                await self._send(word)
+            except httpx.HTTPError as error:
+                log.warning("a connector's word waits", extra={"error": repr(error)[:200]})
+            else:
+                return True
+        self.note(word)
+        return False
+
+    def note(self, entry: _Entry) -> None:
+        """Have something recorded as soon as may be."""
+        key = _key_of(entry)
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            if len(self._waiting) >= _MAX_WAITING:
+                self._lose(next(iter(self._waiting)))
+            waiting = self._waiting[key] = _Waiting(deque(), taken=self._taken)
+        waiting.entries.append(entry)
+        self._tell_waiting()
+
+    async def run(self) -> None:
+        """Connect with the admin API, and record what waits, until cancelled."""
+        if self._settings.admin_api_url is None:
+            return
+        headers = {"Authorization": f"Bearer {self._settings.admin_api_token}"}
+        async with httpx.AsyncClient(
+            base_url=str(self._settings.admin_api_url),
+            headers=headers,
+            timeout=_CLAIM_SECONDS,
+            trust_env=False,
+        ) as self._client:
+            try:
+                while True:
+                    await self._to_record.wait()
+                    await self._record()
+                    if self._waiting:
+                        await asyncio.sleep(_AWAY_SECONDS)
+            finally:
+                await self._record_at_last()
+
+    async def _record(self) -> None:
+        """Try what waits now, each once, until the admin API is away."""
+        for key in list(self._waiting):
+            if not await self._record_those_of(key):
+                break
+        self._tell_waiting()
+
+    async def _record_those_of(self, key: _Key) -> bool:
+        """Record what waits of an IM and a connector; return False if the admin API is away."""
+        waiting = self._waiting.get(key)
+        while waiting is not None and waiting.entries:
+            entry = waiting.entries[0]
+            try:
+                await self._send(entry)
+            except LookupError:
+                log.warning("confirmed was a notice that nobody has", extra={"im": str(key[0])})
+            except httpx.HTTPError as error:
+                return self._put_behind(key, waiting, _status_of(error))
+            if waiting.entries and waiting.entries[0] is entry:
+                waiting.entries.popleft()
+        if self._waiting.get(key) is waiting:
+            del self._waiting[key]
+        return True
+
+    def _put_behind(self, key: _Key, waiting: _Waiting, status: int) -> bool:
+        """Have others go first, or give up what never will be taken; return False if the admin API is away.
+
+        ``status``: with which it was refused, 0: not at all.
+        """
+        if self._waiting.get(key) is waiting:
+            self._waiting.move_to_end(key)
+        if not status or status in _AWAY:
+            return False
+        if self._taken > waiting.taken:
+            waiting.taken = self._taken
+            waiting.refusals += 1
+        if self._waiting.get(key) is waiting and (status < 500 or waiting.refusals >= _MAX_REFUSALS):
+            self._lose(key)
+        return True
+
+    async def _send(self, entry: _Entry) -> None:
+        """Raises LookupError if there is nothing to confirm, httpx.HTTPError if it is not taken."""
+        if isinstance(entry, HandedOver):
+            await self._request("POST", "", entry.claim, digest=entry.digest, handed_over="true")
+        elif entry.told:
+            confirmation = _Confirmation(entry.connector, entry.at)
+            await self._request("POST", f"/{entry.im}/told", confirmation, missing=LookupError)
+        else:
+            await self._request("DELETE", f"/{entry.im}", connector=entry.connector)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        document: Claim | _Confirmation | None = None,
+        *,
+        missing: type[Exception] | None = None,
+        **parameters: str,
+    ) -> httpx.Response:
+        """Return the admin API's answer. Raises httpx.HTTPError, ``missing`` at 404.
+
+        What an older admin API does not know goes as parameters, which it passes over.
+        """
+        if self._client is None:
+            raise httpx.ConnectError("no admin API")
+        content = None if document is None else _encoder.encode(document)
+        headers = None if document is None else _JSON
+        response = await self._client.request(
+            method, f"/v1/disclaimers{path}", content=content, headers=headers, params=parameters
+        )
+        if missing is not None and response.status_code == httpx.codes.NOT_FOUND:
+            raise missing(path)
+        response.raise_for_status()
+        self._taken += 1
+        self._away_until = 0.0
+        return response
+
+    def _lose(self, key: _Key) -> None:
+        del self._waiting[key]
+        NOTICES_LOST.inc()
+        log.error("not recorded who was told", extra={"im": str(key[0]), "connector": key[1]})
+
+    def _tell_waiting(self) -> None:
+        NOTICES_WAITING.set(len(self._waiting))
+        if self._waiting:
+            self._to_record.set()
+        else:
+            self._to_record.clear()
+
+    async def _record_at_last(self) -> None:
+        """Record what is left, if the admin API takes it now: nobody waits for it any more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AWAY_SECONDS):
+                await self._record()
+        if self._waiting:
+            log.error("not recorded who was told", extra={"ims": len(self._waiting)})
+
+
+def _status_of(error: Exception) -> int:
+    """Return with what the admin API refused, 0 if nobody knows whether it did."""
+    return error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 0
+
+
+def _key_of(entry: _Entry) -> _Key:
+    of = entry.claim if isinstance(entry, HandedOver) else entry
+    return of.im, of.connector
