@@ -1,8 +1,9 @@
 """The database side: one transaction stores a batch of IMs, and notes their numbers as archived."""
 
 import contextlib
+import logging
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from archiving.names import Names
 from archiving.parking import Parked, Replays, park, storable
 from archiving.rows import COLUMNS, join_rows
 from contract.message import IM, AgentStatement
+
+log = logging.getLogger("archiving")
 
 POISON: Final = (
     ValueError,
@@ -98,8 +101,14 @@ class Archive(Replays):
         self.names.close()
 
     def ensure_partitions(self) -> None:
-        """Make the partitions of the months to come."""
-        self._connection.execute("SELECT archive.ensure_partitions()")
+        """Make the partitions of the months to come; say which months have none, for the default one has all.
+
+        Raises psycopg.Error if the database is not at our service.
+        """
+        row = self._connection.execute("SELECT archive.ensure_partitions()").fetchone()
+        assert row is not None
+        for why in row[0]:
+            log.warning("a month has no partition", extra={"error": why})
 
     def append(self, rows: bytes, account: Account, entry: BatchEntry) -> None:
         """Store IMs of which the archive knows none, in one transaction: nearly always it doesn't.
@@ -107,7 +116,7 @@ class Archive(Replays):
         ``rows`` as ``names`` packs them; ``entry`` goes to the trace. Raises psycopg.errors.UniqueViolation
         if it does know one, and as ``store``; then nothing is stored.
         """
-        with self._connection.transaction(), self._connection.cursor() as cursor:
+        with self._storing() as cursor:
             with cursor.copy(_APPEND) as copy:
                 copy.write(rows)
             cursor.execute(_LOG_NUMBERS, (self.names.incarnation, *account, *entry), prepare=True)
@@ -121,7 +130,7 @@ class Archive(Replays):
         """
         rows = join_rows(self.names.pack(ims))
         account = self.account(runs_of(ims), parked)
-        with self._connection.transaction(), self._connection.cursor() as cursor:
+        with self._storing() as cursor:
             if ims:
                 with cursor.copy(_COMPARE) as copy:
                     copy.write(rows)
@@ -136,6 +145,19 @@ class Archive(Replays):
                     [im for im in ims if (number_of(im.agent, im.pool), im.seq) in conflicting]
                 )
             return int(inserted)
+
+    @contextlib.contextmanager
+    def _storing(self) -> Generator[psycopg.Cursor]:
+        """A transaction that stores. Raises SerializationFailure if it is to be done again as it is."""
+        try:
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                yield cursor
+        except psycopg.errors.CheckViolation as error:
+            # A table's has a name, a partition's has none: rows were on their way to the default partition
+            # while somebody attached their month's.
+            if error.diag.constraint_name is None:
+                raise psycopg.errors.SerializationFailure(str(error)) from error
+            raise
 
     def store_what_can_be(self, ims: list[IM]) -> tuple[int, list[tuple[IM, str]]]:
         """Store IMs, by halves where the database refuses some.
