@@ -5,6 +5,7 @@ from enum import IntFlag, StrEnum
 from functools import reduce
 from operator import or_
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -90,6 +91,8 @@ class Policy(msgspec.Struct, kw_only=True):
     """A whole policy as a front end holds it."""
 
     version: int
+    stamp: UUID | None = None
+    """Tells this version from another of that number, from before a restore; None: of before stamps."""
     internal: GlobalSetting
     federated: GlobalSetting
     domains: frozenset[str]
@@ -102,9 +105,13 @@ class Policy(msgspec.Struct, kw_only=True):
     """Whether there are call detail records, content archived or not."""
     connectors: Mapping[str, ConnectorRights] = {}
     """By name; what a connector may do that isn't here is said where its token is."""
+    safe_side: str = ""
+    """If this is no policy to go by: the rule by which everything is archived and every pool critical."""
 
     def pool(self, name: str) -> Pool:
         """Return a pool's settings; a pool nobody configured has the defaults."""
+        if self.safe_side:
+            return Pool(name=name, critical=True)
         return self.pools.get(name) or Pool(name=name)
 
     def flags_of(self, address: str) -> int:
@@ -128,6 +135,7 @@ class PolicyHeader(msgspec.Struct, frozen=True, kw_only=True):
     """First line of a policy snapshot: everything but the users."""
 
     version: int
+    stamp: UUID | None = None
     since: int
     """The users that follow are those changed after this version; 0 means all of them."""
     internal: GlobalSetting
@@ -137,6 +145,22 @@ class PolicyHeader(msgspec.Struct, frozen=True, kw_only=True):
     disclaimer: Disclaimer = NO_DISCLAIMER
     cdr: bool = True
     connectors: list[ConnectorRights] = []
+
+
+def header_of(policy: Policy, since: int = 0) -> PolicyHeader:
+    """Return the header of a policy's snapshot, in one order whatever the policy's own."""
+    return PolicyHeader(
+        version=policy.version,
+        stamp=policy.stamp,
+        since=since,
+        internal=policy.internal,
+        federated=policy.federated,
+        domains=sorted(policy.domains),
+        pools=[policy.pools[name] for name in sorted(policy.pools)],
+        disclaimer=policy.disclaimer,
+        cdr=policy.cdr,
+        connectors=[policy.connectors[name] for name in sorted(policy.connectors)],
+    )
 
 
 class PolicyUser(msgspec.Struct, frozen=True, array_like=True):
@@ -174,6 +198,14 @@ RULES: Final = {
 }
 """Every rule's name and what it says."""
 
+UNCONFIRMED_RULE: Final = "policy-unconfirmed"
+STALE_RULE: Final = "policy-stale"
+SAFE_SIDE_RULES: Final = {
+    UNCONFIRMED_RULE: "the admin API has yet to say which policy counts: all is archived, the safe side",
+    STALE_RULE: "the admin API hasn't confirmed the policy for too long: all is archived, the safe side",
+}
+"""Rules of a front end that has a policy and may not go by it: ``Policy.safe_side``."""
+
 
 def decide(
     policy: Policy | None,
@@ -196,12 +228,12 @@ def decide(
     else:
         local = [address for address in participants if policy.is_local(address)]
     scope: Scope = "internal" if len(local) == len(participants) else "federated"
-    version = policy.version if policy is not None else 0
-
+    if policy is None or policy.safe_side:
+        rule = NO_POLICY_RULE if policy is None else policy.safe_side
+        return Decision(False, MEDIA_RULE, scope, 0) if media else Decision(True, rule, scope, 0)
+    version = policy.version
     if media:
         return Decision(False, MEDIA_RULE, scope, version)
-    if policy is None:
-        return Decision(True, NO_POLICY_RULE, scope, version)
     settings = policy.pools.get(pool)
     if settings is not None and not settings.archive:
         return Decision(False, "pool-off", scope, version)

@@ -2,11 +2,13 @@
 
 from itertools import product
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.address import domain_of
-from contract.policy import RULES, Decision, Flags, GlobalSetting, Policy, Pool, decide
+from contract.policy import RULES, SAFE_SIDE_RULES, Decision, Flags, GlobalSetting, Policy, Pool, decide
 
 OURS = ["sip:a@ours.com", "sip:b@ours.com", "sip:c@also.ours.com"]
 THEIRS = ["sip:x@partner.com", "sip:y@public.im"]
@@ -103,3 +105,13 @@ def _pools() -> list[Pool]:
         Pool(name="pool1", archive=archive, archive_all_group=group)
         for archive, group in product((False, True), repeat=2)
     ]
+
+
+@pytest.mark.parametrize("rule", SAFE_SIDE_RULES)
+@given(policies, st.booleans())
+def test_on_the_safe_side_everything_is_archived_and_critical(rule: str, policy: Policy, media: bool) -> None:
+    policy = msgspec.structs.replace(policy, safe_side=rule)
+    decision = decide(policy, pool="pool1", sender=OURS[0], recipients=OURS[1:], media=media)
+    assert decision == Decision(not media, "media-never" if media else rule, decision.scope, 0)
+    assert policy.pool("pool1").critical
+    assert not policy.pool("pool1").unseen_media

@@ -31,6 +31,7 @@ from admin_api import (
 from admin_api.bodies import CheckRequests, check_json
 from admin_api.config import AdminSettings
 from admin_api.database import UNAVAILABLE, Database, unavailable
+from admin_api.digests import Digests
 from admin_api.metrics import CountRequests
 from admin_api.notices import Notices
 from contract.problem import MEDIA_TYPE, add_problem_handlers
@@ -39,9 +40,9 @@ from contract.token import Principal
 _DESCRIPTION = """
 Who is archived, what was archived, and whether all of it was.
 
-Errors are problem details (RFC 9457). A change of policy takes a new version, which is the `ETag` of what was
-changed; send that back as `If-Match` to change only what you have read. Lists are paged: `next` of an answer
-is the `after` of the next request.
+Errors are problem details (RFC 9457). A change of policy takes a new version, which with its stamp is the
+`ETag` of what was changed; send that back as `If-Match` to change only what you have read. Lists are paged:
+`next` of an answer is the `after` of the next request.
 """
 _TAGS = [
     {"name": "policy", "description": "Global settings, pools, local domains, and decisions explained"},
@@ -104,6 +105,7 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
     app.state.settings = settings
     app.state.principals = principals
     app.state.database = Database(settings.database_url)
+    app.state.digests = Digests()
     app.state.notices = Notices(settings.amqp_url)
     app.add_middleware(CheckRequests, principals, bulk.router.prefix)
     app.add_middleware(CountRequests)

@@ -279,7 +279,7 @@ def _store(rows: IO[bytes], change: Change) -> int:
             )
         cursor.execute(_CHANGED)
         values = {
-            "version": change.version + 1,
+            "version": change.next_version,
             "actor": change.actor.name,
             "role": change.actor.role,
             "action": f"{audit.POLICY_ACTIONS}user.patch",

@@ -2,20 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, func, select, update
 
 from admin_api import audit, metrics
 from admin_api.database import DatabaseOf
 from admin_api.notices import NoticesOf
-from admin_api.preconditions import Preconditions, read_preconditions
+from admin_api.preconditions import Preconditions, find_etag, read_preconditions
 from admin_api.principals import Actor, Allow
-from admin_api.tables import PolicyRow, VersionRow
+from admin_api.tables import FrontEndRow, PolicyRow, VersionRow
 from contract.problem import Problem
 
 Row = TypeVar("Row", bound=PolicyRow)
+
+_LOST_AT_MOST: Final = 1_000_000
+"""Versions that a restore takes back: a front end that speaks of more is wrong."""
 
 
 class Change:
@@ -27,6 +30,14 @@ class Change:
         self.actor = actor
         self._preconditions = preconditions
         self.version = session.exec(select(VersionRow.version).with_for_update()).one()
+        self.next_version = self._find_next()
+        """What this change makes, if it changes anything."""
+
+    def _find_next(self) -> int:
+        """Return a number that no IM carries yet: front ends know of versions that a restore took back."""
+        highest = col(FrontEndRow.highest)
+        query = select(func.max(highest)).where(highest <= self.version + _LOST_AT_MOST)
+        return max(self.version, self.session.exec(query).one() or 0) + 1
 
     def put(self, new: Row) -> tuple[Row, bool]:
         """Make a resource be as ``new`` says; return it, and whether it was created.
@@ -57,7 +68,7 @@ class Change:
 
     def check(self, version: int | None) -> None:
         """Check the caller's preconditions against a version. Raises Problem (412)."""
-        self._preconditions.check(version)
+        self._preconditions.check(None if version is None else find_etag(self.session, version))
 
     def record(
         self,
@@ -70,8 +81,8 @@ class Change:
         detail: dict[str, Any] | None = None,
     ) -> None:
         """Take the next version, ``self.version`` from now on, and write who did what."""
-        taking = update(VersionRow).values(version=col(VersionRow.version) + 1)
-        self.version = self.session.exec(taking.returning(col(VersionRow.version))).scalar_one()
+        self.session.exec(update(VersionRow).values(version=self.next_version))
+        self.version, self.next_version = self.next_version, self.next_version + 1
         action = f"{audit.POLICY_ACTIONS}{kind}.{verb}"
         audit.record(
             self.session,

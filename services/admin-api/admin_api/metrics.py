@@ -14,6 +14,9 @@ REQUEST_SECONDS: Final = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 POLICY_VERSION: Final = Gauge("lcs_admin_policy_version", "Version of policy, as last seen here")
+POLICY_DIFFERENCES: Final = Counter(
+    "lcs_admin_policy_differences", "Times that a front end held another policy than its version's"
+)
 NOTICES: Final = Counter("lcs_admin_notices", "Notices of a new version that the broker took")
 BROKER_CONNECTED: Final = Gauge("lcs_admin_broker_connected", "1 while notices can be sent")
 DATABASE_CONNECTED: Final = Gauge("lcs_admin_database_connected", "1 while the database answers")

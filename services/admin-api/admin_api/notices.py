@@ -44,14 +44,16 @@ class Notices:
     def __init__(self, amqp_url: str) -> None:
         """``amqp_url``: of the user ``admin-api``. Nothing happens before ``run``."""
         self._nodes = BrokerAddress(amqp_url)
-        self._newest = self._sent = 0
+        self._version = 0
+        self._untold = False
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.connected = False
 
     def announce(self, version: int) -> None:
         """Have a version told to the front ends, soon. May be called from any thread."""
-        self._newest = max(self._newest, version)
+        self._version = version  # not the highest: after a restore numbers go on from an older one
+        self._untold = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake.set)
 
@@ -102,12 +104,15 @@ class Notices:
             self._wake.clear()
 
     async def _send(self, exchange: AbstractExchange) -> None:
-        while self._sent < self._newest:
-            version = self._newest
+        while self._untold:
+            self._untold = False
             # Not mandatory: with no front end listening there is nobody to tell.
-            message = aio_pika.Message(b"%d" % version, content_type="text/plain")
-            await exchange.publish(message, routing_key="", mandatory=False, timeout=_TIMEOUT)
-            self._sent = version
+            message = aio_pika.Message(b"%d" % self._version, content_type="text/plain")
+            try:
+                await exchange.publish(message, routing_key="", mandatory=False, timeout=_TIMEOUT)
+            except BaseException:
+                self._untold = True
+                raise
             metrics.NOTICES.inc()
 
     def _note(self, *, connected: bool) -> None:

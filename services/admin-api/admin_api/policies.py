@@ -11,7 +11,7 @@ from admin_api.connectors import ConnectorAnswer, find_connectors
 from admin_api.database import DatabaseOf
 from admin_api.fields import Document, Domain, DomainInPath, Language, NameInPath, Wording, refuse_merged
 from admin_api.looks import IfAny
-from admin_api.preconditions import etag_of
+from admin_api.preconditions import find_etag
 from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import (
     CDRSwitchRow,
@@ -152,8 +152,10 @@ def load_policy(session: Session, users: ColumnElement[bool]) -> Policy:
     """Return the policy with those users only that a condition names. The session is a snapshot."""
     settings = {row.scope: GlobalSetting(row.archive) for row in session.exec(select(GlobalRow))}
     pools = session.exec(select(PoolRow).order_by(col(PoolRow.name)))
+    version, stamp = session.exec(select(VersionRow.version, VersionRow.stamp)).one()
     return Policy(
-        version=session.exec(select(VersionRow.version)).one(),
+        version=version,
+        stamp=stamp,
         internal=settings["internal"],
         federated=settings["federated"],
         domains=frozenset(session.exec(select(DomainRow.domain))),
@@ -182,7 +184,7 @@ def get_policy(database: DatabaseOf, response: Response) -> object:
         connectors = find_connectors(session)
         disclaimer = session.exec(select(DisclaimerRow)).one()
         cdr = session.exec(select(CDRSwitchRow)).one()
-    response.headers["ETag"] = etag_of(policy.version)
+        response.headers["ETag"] = find_etag(session, policy.version)
     return {
         "version": policy.version,
         "internal": policy.internal,

@@ -1,22 +1,33 @@
 """Optimistic concurrency: ETag, If-Match and If-None-Match (RFC 9110, 13.1).
 
-The ETag of a resource is the version of policy that changed it last: ``"17"``.
+The ETag of a resource is the version of policy that changed it last, number and stamp: ``"17-0b5c…"``. The
+number alone would come again after the database was restored.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Header
+from sqlmodel import Session
 
+from admin_api.tables import StampRow
 from contract.problem import Problem
 
 _TAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
 
 
-def etag_of(version: int) -> str:
+def etag_of(version: int, stamp: UUID) -> str:
+    """Return the ETag of a version of policy."""
+    return f'"{version}-{stamp.hex}"'
+
+
+def find_etag(session: Session, version: int) -> str:
     """Return the ETag of a resource that was last changed in a version of policy."""
-    return f'"{version}"'
+    row = session.get(StampRow, version)
+    # Only a hand puts a version there that never was.
+    return f'"{version}"' if row is None else etag_of(row.version, row.stamp)
 
 
 @dataclass(frozen=True)
@@ -26,34 +37,34 @@ class Preconditions:
     if_match: str | None = None
     if_none_match: str | None = None
 
-    def check(self, version: int | None) -> None:
-        """Check a resource as it is: its version, None if there is none. Raises Problem (412)."""
-        if self.if_match is not None and not _matches(self.if_match, version, strong=True):
+    def check(self, etag: str | None) -> None:
+        """Check a resource as it is: its ETag, None if there is none. Raises Problem (412)."""
+        if self.if_match is not None and not _matches(self.if_match, etag, strong=True):
             raise Problem(
                 412,
                 "There is no such resource (any more)."
-                if version is None
-                else f"It was changed meanwhile: its ETag is {etag_of(version)}. Read it again.",
+                if etag is None
+                else f"It was changed meanwhile: its ETag is {etag}. Read it again.",
                 field="If-Match",
-                headers=None if version is None else {"ETag": etag_of(version)},
+                headers=None if etag is None else {"ETag": etag},
             )
-        if self.if_none_match is not None and _matches(self.if_none_match, version, strong=False):
+        if self.if_none_match is not None and _matches(self.if_none_match, etag, strong=False):
             raise Problem(412, "It exists already.", field="If-None-Match")
 
 
-def _matches(condition: str, version: int | None, *, strong: bool) -> bool:
-    if version is None:
+def _matches(condition: str, etag: str | None, *, strong: bool) -> bool:
+    if etag is None:
         return False
     if condition.strip() == "*":
         return True
     tags = [tag.strip() for tag in condition.split(",")]
     # A weak tag (W/…) never matches strongly (RFC 9110, 8.8.3.2).
-    return etag_of(version) in (tags if strong else [tag.removeprefix("W/") for tag in tags])
+    return etag in (tags if strong else [tag.removeprefix("W/") for tag in tags])
 
 
 def read_preconditions(
     if_match: Annotated[
-        str | None, Header(description='Change only if the ETag is this, as `"17"`; else 412')
+        str | None, Header(description="Change only if the ETag, as it was given, is this; else 412")
     ] = None,
     if_none_match: Annotated[str | None, Header(description="`*`: only create; 412 if it exists")] = None,
 ) -> Preconditions:

@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from admin_api.changes import Changes, not_found
 from admin_api.database import Database
-from admin_api.preconditions import etag_of
+from admin_api.preconditions import find_etag
 from admin_api.principals import Allow
 from admin_api.tables import PolicyRow
 
@@ -25,9 +25,9 @@ def find(database: Database, table: type[PolicyRow], key: str, response: Respons
     """Return a resource, its ETag set in the response. Raises Problem (404)."""
     with database.transaction() as session:
         row = session.get(table, key)
-    if row is None or not row.exists:
-        raise not_found(table, key)
-    response.headers["ETag"] = etag_of(row.version)
+        if row is None or not row.exists:
+            raise not_found(table, key)
+        response.headers["ETag"] = find_etag(session, row.version)
     return row
 
 
@@ -39,7 +39,7 @@ def put(changes: Changes, new: PolicyRow, response: Response, check: Check = _no
     with changes.begin() as change:
         check(change.session)
         row, created = change.put(new)
-    response.headers["ETag"] = etag_of(row.version)
+        response.headers["ETag"] = find_etag(change.session, row.version)
     response.status_code = 201 if created else 200
     return row
 

@@ -18,12 +18,22 @@ _TIME = DateTime(timezone=True)
 
 
 class VersionRow(SQLModel, table=True):
-    """The one row with the version of the whole policy."""
+    """The one row with the version of the whole policy; the database stamps each that is taken."""
 
     __tablename__ = "version"
     __table_args__ = _POLICY
     singleton: bool = Field(default=True, primary_key=True)
     version: int = Field(sa_type=BigInteger)
+    stamp: UUID
+
+
+class StampRow(SQLModel, table=True):
+    """A version that this database has been through, and what tells it from others of that number."""
+
+    __tablename__ = "versions"
+    __table_args__ = _POLICY
+    version: int = Field(primary_key=True, sa_type=BigInteger)
+    stamp: UUID
 
 
 class PolicyRow(SQLModel):
@@ -185,7 +195,11 @@ class AuditRow(SQLModel, table=True):
 
 
 class FrontEndRow(SQLModel, table=True):
-    """What a front end said last; the database sets ``last_seen``."""
+    """What a front end said last; the database sets ``last_seen``.
+
+    ``highest`` is the highest version that it ever ran. ``differs``: its version is ours, but what it holds
+    was not, when that was last compared; ``differed_at``: when that was last so.
+    """
 
     __tablename__ = "front_ends"
     __table_args__ = _POLICY
@@ -194,10 +208,14 @@ class FrontEndRow(SQLModel, table=True):
     pool: str
     agent: UUID
     version: int = Field(sa_type=BigInteger)
+    stamp: UUID | None = None
     state: str
     since: datetime | None = Field(sa_column=Column(_TIME))
     first_seen: datetime = Field(sa_column=Column(_TIME))
     last_seen: datetime = Field(sa_column=Column(_TIME))
+    highest: int = Field(default=0, sa_type=BigInteger)
+    differs: bool = False
+    differed_at: datetime | None = Field(default=None, sa_column=Column(_TIME))
 
 
 class NoticeRow(SQLModel, table=True):

@@ -57,6 +57,15 @@ class AdminApi:
         """The version of policy."""
         return int(self.administrator.get("/v1/policy").raise_for_status().json()["version"])
 
+    def stamp(self, version: int) -> UUID:
+        """Return the stamp of a version that was."""
+        [(stamp,)] = self.database.rows(f"SELECT stamp FROM policy.versions WHERE version = {version}")  # noqa: S608 - a number
+        return UUID(str(stamp))
+
+    def etag(self, version: int) -> str:
+        """Return the ETag of what a version changed last."""
+        return f'"{version}-{self.stamp(version).hex}"'
+
     def audit(self, **parameters: str) -> list[dict[str, Any]]:
         """Return the newest audit records, newest first."""
         answer = self.compliance.get("/v1/audit", params=parameters).raise_for_status()

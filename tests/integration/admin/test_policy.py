@@ -23,15 +23,15 @@ def test_a_fresh_policy_archives_everything(api: AdminApi) -> None:
         "disclaimer": {"enabled": False, "language": "en", "wordings": {}, "partners": {}, "version": 1},
         "cdr": {"enabled": True, "version": 1},
     }
-    assert answer.headers["ETag"] == '"1"'
+    assert answer.headers["ETag"] == api.etag(1)
 
 
 def test_a_global_setting_is_put_and_read(api: AdminApi) -> None:
     put = api.administrator.put("/v1/policy/global/internal", json={"archive": "per_user"})
-    assert (put.status_code, put.headers["ETag"]) == (200, '"2"')
+    assert (put.status_code, put.headers["ETag"]) == (200, api.etag(2))
     assert put.json() == {"scope": "internal", "archive": "per_user", "version": 2}
     got = api.operator.get("/v1/policy/global/internal")
-    assert (got.json(), got.headers["ETag"]) == (put.json(), '"2"')
+    assert (got.json(), got.headers["ETag"]) == (put.json(), api.etag(2))
     assert api.operator.get("/v1/policy/global/federated").json()["version"] == 1
     assert api.version == 2
 
@@ -42,7 +42,7 @@ def test_a_pool_is_created_changed_listed_and_deleted(api: AdminApi) -> None:
     created = api.administrator.put(path, json=POOL)
     assert (created.status_code, created.json()) == (201, {"name": "pool1.contoso.com", "version": 2, **POOL})
     changed = api.administrator.put(path, json=POOL | {"archive": False})
-    assert (changed.status_code, changed.headers["ETag"]) == (200, '"3"')
+    assert (changed.status_code, changed.headers["ETag"]) == (200, api.etag(3))
     assert api.operator.get("/v1/policy/pools").json() == {"pools": [changed.json()]}
     assert api.administrator.get("/v1/policy").json()["pools"] == [changed.json()]
     assert api.administrator.delete(path).status_code == 204
@@ -64,7 +64,7 @@ def test_a_domain_is_kept_in_lower_case(api: AdminApi) -> None:
 def test_a_put_that_changes_nothing_makes_no_version_and_no_audit_record(api: AdminApi) -> None:
     for _ in range(2):
         answer = api.administrator.put("/v1/policy/pools/pool1", json=POOL)
-        assert answer.headers["ETag"] == '"2"'
+        assert answer.headers["ETag"] == api.etag(2)
     assert answer.status_code == 200
     assert (
         api.administrator.put("/v1/policy/global/internal", json={"archive": "everyone"}).status_code == 200

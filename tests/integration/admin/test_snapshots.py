@@ -2,8 +2,10 @@
 
 import json
 from threading import Event, Thread
+from uuid import UUID, uuid4
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +16,9 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 PEOPLE = [f"sip:{name}@contoso.com" for name in ("anna", "bob", "cleo")]
 
 
-def fetch(api: AdminApi, since: int = 0) -> tuple[PolicyHeader, dict[str, int]]:
-    answer = api.frontend.get("/v1/policy/snapshot", params={"since": since}).raise_for_status()
+def fetch(api: AdminApi, known: PolicyHeader | None = None) -> tuple[PolicyHeader, dict[str, int]]:
+    params = {} if known is None else {"since": str(known.version), "stamp": str(known.stamp)}
+    answer = api.frontend.get("/v1/policy/snapshot", params=params).raise_for_status()
     assert answer.headers["Content-Type"] == "application/x-ndjson"
     header, *users = answer.content.splitlines()
     decoded = [msgspec.json.decode(user, type=PolicyUser) for user in users]
@@ -38,6 +41,7 @@ def test_a_full_snapshot_has_everything_and_no_user_without_flags(api: AdminApi)
     header, users = fetch(api)
     assert msgspec.to_builtins(header) == {
         "version": 7,
+        "stamp": api.operator.get("/v1/front-ends").json()["stamp"],
         "since": 0,
         "internal": "per_user",
         "federated": "everyone",
@@ -53,22 +57,35 @@ def test_a_full_snapshot_has_everything_and_no_user_without_flags(api: AdminApi)
 def test_a_delta_has_only_what_changed_and_takes_flags_back(api: AdminApi) -> None:
     for address in PEOPLE:
         put_user(api, address, 1)
-    version = api.version
-    assert fetch(api, version) == (fetch(api, version)[0], {})
+    known = fetch(api)[0]
+    assert fetch(api, known) == (msgspec.structs.replace(known, since=known.version), {})
     put_user(api, PEOPLE[0], 0)
     api.administrator.delete(f"/v1/policy/users/{PEOPLE[1]}")
-    header, users = fetch(api, version)
+    header, users = fetch(api, known)
+    version = known.version
     assert (header.since, header.version, users) == (version, version + 2, {PEOPLE[0]: 0, PEOPLE[1]: 0})
 
 
 def test_a_version_that_never_was_gets_a_full_snapshot(api: AdminApi) -> None:
     put_user(api, PEOPLE[0], 1)
-    for since in (3, 1 << 40, (1 << 63) - 1):
-        header, users = fetch(api, since)
+    known = fetch(api)[0]
+    for version in (3, 1 << 40, (1 << 63) - 1):
+        header, users = fetch(api, msgspec.structs.replace(known, version=version))
         assert (header.since, users) == (0, {PEOPLE[0]: 1})
-    for since in (-1, 1 << 63):
-        answer = api.frontend.get("/v1/policy/snapshot", params={"since": since})
-        assert (answer.status_code, answer.json()["field"]) == (422, "since")
+    for parameter, wrong in (("since", -1), ("since", 1 << 63), ("stamp", "17")):
+        answer = api.frontend.get("/v1/policy/snapshot", params={parameter: wrong})
+        assert (answer.status_code, answer.json()["field"]) == (422, parameter)
+
+
+@pytest.mark.parametrize("stamp", [None, uuid4()], ids=["of before stamps", "of another database"])
+def test_a_version_of_that_number_with_another_stamp_gets_a_full_snapshot(
+    api: AdminApi, stamp: UUID | None
+) -> None:
+    put_user(api, PEOPLE[0], 1)
+    params = {"since": api.version} | ({} if stamp is None else {"stamp": str(stamp)})
+    header, user = api.frontend.get("/v1/policy/snapshot", params=params).content.splitlines()
+    assert json.loads(header)["since"] == 0
+    assert json.loads(user) == [PEOPLE[0], 1]
 
 
 changes = st.one_of(
@@ -84,7 +101,6 @@ changes = st.one_of(
 def test_deltas_add_up_to_the_full_snapshot(api: AdminApi, steps: list[tuple[str, str, int]]) -> None:
     # Examples follow each other on one database: deltas must add up from any state.
     header, held = fetch(api)
-    version = header.version
     for kind, address, flags in [*steps, ("fetch", "", 0)]:
         if kind == "put":
             put_user(api, address, flags)
@@ -100,10 +116,9 @@ def test_deltas_add_up_to_the_full_snapshot(api: AdminApi, steps: list[tuple[str
                 "/v1/policy/users", content=json.dumps(line), headers=NDJSON
             ).raise_for_status()
         else:
-            header, changed = fetch(api, version)
-            version = header.version
+            header, changed = fetch(api, header)
             held = {address: flags for address, flags in (held | changed).items() if flags}
-    assert (version, held) == (api.version, fetch(api)[1])
+    assert (header.version, held) == (api.version, fetch(api)[1])
 
 
 def test_deltas_add_up_while_others_change_policy(api: AdminApi) -> None:
@@ -119,9 +134,9 @@ def test_deltas_add_up_while_others_change_policy(api: AdminApi) -> None:
         writer.start()
     header, held = fetch(api)
     while header.version < 2 or any(writer.is_alive() for writer in writers):
-        header, changed = fetch(api, header.version)
+        header, changed = fetch(api, header)
         held |= changed
     for writer in writers:
         writer.join()
-    header, changed = fetch(api, header.version)
+    header, changed = fetch(api, header)
     assert {address: flags for address, flags in (held | changed).items() if flags} == fetch(api)[1]
