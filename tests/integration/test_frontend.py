@@ -281,8 +281,8 @@ def test_a_front_end_without_admin_api_goes_by_its_last_snapshot(
     )
     front_end = start(vhost.url("frontend"), LCS_ADMIN_API_URL="http://127.0.0.1:9")
     front_end.wait_until_ready()
+    wait_for(lambda: front_end.post(IM).json()["rule"] == "internal-user", "the admin API to be given up")
     assert front_end.http.get("/readyz").json()["policy"] == {"version": 5, "source": "snapshot"}
-    assert front_end.post(IM).json()["rule"] == "internal-user"
     other = front_end.post(IM | {"recipients": ["nora@contoso.com"]})
     assert (other.status_code, other.json()["rule"]) == (200, "internal-no-user")
     federated = front_end.post(IM | {"recipients": ["x@partner.com"]})

@@ -1,5 +1,6 @@
 """A front end beside the real admin API: how a policy reaches it, and what if it doesn't."""
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from deploy.credentials import FRONT_END_USER
 from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.admin.conftest import AdminApi, running_api
+from tests.integration.backups import dump, execute_file
 from tests.integration.frontend_service import IM, FrontEnd
 
 USER = "/v1/policy/users/sip:yannis@contoso.com"
@@ -134,8 +136,36 @@ def test_a_front_end_goes_on_without_the_admin_api_and_starts_without_it(
     assert front_end.post(IM).json()["rule"] == "federated-none"
     assert front_end.process.stop(signal.SIGTERM) == 0
     again = start(vhost.url("frontend"), LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend")
-    assert again.post(IM).json()["rule"] == "federated-none"
+    wait_for_rule(again, "federated-none", seconds=10)
     assert policy_of(again) == {"version": version, "source": "snapshot"}
+
+
+def test_front_ends_go_by_a_restored_policy_though_its_number_is_theirs(
+    api: AdminApi, vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, start: Callable[..., FrontEnd]
+) -> None:
+    front_end = start_with(api, vhost, start)
+    dump(database, tmp_path / "policy.sql", "--schema=policy")
+    set_flag(api, internal=True)
+    wait_for_rule(front_end, "internal-user", seconds=10)
+    assert front_end.process.stop(signal.SIGTERM) == 0
+    execute_file(database, tmp_path / "policy.sql", "DROP SCHEMA policy CASCADE")
+    federated = api.administrator.put("/v1/policy/global/federated", json={"archive": "none"})
+    assert federated.json()["version"] == version_on_disk(tmp_path), "else this is another test"
+    again = start_with(api, vhost, start)
+    wait_for_rule(again, "internal-no-user", seconds=20)
+    assert again.post(IM | {"recipients": ["x@partner.com"]}).json()["rule"] == "federated-none"
+
+    def is_current() -> bool:
+        [shown] = api.operator.get("/v1/front-ends").json()["front_ends"]
+        return bool(shown["current"])
+
+    wait_for(is_current, "that to be shown", seconds=10)
+
+
+def version_on_disk(folder: Path) -> int:
+    """Return the version of the policy that a front end left."""
+    header = (folder / "fe" / "state" / "1" / "policy.ndjson").read_bytes().partition(b"\n")[0]
+    return int(json.loads(header)["version"])
 
 
 def test_with_a_wrong_token_for_the_admin_api_everything_is_archived(

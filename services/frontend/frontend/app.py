@@ -12,7 +12,6 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from contract.broker_users import read_front_end_user
-from contract.policy import NO_POLICY_RULE, RULES
 from contract.problem import add_problem_handlers
 from contract.token import Connector
 from frontend.agent import Agent
@@ -25,7 +24,8 @@ from frontend.listeners.notices import NoticesListener
 from frontend.listeners.openapi import OPERATIONS
 from frontend.listeners.sip import SIPListener
 from frontend.metrics import BROKER_CONNECTED, NamedFigures, watch_disk
-from frontend.policies import CheckIn, Policies
+from frontend.policies import Policies
+from frontend.policy_source import CheckIn
 from frontend.publisher import Publisher
 from frontend.slot import take_slot
 from frontend.vouchers import Vouchers
@@ -60,7 +60,16 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
 
     def check_in() -> CheckIn:
         state = agent.state
-        return CheckIn(settings.pool, agent.id, policies.version, state.name, state.since, process)
+        return CheckIn(
+            pool=settings.pool,
+            agent=agent.id,
+            process=process,
+            version=policies.version,
+            stamp=policies.stamp,
+            digest=policies.digest,
+            state=state.name,
+            since=state.since,
+        )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -94,8 +103,8 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
         state = agent.state
         response.status_code = 503 if state.name == "blocking" else 200
         policy: dict[str, Any] = {"version": policies.version, "source": policies.source}
-        if policies.current is None:
-            policy["detail"] = RULES[NO_POLICY_RULE]
+        if policies.trouble:
+            policy["detail"] = policies.trouble
         return {
             "state": state.name,
             "since": state.since,

@@ -44,7 +44,13 @@ for _kind in (*get_args(UnseenKind), DISGUISED):
 FORGED: Final = Counter(
     "lcs_frontend_forged_vouchers", "Vouchers that we did not give, or too old, by their header", ["header"]
 )
-POLICY_VERSION: Final = Gauge("lcs_frontend_policy_version", "Version of the policy that decides; 0: none")
+POLICY_VERSION: Final = Gauge(
+    "lcs_frontend_policy_version", "Version of the policy that decides; 0: none, everything is archived"
+)
+POLICY_CONFIRMED: Final = Gauge(
+    "lcs_frontend_policy_confirmed_timestamp_seconds",
+    "When the admin API last confirmed that the policy counts; 0: never, or there is none to ask",
+)
 BROKER_CONNECTED: Final = Gauge("lcs_frontend_broker_connected", "1 while the broker takes IMs")
 STATE: Final = Gauge("lcs_frontend_state", "1 for the present state, 0 for the others", ["state"])
 SPOOL_IMS: Final = Gauge("lcs_frontend_spool_ims", "IMs on this front end's disk that wait for the broker")

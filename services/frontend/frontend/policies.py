@@ -1,89 +1,167 @@
-"""The policy as this front end holds it: from the admin API, kept on disk, changed within a second."""
+"""The policy as this front end holds it: from the admin API, kept on disk, changed within a second.
+
+A front end that starts goes by none until the admin API has said which counts, or doesn't say it in time.
+"""
 
 import asyncio
 import contextlib
 import logging
-import os
-from collections.abc import Callable, Iterable
-from datetime import datetime
+import math
+import time
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
-from typing import Final, Literal
-from urllib.parse import quote
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 import aio_pika
-import httpx
 import msgspec
 
-from contract.address import address_of
 from contract.broker import BrokerAddress
-from contract.domain import respell_domain
-from contract.policy import Policy, PolicyHeader, PolicyUser
+from contract.policy import (
+    NO_POLICY_RULE,
+    RULES,
+    SAFE_SIDE_RULES,
+    STALE_RULE,
+    UNCONFIRMED_RULE,
+    Policy,
+)
+from contract.policy_digest import digest_of, sum_of
 from contract.topology import POLICY_EXCHANGE
 from frontend.config import FrontEndSettings
-from frontend.metrics import POLICY_VERSION
+from frontend.metrics import POLICY_CONFIRMED, POLICY_VERSION
+from frontend.policy_file import note_confirmed, read_newest, write_policy
+from frontend.policy_source import SOURCE_ERRORS, CheckIn, PolicySource
 from frontend.publisher import PlainConnection, close, raise_if_cancelled
 
 log = logging.getLogger("frontend")
 
 _CHECK_IN_SECONDS: Final = 5.0
+_FIRST_SECONDS: Final = 5.0
+"""If no check-in was answered so long after the start, none will be: the last policy on disk counts."""
+_JUDGE_SECONDS: Final = 0.5
 _SAVE_SECONDS: Final = 2.0
+_NOTE_SECONDS: Final = 60.0
+"""So often it is noted on disk that a policy still counts."""
+_AHEAD_SECONDS: Final = 300.0
+"""How far a time on disk may lie in the future; else nobody knows how old it is."""
+_DIGEST_SECONDS: Final = 60.0
+_DIGEST_USERS: Final = 500
+"""At a time: half a millisecond, which no IM notices."""
 _RETRY_SECONDS: Final = 1.0
 _CONNECT_SECONDS: Final = 3.0
 
-_header_decoder = msgspec.json.Decoder(PolicyHeader)
-_user_decoder = msgspec.json.Decoder(PolicyUser)
-_encoder = msgspec.json.Encoder()
+
+class _Moment(NamedTuple):
+    """A moment by both clocks: the one may be set back, the other stands while the machine sleeps."""
+
+    time: float
+    """Seconds since 1970."""
+    monotonic: float
+
+    @staticmethod
+    def now() -> "_Moment":
+        return _Moment(time.time(), time.monotonic())
+
+    @property
+    def age(self) -> float:
+        """Seconds since then, by the clock that says more."""
+        return max(time.time() - self.time, time.monotonic() - self.monotonic)
 
 
-class CheckIn(msgspec.Struct):
-    """How this front end is, as it tells the admin API."""
-
-    pool: str
-    agent: UUID
-    version: int
-    state: str
-    since: datetime
-    process: UUID
-
-
-class _CheckInAnswer(msgspec.Struct):
-    version: int
-    namesakes: int = 0
-    """Others that run under this front end's name."""
+_NEVER: Final = _Moment(-math.inf, -math.inf)
 
 
 class Policies:
     """Holds the current policy; a reader sees a whole version or the one before."""
 
     def __init__(self, settings: FrontEndSettings, folder: Path) -> None:
-        """Begin with the last snapshot in ``folder``, if there is one. Raises OSError if it can't be read."""
+        """Begin with the newest policy on disk, in the slot ``folder`` or one beside it."""
         self._settings = settings
         self._nodes = BrokerAddress(settings.amqp_url)
-        self._snapshot = folder / "policy.ndjson"
+        self._slot = folder
         self._look = asyncio.Event()
-        self._unsaved = asyncio.Event()
         self._namesakes = 0
+        self._to_keep = asyncio.Event()
+        self._held: Policy | None = None
+        self.digest: str | None = None
+        """Digest of the policy held; None until it is made."""
+        self._started = time.monotonic()
+        self._has_confirmed = False
+        """Whether the admin API has, since the start, that the policy held counts."""
+        self._outdated = False
+        """Whether it has said since then that another one does."""
+        self._confirmed = _NEVER
+        """When it last has that the policy held counts, before the start too."""
+        self._noted = -math.inf
+        """When that was last noted on disk, by the monotonic clock."""
+        self._on_disk: Policy | None = None
+        """The policy in our slot, as far as it is known."""
         self.current: Policy | None = None
-        self.source: Literal["admin-api", "snapshot", "none"] = "none"
-        if self._snapshot.exists():
-            self._load()
-        if self.current is None:
-            log.warning("no policy yet: every IM is archived")
+        """What decides: the policy held, if it may, or that with ``safe_side``."""
+        self._judged: tuple[Policy | None, str] = (None, "")
+        """The policy held and its safe side when that was judged last."""
+        self._load()
+        self._judge()
 
     @property
     def version(self) -> int:
-        """Version of the current policy, 0 without one."""
-        return self.current.version if self.current is not None else 0
+        """Version of the policy held, 0 without one."""
+        return self._held.version if self._held is not None else 0
+
+    @property
+    def stamp(self) -> UUID | None:
+        """Stamp of that version."""
+        return self._held.stamp if self._held is not None else None
+
+    @property
+    def source(self) -> Literal["admin-api", "snapshot", "none"]:
+        """Where the policy held is from: a snapshot until the admin API has confirmed it."""
+        return "admin-api" if self._has_confirmed else "none" if self._held is None else "snapshot"
+
+    @property
+    def trouble(self) -> str:
+        """Why everything is archived, whatever policy would say; empty if it isn't."""
+        rule = NO_POLICY_RULE if self.current is None else self.current.safe_side
+        return (RULES | SAFE_SIDE_RULES)[rule] if rule else ""
 
     def _load(self) -> None:
-        header, _, users = self._snapshot.read_bytes().partition(b"\n")
-        try:
-            changes = _user_decoder.decode_lines(users)
-            self._apply(_header_decoder.decode(header), changes, _respelled(changes))
-            self.source = "snapshot"
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.warning("the last policy on disk can't be read", extra={"error": str(error)})
+        kept = read_newest(self._slot)
+        if kept is None:
+            log.warning("no policy yet: every IM is archived")
+            return
+        self._hold(kept.policy)
+        age = time.time() - kept.confirmed
+        if age > -_AHEAD_SECONDS:
+            self._confirmed = _Moment(kept.confirmed, time.monotonic() - max(age, 0))
+            if self._settings.admin_api_url is not None:
+                POLICY_CONFIRMED.set(kept.confirmed)
+        if kept.is_own:
+            self._on_disk = self._held
+
+    def _judge(self) -> None:
+        """Say what decides now."""
+        policy, rule = self._held, self._find_safe_side()
+        if policy is None or (policy is self._judged[0] and rule == self._judged[1]):
+            return
+        self._judged = policy, rule
+        self.current = msgspec.structs.replace(policy, safe_side=rule, cdr=True) if rule else policy
+        POLICY_VERSION.set(0 if rule else policy.version)
+        if rule:
+            log.warning("everything is archived", extra={"rule": rule, "why": SAFE_SIDE_RULES[rule]})
+        else:
+            log.info("policy decides", extra={"version": policy.version, "source": self.source})
+
+    def _find_safe_side(self) -> str:
+        """Return the rule by which everything is archived now, empty if the policy held may decide.
+
+        Without an admin API the policy on disk is what counts, by whoever put it there.
+        """
+        if self._settings.admin_api_url is None:
+            return ""
+        if not self._has_confirmed and (self._outdated or time.monotonic() - self._started < _FIRST_SECONDS):
+            return UNCONFIRMED_RULE
+        return STALE_RULE if self._confirmed.age > self._settings.policy_max_age_seconds else ""
 
     async def run(self, check_in: Callable[[], CheckIn]) -> None:
         """Keep the policy current until cancelled; ``check_in`` tells how this front end is."""
@@ -92,23 +170,42 @@ class Policies:
             return
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_current(str(self._settings.admin_api_url), check_in))
+            group.create_task(self._judge_now_and_then())
+            group.create_task(self._make_digests())
             group.create_task(self._hear_notices())
             group.create_task(self._save())
 
+    async def _judge_now_and_then(self) -> None:
+        while True:
+            self._judge()
+            await asyncio.sleep(_JUDGE_SECONDS)
+
+    async def _make_digests(self) -> None:
+        """Make the digest of the policy held, now and then, a few users at a time."""
+        while True:
+            policy = self._held
+            if policy is not None and self.digest is None:
+                total, users = 0, iter(policy.users.items())
+                while some := list(islice(users, _DIGEST_USERS)):
+                    total += sum_of(some)
+                    await asyncio.sleep(0)
+                if policy is self._held:
+                    self.digest = digest_of(policy, total)
+            policy = None  # else one that was replaced would stay in memory
+            await asyncio.sleep(_DIGEST_SECONDS)
+
     async def _keep_current(self, url: str, check_in: Callable[[], CheckIn]) -> None:
         """Check in now and then, and whenever a notice came; fetch what the check-in says is new."""
-        headers = {"Authorization": f"Bearer {self._settings.admin_api_token}"}
+        source = PolicySource(self._settings, url)
         trouble = ""
-        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
+        try:
             while True:
                 wait = _CHECK_IN_SECONDS
                 self._look.clear()
                 try:
-                    if await self._check_in(client, check_in()) != self.version:
-                        await self._fetch(client)
-                        await self._check_in(client, check_in())  # tells at once what runs here now
-                    self.source, trouble = "admin-api", ""
-                except (httpx.HTTPError, msgspec.DecodeError, UnicodeDecodeError) as error:
+                    await self._look_for_news(source, check_in)
+                    trouble = ""
+                except SOURCE_ERRORS as error:
                     if repr(error) != trouble:  # else it is known: a long outage needs no line for every try
                         trouble = repr(error)
                         log.warning("no policy from the admin API", extra={"error": trouble[:200]})
@@ -116,68 +213,41 @@ class Policies:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._look.wait()
+        finally:
+            await source.close()
 
-    async def _check_in(self, client: httpx.AsyncClient, check_in: CheckIn) -> int:
-        response = await client.post(
-            f"/v1/front-ends/{quote(self._settings.front_end, safe='')}/check-in",
-            content=_encoder.encode(check_in),
-            headers={"Content-Type": "application/json"},
-        )
-        answer = msgspec.json.decode(response.raise_for_status().content, type=_CheckInAnswer)
+    async def _look_for_news(self, source: PolicySource, check_in: Callable[[], CheckIn]) -> None:
+        """Check in; fetch the policy that counts, if it isn't the one held. Raises ``SOURCE_ERRORS``."""
+        asked = _Moment.now()
+        answer = await source.check_in(check_in())
         if answer.namesakes and not self._namesakes:
             log.warning(
                 "another front end has this name: give each its own", extra={"others": answer.namesakes}
             )
         self._namesakes = answer.namesakes
-        return answer.version
+        if not answer.names(self._held):
+            if answer.anew:
+                log.error("the policy held is not what its version says", extra={"version": self.version})
+            self._outdated = True
+            asked = _Moment.now()
+            self._hold(await source.fetch(None if answer.anew else self._held))
+            self._confirm(asked)
+            self._to_keep.set()
+            await source.check_in(check_in())  # tells at once what runs here now
+        else:
+            self._confirm(asked)
 
-    async def _fetch(self, client: httpx.AsyncClient) -> None:
-        """Fetch what changed. Hundreds of thousands of users are decoded as they come, not all at once."""
-        url = "/v1/policy/snapshot"
-        header: PolicyHeader | None = None
-        users: list[PolicyUser] = []
-        respelled: list[str] = []
-        async with client.stream("GET", url, params={"since": self.version}) as response:
-            response.raise_for_status()
-            rest = b""
-            async for chunk in response.aiter_bytes():
-                lines, newline, rest = (rest + chunk).rpartition(b"\n")
-                if newline and header is None:
-                    line, _, lines = lines.partition(b"\n")
-                    header = _header_decoder.decode(line)
-                some = _user_decoder.decode_lines(lines)
-                users += some
-                respelled += _respelled(some)
-        if header is None or rest:
-            raise msgspec.DecodeError("a snapshot ended early")
-        self._apply(header, users, respelled)
-        self.source = "admin-api"
-        self._unsaved.set()
+    def _hold(self, policy: Policy) -> None:
+        self._held, self.digest = policy, None
+        log.info("policy applied", extra={"version": policy.version, "flagged_users": len(policy.users)})
 
-    def _apply(self, header: PolicyHeader, changes: Iterable[PolicyUser], respelled: Iterable[str]) -> None:
-        """Make a snapshot the current policy, at once; ``respelled``: its names that are not canonical."""
-        users = dict(self.current.users) if self.current is not None and header.since else {}
-        for user in changes:
-            if user.flags:
-                users[user.address] = user.flags
-            else:
-                users.pop(user.address, None)
-        for name in respelled:  # an older admin API's, or from a snapshot of before
-            address = address_of(name)
-            users[address] = users.get(address, 0) | users.pop(name, 0)
-        self.current = Policy(
-            version=header.version,
-            internal=header.internal,
-            federated=header.federated,
-            domains=frozenset(map(respell_domain, header.domains)),
-            pools={pool.name: pool for pool in header.pools},
-            users=users,
-            disclaimer=header.disclaimer,
-            cdr=header.cdr,
-            connectors={connector.name: connector for connector in header.connectors},
-        )
-        POLICY_VERSION.set(header.version)
-        log.info("policy applied", extra={"version": header.version, "flagged_users": len(users)})
+    def _confirm(self, asked: "_Moment") -> None:
+        """Note that the policy held counted when the admin API was asked."""
+        self._confirmed, self._has_confirmed, self._outdated = asked, True, False
+        POLICY_CONFIRMED.set(asked.time)
+        self._judge()
+        if asked.monotonic - self._noted > _NOTE_SECONDS:
+            self._to_keep.set()
 
     async def _hear_notices(self) -> None:
         """Look at once when the admin API says that there is something new; a notice lost does no harm."""
@@ -215,44 +285,28 @@ class Policies:
             await close(connection)
 
     async def _save(self) -> None:
-        """Keep the current policy on disk; not for every change, and out of the event loop's way."""
+        """Keep the policy on disk, and that it still counts; not every change, and not in the event loop."""
         try:
             while True:
-                await self._unsaved.wait()
-                self._unsaved.clear()
-                await asyncio.to_thread(self._write)
+                await self._to_keep.wait()
+                self._to_keep.clear()
+                await asyncio.to_thread(self._keep)
                 await asyncio.sleep(_SAVE_SECONDS)
         finally:
-            if self._unsaved.is_set():
-                self._write()
+            if self._to_keep.is_set():
+                self._keep()
 
-    def _write(self) -> None:
-        """Replace the snapshot on disk, whole or not at all."""
-        policy = self.current
+    def _keep(self) -> None:
+        confirmed, policy = self._confirmed, self._held  # in this order: of the policy, or of one before
         assert policy is not None
-        header = PolicyHeader(
-            version=policy.version,
-            since=0,
-            internal=policy.internal,
-            federated=policy.federated,
-            domains=sorted(policy.domains),
-            pools=list(policy.pools.values()),
-            disclaimer=policy.disclaimer,
-            cdr=policy.cdr,
-            connectors=list(policy.connectors.values()),
-        )
-        users = [PolicyUser(address, flags) for address, flags in policy.users.items()]
-        fresh = self._snapshot.with_suffix(".new")
         try:
-            with fresh.open("wb") as file:
-                file.write(_encoder.encode_lines([header, *users]))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._snapshot)
+            if self._on_disk is policy:
+                note_confirmed(self._slot, confirmed.time)
+            else:
+                write_policy(self._slot, policy, confirmed.time)
         except OSError as error:
             log.warning("the policy could not be kept on disk", extra={"error": str(error)})
-
-
-def _respelled(users: Iterable[PolicyUser]) -> list[str]:
-    """Return the names of flagged users that are not canonical."""
-    return [user.address for user in users if user.flags and address_of(user.address) != user.address]
+            self._on_disk = None  # what is there may be anything
+        else:
+            self._on_disk = policy
+        self._noted = confirmed.monotonic

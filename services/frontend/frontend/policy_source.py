@@ -1,0 +1,162 @@
+"""Where a front end's policy comes from: the admin API, which is told how the front end is meanwhile."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+import msgspec
+
+from contract.address import address_of
+from contract.domain import respell_domain
+from contract.policy import Policy, PolicyHeader, PolicyUser
+from frontend.config import FrontEndSettings
+
+_ANSWER_SECONDS: Final = 3.0
+"""A check-in is answered by then, to the last byte, or has failed."""
+_FETCH_SECONDS: Final = 120.0
+"""The same of a whole policy: a million users are 50 MB."""
+_SILENT_SECONDS: Final = 10.0
+
+HEADERS: Final = msgspec.json.Decoder(PolicyHeader)
+USERS: Final = msgspec.json.Decoder(PolicyUser)
+_encoder = msgspec.json.Encoder()
+
+
+class CheckIn(msgspec.Struct, kw_only=True):
+    """How this front end is, as it tells the admin API."""
+
+    pool: str
+    agent: UUID
+    version: int
+    state: str
+    since: datetime
+    process: UUID
+    stamp: UUID | None
+    digest: str | None
+
+
+_OF_BEFORE: Final = ("pool", "agent", "version", "state", "since")
+"""What an admin API of before stamps knows of a check-in: it refuses more."""
+
+
+class CheckInAnswer(msgspec.Struct):
+    """Which policy counts."""
+
+    version: int
+    stamp: UUID | None = None
+    """None: the admin API is of before stamps."""
+    anew: bool = False
+    """What the front end holds is not what its version says."""
+    namesakes: int = 0
+    """Others that run under this front end's name."""
+
+    def names(self, policy: Policy | None) -> bool:
+        """Return whether a policy is the one that counts."""
+        if policy is None or self.anew:
+            return False
+        return self.version == policy.version and self.stamp in (None, policy.stamp)
+
+
+SOURCE_ERRORS: Final = (httpx.HTTPError, TimeoutError, msgspec.DecodeError, ValueError)
+"""What is raised when the admin API is away, refuses, is too slow, or says what is no policy."""
+
+
+class PolicySource:
+    """The admin API as a front end asks it: its methods raise ``SOURCE_ERRORS``."""
+
+    def __init__(self, settings: FrontEndSettings, url: str) -> None:
+        """Nothing connects yet."""
+        self._path = f"/v1/front-ends/{quote(settings.front_end, safe='')}/check-in"
+        headers = {"Authorization": f"Bearer {settings.admin_api_token}"}
+        self._client = httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=_SILENT_SECONDS, trust_env=False
+        )
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._client.aclose()
+
+    async def check_in(self, check_in: CheckIn) -> CheckInAnswer:
+        """Tell how this front end is; return which policy counts."""
+        document = msgspec.structs.asdict(check_in)
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            response = await self._post(document)
+            if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+                response = await self._post({name: document[name] for name in _OF_BEFORE})
+        return msgspec.json.decode(response.raise_for_status().content, type=CheckInAnswer)
+
+    async def _post(self, document: dict[str, object]) -> httpx.Response:
+        headers = {"Content-Type": "application/json"}
+        return await self._client.post(self._path, content=_encoder.encode(document), headers=headers)
+
+    async def fetch(self, held: Policy | None) -> Policy:
+        """Return the policy that counts: what changed since the one held, or all of it if none is.
+
+        Hundreds of thousands of users are decoded as they come, not all at once.
+        """
+        params = {"since": str(held.version)} if held is not None else {}
+        if held is not None and held.stamp is not None:
+            params["stamp"] = str(held.stamp)
+        header: PolicyHeader | None = None
+        users: list[PolicyUser] = []
+        respelled: list[str] = []
+        async with (
+            asyncio.timeout(_FETCH_SECONDS),
+            self._client.stream("GET", "/v1/policy/snapshot", params=params) as response,
+        ):
+            response.raise_for_status()
+            rest = b""
+            async for chunk in response.aiter_bytes():
+                lines, newline, rest = (rest + chunk).rpartition(b"\n")
+                if newline and header is None:
+                    line, _, lines = lines.partition(b"\n")
+                    header = HEADERS.decode(line)
+                some = USERS.decode_lines(lines)
+                users += some
+                respelled += find_respelled(some)
+        if header is None or rest:
+            raise msgspec.DecodeError("a snapshot ended early")
+        return apply(held, header, users, respelled)
+
+
+def apply(
+    held: Policy | None, header: PolicyHeader, changes: Iterable[PolicyUser], respelled: Iterable[str]
+) -> Policy:
+    """Return what a snapshot makes of the policy held; ``respelled``: its names that are not canonical.
+
+    Raises ValueError if it has the changes since another version than the one held.
+    """
+    users: dict[str, int] = {}
+    if header.since:
+        if held is None or header.since != held.version:
+            raise ValueError(f"a snapshot has what changed since version {header.since}, not asked for")
+        users |= held.users
+    for user in changes:
+        if user.flags:
+            users[user.address] = user.flags
+        else:
+            users.pop(user.address, None)
+    for name in respelled:  # an older admin API's, or from a snapshot of before
+        address = address_of(name)
+        users[address] = users.get(address, 0) | users.pop(name, 0)
+    return Policy(
+        version=header.version,
+        stamp=header.stamp,
+        internal=header.internal,
+        federated=header.federated,
+        domains=frozenset(map(respell_domain, header.domains)),
+        pools={pool.name: pool for pool in header.pools},
+        users=users,
+        disclaimer=header.disclaimer,
+        cdr=header.cdr,
+        connectors={connector.name: connector for connector in header.connectors},
+    )
+
+
+def find_respelled(users: Iterable[PolicyUser]) -> list[str]:
+    """Return the names of flagged users that are not canonical."""
+    return [user.address for user in users if user.flags and address_of(user.address) != user.address]
