@@ -18,6 +18,7 @@ from admin_api import (
     connectors,
     decisions,
     disclaimers,
+    following,
     front_ends,
     health,
     messages,
@@ -113,7 +114,7 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
     for error in UNAVAILABLE:
         app.add_exception_handler(error, _answer_unavailable)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
-    # bulk before users, whose paths take any address.
+    # bulk before users, whose paths take any address; following before messages, whose path takes any id.
     for part in (
         decisions,
         snapshots,
@@ -121,6 +122,7 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         users,
         policies,
         connectors,
+        following,
         messages,
         disclaimers,
         traces,

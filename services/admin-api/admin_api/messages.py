@@ -38,7 +38,7 @@ from contract.problem import Problem
 
 router = APIRouter(prefix="/v1/messages", tags=["archive"])
 
-_MAX_BYTES: Final = 16 << 20
+MAX_BYTES: Final = 16 << 20
 """Of the IMs in a page: one with large IMs ends before its limit."""
 _ON_TIME: Final = timedelta(minutes=1)
 _NARROW: Final = "Narrow it by user, conversation, from or to."
@@ -149,7 +149,7 @@ def get_message(im_id: Annotated[ImId, Path(alias="id")], actor: Officer, databa
         keys = session.execute(
             select(col(ArchivedMessage.id), col(ArchivedMessage.sent_at)).where(*key)
         ).all()
-        found = list(_read_messages(session, keys, select(ArchivedMessage).where(*key)))
+        found = list(read_messages(session, keys, select(ArchivedMessage).where(*key)))
         audit.record(session, actor, "archive.read", str(im_id), detail={"count": len(found)})
     if not found:
         raise Problem(404, "There is no such IM in the archive.", field="id")
@@ -171,7 +171,7 @@ def _find(database: Database, search: Search, seconds: float) -> MessagePage:
             with database.transaction() as session, closing(_read(session, part, deadline)) as found:
                 for message in found:
                     size += len(message.body or "") + len(message.content or "")
-                    if messages and (len(messages) == search.limit or size > _MAX_BYTES):
+                    if messages and (len(messages) == search.limit or size > MAX_BYTES):
                         return MessagePage(messages=messages, next=messages[-1].id)
                     messages.append(message)
                     known = message.id
@@ -198,7 +198,7 @@ def _read(session: Session, search: Search, deadline: float) -> Generator[Messag
     times = [key.sent_at for key in keys]
     reading = select(ArchivedMessage).where(id_.in_([key.id for key in keys])).order_by(in_order(id_, search))
     reading = reading.where(sent_at >= min(times), sent_at <= max(times))
-    yield from _read_messages(session, keys, reading)
+    yield from read_messages(session, keys, reading)
 
 
 def _find_keys(session: Session, search: Search) -> Sequence[Key]:
@@ -216,8 +216,10 @@ def _find_keys(session: Session, search: Search) -> Sequence[Key]:
         return [] if query is None else session.execute(query).all()
 
 
-def _read_messages(
-    session: Session, keys: Sequence[Key], reading: Select[ArchivedMessage]
+def read_messages(
+    session: Session,
+    keys: Sequence[Key] | Sequence[tuple[UUID, datetime]],
+    reading: Select[ArchivedMessage],
 ) -> Generator[Message]:
     """Yield the IMs that a query reads, in its order, which is that of their keys: damaged ones, too."""
     read: set[UUID] = set()

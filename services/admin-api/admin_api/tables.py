@@ -323,6 +323,16 @@ class TraceRow(SQLModel, table=True):
     acknowledged_at: datetime | None = Field(sa_column=Column(_TIME))
 
 
+class MessageOrder(SQLModel, table=True):
+    """Which transaction stored an IM."""
+
+    __tablename__ = "message_order"
+    __table_args__ = _ARCHIVE
+    id: UUID = Field(primary_key=True)
+    sent_at: datetime = Field(sa_column=Column(_TIME))
+    xact: int | None = Field(sa_type=BigInteger)
+
+
 class AgentCompleteness(SQLModel, table=True):
     """How many of an archiving agent's IMs are in the archive, and which numbers are missing."""
 

@@ -93,6 +93,7 @@ class Archive(Replays):
             opened.callback(connection.close)
             super().__init__(connection, "im")
             self._connection.execute("SELECT archive.open_batch(%s::text[])", [list(COLUMNS)])
+            self._connection.execute("SELECT archive.begin_era()")
             opened.pop_all()
 
     def close(self) -> None:
