@@ -29,6 +29,10 @@ COUNT_HEADER: Final = "count"
 AGENT_HEADER: Final = "agent"
 POOL_HEADER: Final = "pool"
 FIRST_SEQ_HEADER: Final = "first_seq"
+MAX_SEQ: Final = 10**13
+"""No agent gets so far: with 35,000 IMs a second, all that a broker takes, it would for nine years."""
+MAX_COUNT: Final = 100_000
+"""No AMQP message holds more IMs."""
 PUBLISHED_HEADER: Final = "published"
 """When this message was published: microseconds since 1970, by the front end's clock."""
 CONFIRMED_HEADER: Final = "confirmed"

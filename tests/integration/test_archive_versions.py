@@ -7,8 +7,11 @@ import pytest
 
 import archiving.archive
 import archiving.migrations
-from archiving.archive import POISON, Archive
+from archiving.archive import Archive
+from archiving.batch import Batch
+from archiving.evidence import IN_THINGS
 from archiving.rows import COLUMNS
+from archiving.storing import Settlement
 from contract.message import make_id
 from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase
@@ -24,7 +27,7 @@ def test_an_older_archive_keeps_its_rows_and_its_workers_wait_until_they_are_new
     database.begin_anew(archiving.migrations, "0007")
     with pytest.raises(psycopg.Error) as too_new:
         Archive(database.url("lcs_archiving"))
-    assert not isinstance(too_new.value, POISON)
+    assert not isinstance(too_new.value, IN_THINGS)
     sessions = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename = 'lcs_archiving'"
     wait_for(lambda: database.rows(sessions) == [], "no session to be left")
     with psycopg.connect(database.url("lcs_owner")) as connection:
@@ -38,7 +41,7 @@ def test_an_older_archive_keeps_its_rows_and_its_workers_wait_until_they_are_new
     with psycopg.connect(database.url("lcs_archiving")) as older:
         with pytest.raises(psycopg.Error) as too_old:
             older.execute("SELECT archive.open_batch()")
-        assert not isinstance(too_old.value, POISON)
+        assert not isinstance(too_old.value, IN_THINGS)
     archive = Archive(database.url("lcs_archiving"))
     assert archive.store(make_ims(1)) == 1
     archive.close()
@@ -84,7 +87,7 @@ def test_a_worker_that_knows_a_column_more_waits(
     monkeypatch.setattr(archiving.archive, "COLUMNS", (*COLUMNS, "importance"))
     with pytest.raises(psycopg.Error, match="no column importance") as too_new:
         Archive(database.url("lcs_archiving"))
-    assert not isinstance(too_new.value, POISON)
+    assert not isinstance(too_new.value, IN_THINGS)
 
 
 def test_all_that_a_front_end_says_of_an_im_is_kept_however_it_came_into_the_table(
@@ -114,6 +117,6 @@ def test_the_same_bytes_compressed_in_another_way_are_another_content(database: 
     im = changed(im, encoding="base64", body="H4sI", content_encoding="gzip")
     archive = Archive(database.url("lcs_archiving"))
     assert archive.store([im]) == 1
-    inserted, refused = archive.store_what_can_be([changed(im, content_encoding="deflate")])
+    counts = Settlement(Batch([changed(im, content_encoding="deflate")]), []).settle(archive)
     archive.close()
-    assert (inserted, len(refused)) == (0, 1)
+    assert (counts.committed, counts.parked) == (0, 1)

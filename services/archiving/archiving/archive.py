@@ -1,29 +1,22 @@
 """The database side: one transaction stores a batch of IMs, and notes their numbers as archived."""
 
+import base64
 import contextlib
 import logging
-import struct
-from collections.abc import Generator, Iterable, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
+from pika.spec import BasicProperties
 
 from archiving.names import Names
 from archiving.parking import Parked, Replays, park, storable
 from archiving.rows import COLUMNS, join_rows
-from contract.message import IM, AgentStatement
+from contract.message import IM, MAX_SEQ, AgentStatement, make_id, milliseconds_of, time_of
 
 log = logging.getLogger("archiving")
-
-POISON: Final = (
-    ValueError,
-    struct.error,
-    psycopg.DataError,
-    psycopg.IntegrityError,
-    psycopg.errors.ProgramLimitExceeded,  # too large for an index, say
-)
-"""Errors that lie in an IM itself: they would come again for ever. All others pass, so nothing is parked."""
 
 _APPEND: Final = f"COPY archive.messages ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)"
 _HOLD: Final = "archive.hold_incarnation(%s)"
@@ -33,11 +26,15 @@ _LOG_NUMBERS: Final = (
     " archive.log_numbers(%s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[]),"
     f" {_LOG_BATCH}"
 )
+_LOG_AGENT: Final = f"SELECT {_HOLD}, archive.log_agent(%s, %s, %s::bigint, %s, %s)"
 _COMPARE: Final = f"COPY pg_temp.batch ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)"
 _LOG_MESSAGES: Final = (
     f"SELECT logged.* FROM {_HOLD}, archive.log_messages("  # noqa: S608 - names of our own
     "%s, %s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[]) AS logged"
 )
+_MAX_REHEARSED: Final = 1 << 20
+"""Bytes of the text of an IM that is only rehearsed, at most."""
+_MAX_TOKEN: Final = 100
 Account = tuple[list[int], list[str], list[str]]
 """Agents' numbers and, beside each, the ranges archived and parked as multirange literals."""
 
@@ -58,6 +55,11 @@ class Numbers(NamedTuple):
     pool: str
     first: int
     last: int
+
+    def check(self) -> None:
+        """Raise ValueError for numbers that no agent reaches."""
+        if not 1 <= self.first <= self.last <= MAX_SEQ:
+            raise ValueError(f"its numbers, {self.first} to {self.last}, are out of bounds")
 
 
 class BatchEntry(NamedTuple):
@@ -84,7 +86,7 @@ class Archive(Replays):
     def __init__(self, url: str) -> None:
         """``url``: the worker's role; connects at once.
 
-        Raises psycopg.Error, none of POISON, if the database is away or lacks a column of ``rows.COLUMNS``.
+        Raises psycopg.Error if the database is away or lacks a column of ``rows.COLUMNS``.
         """
         with contextlib.ExitStack() as opened:
             session = opened.enter_context(contextlib.closing(connect(url)))
@@ -117,7 +119,7 @@ class Archive(Replays):
         ``rows`` as ``names`` packs them; ``entry`` goes to the trace. Raises psycopg.errors.UniqueViolation
         if it does know one, and as ``store``; then nothing is stored.
         """
-        with self._storing() as cursor:
+        with self._connection.transaction(), self._connection.cursor() as cursor:
             with cursor.copy(_APPEND) as copy:
                 copy.write(rows)
             cursor.execute(_LOG_NUMBERS, (self.names.incarnation, *account, *entry), prepare=True)
@@ -125,20 +127,13 @@ class Archive(Replays):
     def store(self, ims: Sequence[IM], parked: Sequence[Numbers] = ()) -> int:
         """Store IMs once each, in one transaction; return how many were new when it is committed.
 
-        ``parked`` are numbers to account for as parked. Raises ConflictError, ValueError for an IM that
-        cannot be a row, psycopg.DataError and psycopg.IntegrityError for one the database refuses, and
-        other psycopg errors when the database is not at our service; then nothing is stored.
+        ``parked`` are numbers to account for as parked. Raises ConflictError, ValueError and struct.error for
+        an IM that cannot be a row, and psycopg.Error; then nothing is stored.
         """
         rows = join_rows(self.names.pack(ims))
         account = self.account(runs_of(ims), parked)
-        with self._storing() as cursor:
-            if ims:
-                with cursor.copy(_COMPARE) as copy:
-                    copy.write(rows)
-            cursor.execute(_LOG_MESSAGES, [self.names.incarnation, len(ims), *account], prepare=True)
-            result = cursor.fetchone()
-            assert result is not None
-            inserted, agent_ids, seqs = result
+        with self._connection.transaction():
+            inserted, agent_ids, seqs = self._compare(rows, len(ims), account)
             if agent_ids:
                 conflicting = set(zip(agent_ids, seqs, strict=True))
                 number_of = self.names.number_of
@@ -147,43 +142,45 @@ class Archive(Replays):
                 )
             return int(inserted)
 
-    @contextlib.contextmanager
-    def _storing(self) -> Generator[psycopg.Cursor]:
-        """A transaction that stores. Raises SerializationFailure if it is to be done again as it is."""
-        try:
-            with self._connection.transaction(), self._connection.cursor() as cursor:
-                yield cursor
-        except psycopg.errors.CheckViolation as error:
-            # A table's has a name, a partition's has none: rows were on their way to the default partition
-            # while somebody attached their month's.
-            if error.diag.constraint_name is None:
-                raise psycopg.errors.SerializationFailure(str(error)) from error
-            raise
+    def _compare(self, rows: bytes, ims: int, account: Account) -> tuple[int, list[int], list[int]]:
+        with self._connection.cursor() as cursor:
+            if ims:
+                with cursor.copy(_COMPARE) as copy:
+                    copy.write(rows)
+            cursor.execute(_LOG_MESSAGES, [self.names.incarnation, ims, *account], prepare=True)
+            result = cursor.fetchone()
+            assert result is not None
+            return result
 
-    def store_what_can_be(self, ims: list[IM]) -> tuple[int, list[tuple[IM, str]]]:
-        """Store IMs, by halves where the database refuses some.
+    def rehearse(
+        self, ims: Sequence[IM] = (), agents: Iterable[tuple[UUID, str]] = (), size: int = 0
+    ) -> None:
+        """Do all that storing a batch takes, with an IM that nothing is wrong with, and take it back.
 
-        Returns how many were new, and those refused with reasons. Raises psycopg's errors, other than those
-        that lie in an IM, when the database is not at our service.
+        It has ``size`` bytes, or as many as the longest of ``ims``; it is of the month of ``ims``, if that is
+        one IM; and the rows of their agents, and of ``agents`` with their pools, are locked. So it needs the
+        same locks and the same room on disk, for which no IM is to blame. Raises whatever fails.
         """
-        if not ims:
-            return 0, []
-        try:
-            return self.store(ims), []
-        except ConflictError as conflict:
-            refused = [(im, "its id is archived already with another content") for im in conflict.ims]
-            rest = [im for im in ims if not any(im is other for other in conflict.ims)]
-            halves = [rest]
-        except POISON as error:
-            if len(ims) == 1:
-                return 0, [(ims[0], f"cannot be stored: {error}")]
-            refused = []
-            halves = [ims[: len(ims) // 2], ims[len(ims) // 2 :]]
-        inserted = 0
-        for half in halves:
-            new, further = self.store_what_can_be(half)
-            inserted, refused = inserted + new, refused + further
-        return inserted, refused
+        size = max((size, *(len(im.body) for im in ims)))
+        im = _rehearsed(ims, min(size, _MAX_REHEARSED))
+        locked = {*agents, *((im.agent, im.pool) for im in ims)}
+        with self._connection.transaction(force_rollback=True):
+            self._connection.execute("SET LOCAL lock_timeout = '10s'")
+            names = Names(self._connection)  # of its own: what is taken back must not be remembered
+            rows = join_rows(names.pack([im]))
+            numbers = [names.number_of(im.agent, im.pool)]
+            numbers += {n for agent in locked if (n := self.names.known_number(*agent)) is not None}
+            nothing = ["{}"] * len(numbers)
+            account = (numbers, ["{[1,1]}", *nothing[1:]], nothing)
+            with self._connection.cursor() as cursor:
+                with cursor.copy(_APPEND) as copy:
+                    copy.write(rows)
+                entry = BatchEntry(str(im.id), 0, 1, None, None, "[]")
+                cursor.execute(_LOG_NUMBERS, (self.names.incarnation, *account, *entry), prepare=True)
+            self._compare(rows, 1, account)
+            self._connection.execute(_LOG_AGENT, [names.incarnation, numbers[0], "", 1, None, None])
+            parked = Parked(im.body.encode(), BasicProperties(), str(im.id), None)
+            park(self._connection, parked, quiet=True)
 
     def park(self, parked: Parked) -> None:
         """Keep what can't be stored. Raises psycopg.Error."""
@@ -223,12 +220,14 @@ class Archive(Replays):
         return int(row[0])
 
     def log_agent(self, statement: AgentStatement) -> None:
-        """Note how far an agent says it got."""
+        """Note how far an agent says it got. Raises ValueError for a number that no agent reaches."""
+        if not 0 <= statement.confirmed <= MAX_SEQ:
+            raise ValueError(f"its number {statement.confirmed} is out of bounds")
         self._connection.execute(
-            "SELECT archive.log_agent(archive.intern_agent(%s, %s), %s, %s, %s, %s)",
+            _LOG_AGENT,
             [
-                statement.agent,
-                statement.pool,
+                self.names.incarnation,
+                self.names.number_of(statement.agent, statement.pool),
                 statement.front_end,
                 statement.confirmed,
                 statement.confirmed_at,
@@ -238,16 +237,19 @@ class Archive(Replays):
 
     def expect(self, numbers: Numbers) -> None:
         """Note that an agent numbered IMs so far: those that never come are missing."""
-        self._connection.execute(
-            "SELECT archive.log_agent(archive.intern_agent(%s, %s), NULL, %s, NULL, NULL)",
-            [numbers.agent, numbers.pool, numbers.last],
-        )
+        numbers.check()
+        agent = self.names.number_of(numbers.agent, numbers.pool)
+        self._connection.execute(_LOG_AGENT, [self.names.incarnation, agent, None, numbers.last, None, None])
 
     def account(self, archived: Iterable[Numbers], parked: Iterable[Numbers] = ()) -> Account:
-        """Return what ``append`` is to note of the agents' numbers. Raises psycopg.Error."""
+        """Return what ``append`` is to note of the agents' numbers.
+
+        Raises psycopg.Error, ValueError for numbers that no agent reaches.
+        """
         ranges: dict[int, tuple[list[str], list[str]]] = {}
         for place, some in enumerate((archived, parked)):
             for numbers in some:
+                numbers.check()
                 agent = self.names.number_of(numbers.agent, numbers.pool)
                 ranges.setdefault(agent, ([], []))[place].append(f"[{numbers.first},{numbers.last}]")
         return (
@@ -282,3 +284,34 @@ def runs_of(ims: Sequence[IM]) -> Iterable[Numbers]:
             first = im
         last = im
     yield Numbers(first.agent, first.pool, first.seq, last.seq)
+
+
+def _rehearsed(ims: Sequence[IM], size: int) -> IM:
+    """Return an IM like some, that nothing is wrong with."""
+    im_id = make_id()
+    if len(ims) == 1:
+        with contextlib.suppress(ValueError):
+            time_of(ims[0].id)
+            im_id = make_id(milliseconds_of(ims[0].id))
+    pool, rule = ims[0].pool if ims else "", ims[0].rule if ims else ""
+    return IM(
+        id=im_id,
+        sent_at=time_of(im_id),
+        sender=f"sip:{im_id}@invalid",
+        recipients=("sip:rehearsal@invalid",),
+        conversation=str(im_id),
+        scope="internal",
+        content_type="text/plain",
+        encoding="text",
+        body=base64.b64encode(os.urandom(size)).decode()[:size],
+        pool=_token(pool),
+        agent=uuid4(),
+        seq=1,
+        policy_version=1,
+        rule=_token(rule),
+    )
+
+
+def _token(text: str) -> str:
+    """Return a name that is sane; it is known, most likely: what is taken back uses up numbers."""
+    return text if text.isascii() and text.isprintable() and len(text) <= _MAX_TOKEN else "rehearsal"

@@ -11,7 +11,7 @@ from pika.spec import BasicProperties
 
 from archiving.archive import Numbers
 from archiving.consumer import Delivery
-from archiving.parking import Parked, agent_in, number_in
+from archiving.parking import Parked, agent_in, number_in, numbers_in
 from archiving.senders import Senders
 from contract.message import (
     AGENT_TYPE,
@@ -20,6 +20,7 @@ from contract.message import (
     FIRST_SEQ_HEADER,
     IM,
     IM_TYPE,
+    MAX_COUNT,
     POOL_HEADER,
     PUBLISHED_HEADER,
     AgentStatement,
@@ -93,7 +94,13 @@ def read_message(delivery: Delivery, senders: Senders) -> Batch:
     What cannot be read, or is of a sender who may not say it, is in ``parked``; nothing is left out.
     """
     batch = Batch()
-    _read(delivery, batch)
+    try:
+        _read(delivery, batch)
+    except MemoryError:
+        raise
+    except Exception as error:  # that nobody foresaw: the next message has nothing to do with it
+        batch = Batch()
+        park_whole(delivery, f"unreadable: {error!r}", batch)
     if refusal := refusal_of(delivery, batch, senders):
         refusal = "; ".join([refusal, *(parked.reason for parked in batch.parked[:1])])
         return Batch(parked=[Parked(delivery.body, delivery.properties, refusal, None)])
@@ -153,10 +160,9 @@ def _note_publish(delivery: Delivery, im: IM, first_seq: int, ims: int, batch: B
 
 def _note_shortage(delivery: Delivery, ims: int, batch: Batch) -> None:
     """Note what a message should hold by its headers, if it holds less."""
-    headers = delivery.properties.headers or {}
-    count = number_in(headers, COUNT_HEADER)
-    if count is not None and ims < count and (first := number_in(headers, FIRST_SEQ_HEADER)) is not None:
-        batch.announced += _numbers_of(delivery.properties, first, first + count - 1)
+    numbers = numbers_in(delivery.properties.headers or {})
+    if numbers is not None and ims < numbers[1]:
+        batch.announced += _numbers_of(delivery.properties, *numbers)
 
 
 def _time_in(headers: Mapping[str, Any], name: str) -> float | None:
@@ -166,26 +172,31 @@ def _time_in(headers: Mapping[str, Any], name: str) -> float | None:
 
 def park_whole(delivery: Delivery, reason: str, batch: Batch) -> None:
     """Park a message without a look into it; its headers tell the numbers of what it holds."""
-    batch.parked.append(Parked(delivery.body, delivery.properties, reason, None))
     headers = delivery.properties.headers or {}
-    count, first = number_in(headers, COUNT_HEADER), number_in(headers, FIRST_SEQ_HEADER)
-    if count is not None and first is not None:
-        batch.numbers += _numbers_of(delivery.properties, first, first + count - 1)
+    numbers = numbers_in(headers)
+    if numbers is not None:
+        batch.numbers += _numbers_of(delivery.properties, *numbers)
+    elif named := {name: headers[name] for name in (FIRST_SEQ_HEADER, COUNT_HEADER) if name in headers}:
+        reason = f"{reason}; it is not accounted for: no message has the numbers {str(named)[:100]}"
+    batch.parked.append(Parked(delivery.body, delivery.properties, reason, None))
 
 
 def _read_lines(delivery: Delivery, batch: Batch) -> None:
     """Read the good lines of a body that has bad ones; the place of a line tells its number."""
-    first = number_in(delivery.properties.headers or {}, FIRST_SEQ_HEADER)
+    first, count = numbers_in(delivery.properties.headers or {}) or (None, 0)
     lines = [line for line in delivery.body.split(b"\n") if line.strip(b" \t\r")]
+    if len(lines) > MAX_COUNT:
+        park_whole(delivery, f"unreadable: it has {len(lines)} lines, and not all hold an IM", batch)
+        return
     good: list[IM] = []
     for place, line in enumerate(lines):
         try:
             good.append(decode_im(line))
         except _UNREADABLE as error:
-            seq = None if first is None else first + place
+            seq = first + place if first is not None and place < count else None
             batch.parked.append(Parked(line, delivery.properties, f"unreadable: {error}", seq))
             if seq is not None:
-                batch.numbers += _numbers_of(delivery.properties, seq, seq)
+                batch.numbers += _numbers_of(delivery.properties, seq, 1)
     if good:
         batch.ims += good
         _note_publish(delivery, good[0], good[0].seq if first is None else first, len(lines), batch)
@@ -196,8 +207,8 @@ def _origin_of(im: IM, deliveries: Iterable[Delivery]) -> tuple[bytes, BasicProp
     """Return the line that an IM was, and the properties of the message that brought it."""
     for delivery in deliveries:
         headers = delivery.properties.headers or {}
-        first, count = number_in(headers, FIRST_SEQ_HEADER), number_in(headers, COUNT_HEADER)
-        if agent_in(headers) == im.agent and first is not None and first <= im.seq < first + (count or 0):
+        first, count = numbers_in(headers) or (0, 0)
+        if agent_in(headers) == im.agent and first <= im.seq < first + count:
             for line in delivery.body.split(b"\n"):
                 with contextlib.suppress(*_UNREADABLE):
                     if decode_im(line) == im:
@@ -205,10 +216,10 @@ def _origin_of(im: IM, deliveries: Iterable[Delivery]) -> tuple[bytes, BasicProp
     return encode_ims([im]).rstrip(), BasicProperties(type=IM_TYPE)
 
 
-def _numbers_of(properties: BasicProperties, first: int, last: int) -> list[Numbers]:
-    """Return numbers of a message's agent; none if its headers don't name one."""
+def _numbers_of(properties: BasicProperties, first: int, count: int) -> list[Numbers]:
+    """Return so many numbers of a message's agent; none if its headers don't name one."""
     headers = properties.headers or {}
     agent, pool = agent_in(headers), headers.get(POOL_HEADER)
-    if agent is not None and isinstance(pool, str) and 0 < first <= last:
-        return [Numbers(agent, pool, first, last)]
-    return []
+    return (
+        [] if agent is None or not isinstance(pool, str) else [Numbers(agent, pool, first, first + count - 1)]
+    )

@@ -16,7 +16,7 @@ from pika.spec import Basic, BasicProperties
 
 from archiving.config import ConsumerSettings
 from contract.broker import BrokerAddress
-from contract.message import COUNT_HEADER
+from contract.message import COUNT_HEADER, MAX_COUNT
 from contract.topology import PARKED_QUEUE
 
 log = logging.getLogger("archiving")
@@ -54,9 +54,9 @@ class Delivery(NamedTuple):
 
     @property
     def ims(self) -> int:
-        """How many IMs it says it holds; 1 if it doesn't."""
+        """How many IMs it says it holds; 1 if it doesn't say so sanely."""
         count = (self.properties.headers or {}).get(COUNT_HEADER)
-        return count if isinstance(count, int) else 1
+        return count if isinstance(count, int) and 1 <= count <= MAX_COUNT else 1
 
 
 class Unacknowledged:

@@ -83,6 +83,10 @@ class Names:
         with self._lock:
             return self._intern_agent(agent, pool)
 
+    def known_number(self, agent: UUID, pool: str) -> int | None:
+        """Return the number of an agent that came before; else None."""
+        return self._agents[agent.int] if self._pools.get(agent.int) == pool else None
+
     def _pack_known(self, ims: Sequence[IM]) -> tuple[list[bytes], list[IM]]:
         types = self._intern("content_types", {im.content_type for im in ims})
         rules = self._intern("rules", {im.rule for im in ims})

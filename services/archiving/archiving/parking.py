@@ -11,10 +11,18 @@ import psycopg
 from pika.spec import BasicProperties
 
 from archiving.consumer import Delivery
-from contract.message import AGENT_HEADER, COUNT_HEADER, FIRST_SEQ_HEADER, POOL_HEADER
+from contract.message import (
+    AGENT_HEADER,
+    COUNT_HEADER,
+    FIRST_SEQ_HEADER,
+    MAX_COUNT,
+    MAX_SEQ,
+    POOL_HEADER,
+)
 
 log = logging.getLogger("archiving")
 
+_NAMED: Final = (AGENT_HEADER, POOL_HEADER, FIRST_SEQ_HEADER, COUNT_HEADER)
 _KEPT: Final = ("type", "content_type", "message_id", "timestamp", "app_id", "user_id")
 
 
@@ -66,15 +74,18 @@ class Replays:
         self._connection.execute("SELECT archive.end_replay(%s, %s)", [number, reason])
 
 
-def park(connection: psycopg.Connection, parked: Parked) -> None:
-    """Keep it, once however often it comes. Raises psycopg.Error if the database is not at our service."""
+def park(connection: psycopg.Connection, parked: Parked, *, quiet: bool = False) -> None:
+    """Keep it, once however often it comes. Raises psycopg.Error if the database is not at our service.
+
+    ``quiet``: nobody is told.
+    """
     headers = parked.properties.headers or {}
-    first = parked.seq if parked.seq is not None else number_in(headers, FIRST_SEQ_HEADER)
-    count = 1 if parked.seq is not None else number_in(headers, COUNT_HEADER)
+    numbers = (parked.seq, 1) if parked.seq is not None else numbers_in(headers)
+    first, count = numbers if numbers is not None else (None, 1)
     pool = headers.get(POOL_HEADER)
     agent = agent_in(headers)
     connection.execute(
-        "SELECT archive.park(%s, %s, %s, %s::text::jsonb, %s, %s, %s, %s)",
+        "SELECT archive.park(%s, %s, %s, %s::text::jsonb, %s, %s, %s::bigint, %s)",
         [
             hashlib.sha256(f"{agent} {first}\n".encode() + parked.body).digest(),
             storable(parked.reason),
@@ -82,19 +93,29 @@ def park(connection: psycopg.Connection, parked: Parked) -> None:
             describe(parked.properties),
             storable(pool) if isinstance(pool, str) else None,
             agent,
-            first if first is not None and 0 < first < 1 << 63 else None,
-            count if count is not None and 0 < count < 1 << 31 else 1,
+            first if first is not None and 0 < first <= MAX_SEQ else None,
+            count,
         ],
     )
-    log.error(
-        "parked an IM", extra={"im": parked.im, "agent": agent, "seq": first, "reason": parked.reason[:300]}
-    )
+    if not quiet:
+        log.error(
+            "parked an IM",
+            extra={"im": parked.im, "agent": agent, "seq": first, "reason": parked.reason[:300]},
+        )
 
 
 def number_in(headers: Mapping[str, Any], name: str) -> int | None:
     """Return a header that is a number."""
     value = headers.get(name)
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def numbers_in(headers: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the first number and the count that a message's headers name; None if no message has such."""
+    first, count = number_in(headers, FIRST_SEQ_HEADER), number_in(headers, COUNT_HEADER)
+    if first is None or count is None or first < 1 or not 1 <= count <= MAX_COUNT:
+        return None
+    return (first, count) if first + count - 1 <= MAX_SEQ else None
 
 
 def agent_in(headers: Mapping[str, Any]) -> UUID | None:
@@ -114,12 +135,24 @@ def properties_of(document: Mapping[str, Any]) -> BasicProperties:
 
 
 def describe(properties: BasicProperties) -> str:
-    """Return AMQP properties as JSON."""
-    document = {name: getattr(properties, name) for name in _KEPT} | {"headers": properties.headers or {}}
+    """Return AMQP properties as JSON; of headers that JSON cannot hold only those that say what it holds."""
+    document = {name: getattr(properties, name) for name in _KEPT}
+    headers = properties.headers or {}
+    try:
+        encoded = msgspec.json.encode(document | {"headers": headers}, enc_hook=str)
+    except Exception:  # of many kinds: half a character, a name that is no text, tables nested too deep
+        named = {name: _plain(headers.get(name)) for name in _NAMED}
+        plain = {name: _plain(value) for name, value in document.items()}
+        encoded = msgspec.json.encode(plain | {"headers": named})
     # U+0000 is the one character that PostgreSQL's jsonb cannot hold.
-    return msgspec.json.encode(document, enc_hook=str).decode().replace("\\u0000", "\\ufffd")
+    return encoded.decode().replace("\\u0000", "\\ufffd")
+
+
+def _plain(value: object) -> int | str | None:
+    return storable(value) if isinstance(value, str) else value if isinstance(value, int) else None
 
 
 def storable(text: str) -> str:
     """Return a text as PostgreSQL's ``text`` can hold it, and not without bound."""
-    return text[:1000].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    kept = text[:1000].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return kept.encode(errors="replace").decode()  # a lone surrogate is no character

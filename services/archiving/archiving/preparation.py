@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-import psycopg
-
 from archiving.archive import Archive
 from archiving.config import WorkerSettings
 from archiving.consumer import Consumer, Delivery
@@ -85,7 +83,7 @@ class Preparation(threading.Thread):
             return None
         try:
             return prepare_batch(archive, deliveries, self._senders)
-        except psycopg.Error as error:  # who stores sees it too, and what to do
+        except Exception as error:  # of any kind: who stores sees it too, and what to do
             log.debug("not prepared", extra={"error": repr(error)[:200]})
             return None
 

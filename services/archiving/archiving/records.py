@@ -11,8 +11,9 @@ import msgspec
 import psycopg
 from pika.spec import BasicProperties
 
-from archiving.archive import POISON, connect
+from archiving.archive import connect
 from archiving.consumer import Delivery
+from archiving.evidence import IN_THINGS
 from archiving.parking import Replays, describe, storable
 from archiving.senders import Senders
 from contract.address import address_of
@@ -76,7 +77,7 @@ class Records(Replays):
         try:
             message, activities = _id_of(delivery.properties), _read(delivery, senders)
             self._log(message, activities)
-        except (*POISON, RecursionError):
+        except IN_THINGS:
             with self._connection.transaction():
                 stored, refused = self._store_apart(None, delivery, senders)
                 for each in refused:
@@ -123,7 +124,7 @@ class Records(Replays):
         try:
             with self._connection.transaction():  # a savepoint
                 self._log(uuid4(), [activity for _, activity in lines])
-        except POISON as error:
+        except IN_THINGS as error:
             if len(lines) <= 1:
                 return [_Refused(line, f"cannot be stored: {error}") for line, _ in lines]
             half = len(lines) // 2

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from archiving.archive import Archive
 from archiving.batch import read_message
 from archiving.consumer import Delivery
+from archiving.evidence import DoubtError
 from archiving.parking import Replays
 from archiving.senders import Senders
-from archiving.storing import commit_batch
+from archiving.storing import Settlement
 
 log = logging.getLogger("archiving")
 
@@ -52,5 +53,10 @@ def _replay(archive: Archive, delivery: Delivery, senders: Senders) -> str | Non
     """Store what can be; return why not all could."""
     batch = read_message(delivery, senders)
     batch.announced.clear()  # a line that was parked alone is less than its message's headers say
-    commit_batch(archive, batch, [delivery])
-    return batch.parked[0].reason if batch.parked else None
+    settlement = Settlement(batch, [delivery])
+    while True:
+        try:
+            settlement.commit(archive)
+        except DoubtError:  # at worst it stays parked
+            continue
+        return settlement.failure

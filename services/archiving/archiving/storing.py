@@ -2,18 +2,21 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from archiving.archive import POISON, Account, Archive, Numbers, runs_of
-from archiving.batch import Batch, read_batch, read_message
+from pika.spec import BasicProperties
+
+from archiving.archive import Account, Archive, ConflictError, Numbers, runs_of
+from archiving.batch import Batch, read_message
 from archiving.consumer import Delivery
+from archiving.evidence import Sieve, Thing
 from archiving.metrics import PARKED, observe_batch
 from archiving.parking import Parked
 from archiving.rows import join_rows
 from archiving.senders import Senders
 from archiving.trace import Trace, describe_publishes
-from contract.message import IM, milliseconds_of
+from contract.message import IM, AgentStatement, milliseconds_of
 
 log = logging.getLogger("archiving")
 
@@ -45,114 +48,161 @@ class Counts(NamedTuple):
 def prepare_batch(archive: Archive, deliveries: Sequence[Delivery], senders: Senders) -> Prepared | None:
     """Read and pack what some AMQP messages hold, one by one: an IM is packed while it is in the CPU's cache.
 
-    Returns None if not all of it can be stored: ``store_batch`` tells it apart. Raises psycopg.Error if the
-    database is away.
+    Returns None if some of it can't be read; raises whatever else is wrong: a ``Settlement`` tells it apart.
     """
     rows: list[bytes] = []
     runs: list[Numbers] = []
     accepted: list[int] = []
     rest = Batch()
     unknown: list[IM] = []
-    try:
-        for delivery in deliveries:
-            batch = read_message(delivery, senders)
-            if batch.parked:
-                return None
-            rest.statements += batch.statements
-            rest.announced += batch.announced
-            if batch.ims:
-                packed, others = archive.names.pack_known(batch.ims)
-                rows += packed
-                unknown += others
-                runs += runs_of(batch.ims)
-                accepted += [milliseconds_of(im.id) for im in batch.ims]
-                rest.publishes += batch.publishes
-        rows += archive.names.pack(unknown)
-    except POISON:
-        return None
+    for delivery in deliveries:
+        batch = read_message(delivery, senders)
+        if batch.parked:
+            return None
+        rest.statements += batch.statements
+        rest.announced += batch.announced
+        if batch.ims:
+            packed, others = archive.names.pack_known(batch.ims)
+            rows += packed
+            unknown += others
+            runs += runs_of(batch.ims)
+            accepted += [milliseconds_of(im.id) for im in batch.ims]
+            rest.publishes += batch.publishes
+    rows += archive.names.pack(unknown)
     came = describe_publishes(rest.publishes, archive.names)
     return Prepared(archive, join_rows(rows), archive.account(runs), len(rows), accepted, came, rest)
 
 
 def store_prepared(prepared: Prepared, trace: Trace) -> bool:
-    """Commit a batch; False if it must be told apart: nothing is stored then. Raises psycopg.Error."""
-    started = time.monotonic()
-    archive, rest = prepared.archive, prepared.rest
+    """Commit a batch's IMs; False if nothing is stored: it must be told apart."""
     if prepared.ims:
+        started = time.monotonic()
         try:
-            archive.append(prepared.rows, prepared.account, trace.enter(prepared.ims, prepared.came))
-        except POISON:
+            prepared.archive.append(prepared.rows, prepared.account, trace.enter(prepared.ims, prepared.came))
+        except Exception as error:  # some are known already, most likely
+            log.debug("not appended", extra={"error": repr(error)[:200]})
             return False
         trace.note_commit()
-    _log_statements(archive, rest)
-    park_batch(archive, rest)
-    if prepared.ims:
         observe_batch(prepared.ims, prepared.ims, started, prepared.accepted)
     return True
 
 
-def store_batch(archive: Archive, deliveries: Sequence[Delivery], senders: Senders, trace: Trace) -> Counts:
-    """Commit what some AMQP messages hold, as IMs or as parked.
+class Settlement:
+    """What becomes of a batch: what can be stored is, all else is parked with its reason."""
 
-    May be done again with the same messages: what is there already stays as it is. Raises psycopg.Error if
-    the database is not at our service.
-    """
-    started = time.monotonic()
-    batch = read_batch(deliveries, senders)
-    inserted = commit_batch(archive, batch, deliveries)
-    park_batch(archive, batch)
-    archived = len(batch.ims)
-    if archived:
-        _log_batch(archive, batch, trace)
-        observe_batch(archived, inserted, started, [milliseconds_of(im.id) for im in batch.ims])
-    return Counts(inserted, archived - inserted, len(batch.parked))
+    def __init__(self, batch: Batch, deliveries: Sequence[Delivery], trace: Trace | None = None) -> None:
+        """``deliveries``: those that brought what is in ``batch``; ``trace`` is told of its IMs."""
+        self._batch = batch
+        self._deliveries = deliveries
+        self._trace = trace
+        self._inserted = 0
+        self._conflicting: set[int] = set()
+        self._ims = Sieve(batch.ims, self._refuse)
+        self._announced = Sieve(batch.announced, _forgo)
+        self._statements = Sieve(batch.statements, self._refuse_statement)
+        self._parked: Sieve[Parked] | None = None
+        self._bare: list[Parked] = []
+        self._numbers = Sieve[Numbers]([], _forgo)
 
+    def settle(self, archive: Archive) -> Counts:
+        """Commit everything, as IMs or as parked; raises as ``commit``, and then goes on where it was too."""
+        batch = self._batch
+        self.commit(archive)
+        self._note(archive)
+        if self._parked is None:
+            self._parked = Sieve(batch.parked, self._strip)
+            self._numbers = Sieve(batch.numbers, _forgo)
+        self._parked.sift(
+            _each(archive.park),
+            lambda some: archive.rehearse(size=max(len(parked.body) for parked in some)),
+        )
+        while self._bare:
+            archive.park(self._bare[-1])
+            self._bare.pop()
+        self._numbers.sift(
+            lambda some: archive.store([], some),
+            lambda some: archive.rehearse(agents=[(each.agent, each.pool) for each in some]),
+        )
+        PARKED.inc(len(batch.parked))
+        return Counts(self._inserted, len(batch.ims) - self._inserted, len(batch.parked))
 
-def _log_batch(archive: Archive, batch: Batch, trace: Trace) -> None:
-    entry = trace.enter(len(batch.ims), describe_publishes(batch.publishes, archive.names))
-    trace.note_commit()
-    try:
-        archive.log_batch(entry)
-    except POISON as error:
-        log.warning("no trace of a batch", extra={"error": repr(error)[:200]})
+    def commit(self, archive: Archive) -> None:
+        """Commit what can be stored.
 
+        Raises what the database has to say if it stores nothing at all, and DoubtError: in both cases the
+        caller comes again, with another session, and it goes on where it was. Nothing is stored twice.
+        """
+        self._ims.sift(lambda ims: self._store(archive, ims), archive.rehearse)
+        self._announced.sift(
+            _each(lambda numbers: _expect(archive, numbers)),
+            lambda some: archive.rehearse(agents=[(each.agent, each.pool) for each in some]),
+        )
+        self._statements.sift(
+            _each(lambda stated: archive.log_agent(stated[0])),
+            lambda some: archive.rehearse(agents=[(each.agent, each.pool) for each, _ in some]),
+        )
 
-def commit_batch(archive: Archive, batch: Batch, deliveries: Sequence[Delivery]) -> int:
-    """Commit what of a batch can be stored, and move the rest to ``batch.parked``.
+    @property
+    def failure(self) -> str | None:
+        """Why not all of it was stored; None if it was."""
+        return self._batch.parked[0].reason if self._batch.parked else None
 
-    Returns how many IMs were new. Raises psycopg.Error.
-    """
-    inserted, refused = archive.store_what_can_be(batch.ims)
-    for im, reason in refused:
-        batch.refuse(im, reason, deliveries)
-    _log_statements(archive, batch)
-    return inserted
+    def _store(self, archive: Archive, ims: Sequence[IM]) -> None:
+        while rest := [im for im in ims if id(im) not in self._conflicting]:
+            started = time.monotonic()
+            try:
+                inserted = archive.store(rest)
+            except ConflictError as conflict:
+                if not conflict.ims:
+                    raise
+                for im in conflict.ims:
+                    self._conflicting.add(id(im))
+                    self._refuse(im, "its id is archived already with another content")
+            else:
+                self._inserted += inserted
+                if self._trace is not None:
+                    observe_batch(len(rest), inserted, started, [milliseconds_of(im.id) for im in rest])
+                return
 
-
-def _log_statements(archive: Archive, batch: Batch) -> None:
-    for numbers in batch.announced:
+    def _note(self, archive: Archive) -> None:
+        """Note the batch for the trace, once; without one it is as good."""
+        trace, self._trace = self._trace, None
+        if trace is None or not self._batch.ims:
+            return
         try:
-            archive.expect(numbers)
-        except POISON as error:
-            log.error("cannot account for missing IMs", extra={"error": repr(error)[:200]})
-        else:
-            log.error("a message holds fewer IMs than it says", extra={"numbers": numbers})
-    for statement, delivery in batch.statements:
-        try:
-            archive.log_agent(statement)
-        except POISON as error:
-            batch.parked.append(
-                Parked(delivery.body, delivery.properties, f"cannot be stored: {error}", None)
+            archive.log_batch(
+                trace.enter(len(self._batch.ims), describe_publishes(self._batch.publishes, archive.names))
             )
+        except Exception as error:  # whoever needs the session next sees what is wrong with it
+            log.warning("no trace of a batch", extra={"error": repr(error)[:200]})
+        trace.note_commit()
+
+    def _refuse(self, im: IM, reason: str) -> None:
+        self._batch.refuse(im, reason, self._deliveries)
+
+    def _refuse_statement(self, stated: tuple[AgentStatement, Delivery], reason: str) -> None:
+        delivery = stated[1]
+        self._batch.parked.append(Parked(delivery.body, delivery.properties, reason, None))
+
+    def _strip(self, parked: Parked, reason: str) -> None:
+        """Have only the body kept, and who sent it, of what cannot be parked as it came."""
+        reason = f"its properties are lost, for with them it {reason}; {parked.reason}"
+        properties = BasicProperties(type=parked.properties.type, user_id=parked.properties.user_id)
+        self._bare.append(Parked(parked.body, properties, reason, None))
 
 
-def park_batch(archive: Archive, batch: Batch) -> None:
-    """Keep what of a batch cannot be stored, and account for its numbers. Raises psycopg.Error."""
-    for parked in batch.parked:
-        archive.park(parked)
-    PARKED.inc(len(batch.parked))
-    for numbers in batch.numbers:
-        try:
-            archive.store([], [numbers])
-        except POISON as error:
-            log.error("cannot account for parked IMs", extra={"error": repr(error)[:200]})
+def _each(store: Callable[[Thing], None]) -> Callable[[Sequence[Thing]], None]:
+    def store_all(things: Sequence[Thing]) -> None:
+        for thing in things:
+            store(thing)
+
+    return store_all
+
+
+def _expect(archive: Archive, numbers: Numbers) -> None:
+    archive.expect(numbers)
+    log.error("a message holds fewer IMs than it says", extra={"numbers": numbers})
+
+
+def _forgo(numbers: Numbers, reason: str) -> None:
+    log.error("cannot account for IMs", extra={"numbers": numbers, "error": reason[:200]})

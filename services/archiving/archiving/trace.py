@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import msgspec
 
-from archiving.archive import POISON, BatchEntry
+from archiving.archive import BatchEntry
 from archiving.batch import Publish
 from archiving.names import Names
 
@@ -57,15 +57,10 @@ class Trace:
 
 
 def describe_publishes(publishes: Iterable[Publish], names: Names) -> str:
-    """Return what came as ``archive.log_batch()`` takes it, but for agents that the archive can't name.
-
-    Raises psycopg.Error if the database is away.
-    """
+    """Return what came as ``archive.log_batch()`` takes it, but for agents of which nothing was stored."""
     rows = []
     for agent, pool, *rest in publishes:
-        try:
-            number = names.number_of(agent, pool)
-        except POISON:
-            continue
-        rows.append((number, *rest))
+        number = names.known_number(agent, pool)
+        if number is not None:
+            rows.append((number, *rest))
     return msgspec.json.encode(rows).decode()

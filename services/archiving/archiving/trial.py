@@ -16,11 +16,12 @@ import msgspec
 import psycopg
 
 from archiving.archive import Archive
+from archiving.batch import read_batch
 from archiving.config import StoreSettings
 from archiving.consumer import Delivery
 from archiving.metrics import COMMITTED, DUPLICATES, PARKED
 from archiving.parking import describe, properties_of
-from archiving.storing import Counts, store_batch
+from archiving.storing import Counts, Settlement
 from archiving.trace import Trace
 
 log = logging.getLogger("archiving")
@@ -95,7 +96,7 @@ def run_trial(settings: StoreSettings) -> int:
     ]
     try:
         archive = Archive(settings.database_url)
-        counts = store_batch(archive, deliveries, settings.senders, Trace())
+        counts = Settlement(read_batch(deliveries, settings.senders), deliveries, Trace()).settle(archive)
     except psycopg.Error as error:
         log.warning("database out of reach", extra={"error": repr(error)[:300]})
         return _AWAY

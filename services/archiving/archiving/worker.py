@@ -1,9 +1,8 @@
 """The worker: take, store, commit, and only then acknowledge, in order.
 
 Three threads: the consumer's takes from the broker, the preparation's reads and packs the next batch, this
-one stores. What goes wrong is sorted by what the broker must do: an IM that can never be stored is parked and
-acknowledged; while the database is away everything stays unacknowledged; anything else ends the process, and
-the queue still has the message.
+one stores. What goes wrong is sorted by evidence (``evidence.py``): an IM that cannot be stored while others
+could is parked and acknowledged; while nothing can be stored everything stays unacknowledged.
 """
 
 import contextlib
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from archiving.archive import Archive
-from archiving.batch import Batch, park_whole, refusal_of
+from archiving.batch import Batch, park_whole, read_batch, refusal_of
 from archiving.config import WorkerSettings
 from archiving.consumer import Consumer, Delivery
+from archiving.evidence import DoubtError
 from archiving.metrics import (
     BROKER_CONNECTED,
     DATABASE_CONNECTED,
@@ -29,7 +29,7 @@ from archiving.metrics import (
 from archiving.preparation import Preparation, Work
 from archiving.progress import Progress
 from archiving.replay import replay_all
-from archiving.storing import park_batch, store_batch, store_prepared
+from archiving.storing import Settlement, store_prepared
 from archiving.trace import Trace
 from archiving.trial import NoVerdictError, find_killers
 from contract.topology import PARKED_QUEUE, QUEUE
@@ -41,6 +41,7 @@ log = logging.getLogger("archiving")
 
 _MAX_PAUSE: Final = 2.0
 _PARTITIONS_EVERY: Final = 3600.0
+_PARTITIONS_AGAIN: Final = 60.0
 _PARKED_EVERY: Final = 1.0
 _REPLAY_SECONDS: Final = 0.5
 """At a time: IMs wait meanwhile."""
@@ -116,35 +117,39 @@ class Worker:
         log.info("stopped")
 
     def _keep_house(self) -> None:
-        """Have a session with the database, with partitions ahead, and look after what is parked."""
+        """Have a session with the database, and do what is due; what fails is due again a while later."""
         try:
             archive = self._connect()
             if time.monotonic() >= self._partitions_due:
+                self._partitions_due = time.monotonic() + _PARTITIONS_AGAIN
                 archive.ensure_partitions()
                 self._partitions_due = time.monotonic() + _PARTITIONS_EVERY
             if time.monotonic() >= self._parked_due:
-                parked, replay_asked_for = archive.count_parked()
-                PARKED_WAITING.set(parked)
-                if replay_asked_for:
-                    over = time.monotonic() + _REPLAY_SECONDS
-                    replay_all(
-                        archive, self._senders, lambda: self._stopping.is_set() or time.monotonic() >= over
-                    )
+                self._parked_due = time.monotonic() + _PARKED_EVERY
+                self._look_after_parked(archive)
                 self._parked_due = time.monotonic() + _PARKED_EVERY
             if self._trace.is_due:
-                archive.log_batch(self._trace.enter())
+                entry = self._trace.enter()
                 self._trace.note_said()
+                archive.log_batch(entry)
             if self._progress.is_due:
                 self._progress.note_empty(self._consumer.empty_at)
                 if (seconds := self._progress.take()) is not None:
                     archive.log_reading(seconds)
             if time.monotonic() >= self._forget_due:
-                forgotten = archive.forget_traces(self._settings.trace_days, _FORGET_ROWS)
-                pause = _FORGET_AGAIN if forgotten >= _FORGET_ROWS else _FORGET_EVERY
-                self._forget_due = time.monotonic() + pause
-        except psycopg.Error as error:
+                self._forget_due = time.monotonic() + _FORGET_EVERY
+                if archive.forget_traces(self._settings.trace_days, _FORGET_ROWS) >= _FORGET_ROWS:
+                    self._forget_due = time.monotonic() + _FORGET_AGAIN
+        except Exception as error:
             self._disconnect(error)
             self._stopping.wait(_IDLE_SECONDS)
+
+    def _look_after_parked(self, archive: Archive) -> None:
+        parked, replay_asked_for = archive.count_parked()
+        PARKED_WAITING.set(parked)
+        if replay_asked_for:
+            over = time.monotonic() + _REPLAY_SECONDS
+            replay_all(archive, self._senders, lambda: self._stopping.is_set() or time.monotonic() >= over)
 
     def _connect(self) -> Archive:
         if self._archive is None:
@@ -152,8 +157,15 @@ class Worker:
             log.info("connected to the database")
         return self._archive
 
-    def _disconnect(self, error: psycopg.Error) -> None:
-        log.warning("database out of reach", extra={"error": repr(error)[:300], "sqlstate": error.sqlstate})
+    def _disconnect(self, error: Exception) -> None:
+        """End the session: in another one it may be well."""
+        fields = {"error": repr(error)[:300], "sqlstate": getattr(error, "sqlstate", None)}
+        if isinstance(error, DoubtError):
+            log.warning("some of a batch can't be stored, and more evidence is needed", extra=fields)
+        elif isinstance(error, psycopg.Error):
+            log.warning("database out of reach", extra=fields)
+        else:
+            log.error("nothing can be stored", extra=fields, exc_info=error)
         if self._archive is not None:
             self._archive.close()
             self._archive = None
@@ -165,24 +177,21 @@ class Worker:
 
     def _store(self, work: Work) -> bool:
         """Store a batch, however long it takes; give it up (False) only if it will come again."""
-        deliveries, prepared = work
+        deliveries = work.deliveries
+        settlement: Settlement | None = None
         pause = 0.1
         while True:
             try:
                 archive = self._connect()
                 if work.suspect:
                     self._try(deliveries)
-                # What was packed with an earlier session's numbers is packed anew.
-                elif (
-                    prepared is None
-                    or prepared.archive is not archive
-                    or not store_prepared(prepared, self._trace)
-                ):
-                    store_batch(archive, deliveries, self._senders, self._trace)
-            except psycopg.Error as error:
-                self._disconnect(error)
+                else:
+                    settlement = settlement or self._open(work, archive)
+                    settlement.settle(archive)
             except NoVerdictError:
                 log.warning("no verdict on what comes again: the trial was cut short")
+            except Exception as error:
+                self._disconnect(error)
             else:
                 self._consumer.acknowledge(deliveries[-1])
                 self._progress.note_stored(deliveries)
@@ -198,6 +207,14 @@ class Worker:
                 return False
             pause = min(pause * 2, _MAX_PAUSE)
 
+    def _open(self, work: Work, archive: Archive) -> Settlement:
+        """Store what was prepared, and return what is left of the batch; all of it if that can't be."""
+        deliveries, prepared = work
+        # What was packed with an earlier session's numbers is packed anew.
+        if prepared is not None and prepared.archive is archive and store_prepared(prepared, self._trace):
+            return Settlement(prepared.rest, deliveries)
+        return Settlement(read_batch(deliveries, self._senders), deliveries, self._trace)
+
     def _try(self, deliveries: Sequence[Delivery]) -> None:
         """Store messages of which one may kill the worker; park the one that would."""
         for delivery, how in find_killers(deliveries):
@@ -205,4 +222,4 @@ class Worker:
             park_whole(delivery, f"it ends the worker that stores it: {how}", batch)
             if refusal_of(delivery, batch, self._senders):
                 batch.numbers.clear()
-            park_batch(self._connect(), batch)
+            Settlement(batch, [delivery]).settle(self._connect())

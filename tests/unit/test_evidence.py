@@ -1,0 +1,111 @@
+"""What is refused is what cannot be stored while other things can, whatever errors say."""
+
+import random
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archiving.evidence import DoubtError, Sieve
+
+ERRORS = [
+    ValueError("a"),
+    KeyError("b"),
+    MemoryError("c"),
+    psycopg.errors.DiskFull("d"),
+    psycopg.errors.NumericValueOutOfRange("e"),
+    psycopg.errors.UndefinedFunction("f"),
+    psycopg.errors.InternalError_("g"),
+    psycopg.OperationalError("the connection is lost"),
+]
+
+
+class Store:
+    """Stores numbers; some can't be, and sometimes nothing can."""
+
+    def __init__(self, bad: dict[int, Exception], away: "random.Random | None" = None) -> None:
+        self.bad = bad
+        self.stored: set[int] = set()
+        self.tries = 0
+        self._away = away
+
+    def store(self, things: object) -> None:
+        """Store all or none."""
+        assert isinstance(things, list)
+        self.tries += 1
+        self.rehearse(things)
+        for thing in things:
+            if thing in self.bad:
+                raise self.bad[thing]
+        self.stored |= set(things)
+
+    def rehearse(self, _things: object) -> None:
+        """Fail if nothing can be stored."""
+        if self._away is not None and self._away.random() < 0.3:
+            raise psycopg.OperationalError("away")
+
+
+def sift(sieve: Sieve[int], store: Store) -> None:
+    """Come again until it is done, as the worker does."""
+    for _ in range(10_000):
+        try:
+            sieve.sift(store.store, store.rehearse)
+        except (DoubtError, psycopg.OperationalError):
+            continue
+        return
+    pytest.fail("it stands still")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 60), st.dictionaries(st.integers(0, 59), st.sampled_from(ERRORS), max_size=6))
+def test_what_cannot_be_stored_is_refused_once_and_all_else_is_stored(
+    count: int, bad: dict[int, Exception]
+) -> None:
+    refused: list[int] = []
+    store = Store(bad)
+    sift(Sieve(list(range(count)), lambda thing, _: refused.append(thing)), store)
+    assert sorted(refused) == sorted(set(range(count)) & bad.keys())
+    assert store.stored == set(range(count)) - bad.keys()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 40), st.integers())
+def test_what_a_database_that_comes_and_goes_refuses_is_stored_later(count: int, seed: int) -> None:
+    refused: list[tuple[int, str]] = []
+    store = Store({}, random.Random(seed))
+    sift(Sieve(list(range(count)), lambda thing, why: refused.append((thing, why))), store)
+    assert refused == []
+    assert store.stored == set(range(count))
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_nothing_is_refused_while_nothing_can_be_stored(error: Exception) -> None:
+    refused: list[int] = []
+    sieve = Sieve(list(range(10)), lambda thing, _: refused.append(thing))
+
+    def fail(_things: object) -> None:
+        raise error
+
+    for _ in range(100):
+        with pytest.raises(type(error)):
+            sieve.sift(fail, fail)
+    assert refused == []
+    store = Store({})
+    sift(sieve, store)
+    assert store.stored == set(range(10))
+
+
+def test_things_under_doubt_do_not_hold_up_the_others() -> None:
+    store = Store({3: psycopg.errors.DiskFull("full"), 5: psycopg.errors.DiskFull("full")})
+    sieve = Sieve(list(range(8)), lambda _thing, _why: None)
+    with pytest.raises(DoubtError):
+        sieve.sift(store.store, store.rehearse)
+    assert store.stored == {0, 1, 2, 4, 6, 7}
+
+
+def test_the_reason_is_in_the_databases_words() -> None:
+    reasons: list[str] = []
+    store = Store({0: psycopg.errors.NumericValueOutOfRange("bigint out of range")})
+    sift(Sieve([0], lambda _, why: reasons.append(why)), store)
+    assert reasons == ["cannot be stored: bigint out of range"]
