@@ -8,7 +8,8 @@ import psycopg
 import pytest
 from pika.spec import BasicProperties
 
-from archiving.archive import POISON, Archive, Numbers
+from archiving.archive import Archive, Numbers
+from archiving.evidence import IN_THINGS
 from archiving.parking import Parked
 from contract.message import IM, AgentStatement
 from tests.conftest import ArchiveDatabase, Vhost
@@ -118,7 +119,7 @@ def test_tables_of_names_that_are_replaced_alone_are_another_archive(
         restore()
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
             archive.store([_next(ben)])
-        assert not isinstance(refused.value, POISON)
+        assert not isinstance(refused.value, IN_THINGS)
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
             archive.store([], [Numbers(ben.agent, "pool1", 2, 2)])
     with closing(Archive(database.url("lcs_archiving"))) as archive:

@@ -34,6 +34,9 @@ _LOG_MESSAGES: Final = (
 )
 _MAX_REHEARSED: Final = 1 << 20
 """Bytes of the text of an IM that is only rehearsed, at most."""
+_LOCK_TIMEOUT: Final = (
+    "SELECT set_config('lock_timeout', '10s', true) WHERE current_setting('lock_timeout') = '0'"
+)
 _MAX_TOKEN: Final = 100
 Account = tuple[list[int], list[str], list[str]]
 """Agents' numbers and, beside each, the ranges archived and parked as multirange literals."""
@@ -165,11 +168,13 @@ class Archive(Replays):
         im = _rehearsed(ims, min(size, _MAX_REHEARSED))
         locked = {*agents, *((im.agent, im.pool) for im in ims)}
         with self._connection.transaction(force_rollback=True):
-            self._connection.execute("SET LOCAL lock_timeout = '10s'")
+            self._connection.execute(_LOCK_TIMEOUT)
             names = Names(self._connection)  # of its own: what is taken back must not be remembered
             rows = join_rows(names.pack([im]))
             numbers = [names.number_of(im.agent, im.pool)]
-            numbers += {n for agent in locked if (n := self.names.known_number(*agent)) is not None}
+            for agent in locked:  # one that cannot be is the IM's fault
+                with contextlib.suppress(psycopg.DataError, ValueError), self._connection.transaction():
+                    numbers.append(names.number_of(*agent))
             nothing = ["{}"] * len(numbers)
             account = (numbers, ["{[1,1]}", *nothing[1:]], nothing)
             with self._connection.cursor() as cursor:
