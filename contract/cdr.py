@@ -23,7 +23,10 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
 
 
 class Activity(msgspec.Struct, kw_only=True):
-    """What one sender did in one conversation, within about a second."""
+    """What one sender did in one conversation, within ten seconds by the IMs' own times.
+
+    Front ends of before summed up whatever they published at once, of any length.
+    """
 
     conversation: str
     """As in ``contract.message.IM``."""

@@ -378,7 +378,32 @@ def test_front_ends_count_what_may_be_delivered_and_the_records_agree_with_the_a
         api.store([_unrecorded()])
         assert found()["differing"] == 1
         named = api.compliance.get("/v1/cdr/reconciliation", params=times).json()["differences"]
-        assert named == [{"conversation": "by another way", "recorded": 0, "archived": 1}]
+        assert named == [{"conversation": "by another way", "recorded": 0, "archived": 1, "minutes": 1}]
+
+
+def test_a_backlog_makes_a_session_of_each_of_its_times_and_the_records_agree_with_the_archive(
+    vhost: Vhost,
+    api: AdminApi,
+    worker: Process,
+    database: ArchiveDatabase,
+    tmp_path: Path,
+    start: Callable[..., FrontEnd],
+) -> None:
+    front_end = start(vhost.url("frontend"), LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend")
+    front_end.wait_until_ready()
+    now = datetime.now(UTC)
+    with running_worker(vhost, database, tmp_path / "worker"):
+        for hours in (72, 48, 24, 0):
+            at = (now - timedelta(hours=hours)).isoformat(timespec="milliseconds")
+            assert front_end.post(IM | {"sent_at": at}).status_code == 201
+        wait_for(lambda: _total(api) == 4, "all to be recorded")
+        wait_for(lambda: database.rows("SELECT count(*) FROM archive.messages") == [(4,)], "all archived")
+    assert [(each["messages"], each["seconds"]) for each in sessions_of(api)] == [(1, 0)] * 4
+    for hours in (72, 48, 24, 0):
+        sent, minute = now - timedelta(hours=hours), timedelta(minutes=1)
+        asked = {"from": (sent - minute).isoformat(), "to": (sent + minute).isoformat()}
+        found = api.operator.get("/v1/cdr/reconciliation", params=asked).json()
+        assert (found["recorded"], found["archived"], found["differing"]) == (1, 1, 0)
 
 
 def test_prometheus_is_told_who_tries_most(

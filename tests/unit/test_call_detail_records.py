@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from contract.cdr import Activity, decode_activities
+from contract.message import make_id, time_at
 from contract.policy import Decision
 from frontend import cdr
 from frontend.cdr import CDR
@@ -100,6 +101,22 @@ def test_no_message_is_longer_than_a_broker_takes() -> None:
         assert found == [str(number) for number in range(100)]
         assert port.longest <= _MIB
         assert len({id_ for id_, _ in port.published}) == len(port.published)
+
+    _run(scenario)
+
+
+def test_no_sum_spans_more_than_seconds_however_old_its_ims_are() -> None:
+    async def scenario(records: CDR, port: Port, _running: "asyncio.Task[None]") -> None:
+        decision = Decision(archive=True, rule="r", scope="internal", version=1)
+        now = 1_770_000_000_000
+        for ago in (72 * 3_600_000, 72 * 3_600_000 - 1, 24 * 3_600_000, 30_000, 20_000, 19_999, 0):
+            im = make_im("hello")
+            im.id, im.sent_at = make_id(now - ago), time_at(now - ago)
+            records.note_im(im, decision)
+        await records.drain()
+        [(_, activities)] = port.published
+        assert [activity.archived for activity in activities] == [2, 1, 1, 2, 1]
+        assert max(activity.last - activity.first for activity in activities).total_seconds() < 10
 
     _run(scenario)
 

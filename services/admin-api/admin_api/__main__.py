@@ -139,7 +139,7 @@ def main() -> None:
         type=float,
         default=1,
         metavar="HOURS",
-        help="reconcile: sessions begun in the last of them, five minutes at a time",
+        help="reconcile: the last of them, five minutes at a time",
     )
     arguments = parser.parse_args()
     sys.exit(commands[arguments.command](arguments))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from contract.cdr import CDR_TYPE, Activity, encode_activities
-from contract.message import make_id
+from contract.message import make_id, milliseconds_of
 from contract.policy import Decision
 from contract.remembered import weigh_texts
 from contract.token import conversation_key
@@ -24,6 +24,9 @@ from frontend.submission import MAX_CONVERSATION, CheckedIM
 log = logging.getLogger("frontend")
 
 _EVERY_SECONDS: Final = 1.0
+_SLICE_MILLISECONDS: Final = 10_000
+"""No sum goes over a multiple of it, by its IMs' own times: what comes late, or by a clock that was set, is
+summed up by itself, and fits the archive minute by minute."""
 _PUBLISH_SECONDS: Final = 5.0
 _MAX_GATHERED: Final = 100_000
 """Activities in memory, at most, while the broker is away."""
@@ -37,8 +40,8 @@ _MAX_CLIENT: Final = 200
 _MAX_ENDED: Final = 64
 _MAX_UNPUBLISHED: Final = 50
 """AMQP messages that the broker does not take; then what comes is summed up further."""
-_Key = tuple[str, str, tuple[str, ...], str]
-"""What tells one activity from another: conversation, sender, recipients, client."""
+_Key = tuple[str, str, tuple[str, ...], str, int]
+"""What tells one activity from another: conversation, sender, recipients, client, slice of time."""
 
 
 class CDR:
@@ -61,7 +64,8 @@ class CDR:
 
     def note_im(self, im: CheckedIM, decision: Decision) -> None:
         """Count an IM that may be delivered."""
-        key = (im.conversation, im.sender, im.recipients, im.client)
+        slice_of_time = milliseconds_of(im.id) // _SLICE_MILLISECONDS
+        key = (im.conversation, im.sender, im.recipients, im.client, slice_of_time)
         activity = self._gathered.get(key)
         if activity is None:
             if not self._may_gather():

@@ -66,6 +66,10 @@ def fail(api: AdminApi) -> None:
         "CREATE OR REPLACE FUNCTION cdr.total_of(counts jsonb) RETURNS bigint LANGUAGE plpgsql AS $$"
         " BEGIN RAISE query_canceled; END $$"
     )
+    api.execute(
+        "CREATE OR REPLACE FUNCTION cdr.lowest_id(at timestamptz) RETURNS uuid LANGUAGE plpgsql AS $$"
+        " BEGIN RAISE query_canceled; END $$"
+    )
 
 
 def test_sessions_are_listed_and_paged_by_when_they_began(api: AdminApi) -> None:
@@ -201,7 +205,8 @@ def test_a_reconciliation_gives_operators_totals_and_compliance_officers_names(a
     assert seen.json() == totals | {"differences": None}
     assert ADA not in seen.text
     named = api.compliance.get("/v1/cdr/reconciliation", params=asked).json()
-    assert named == totals | {"differences": [{"conversation": KEY, "recorded": 3, "archived": 0}]}
+    differences = [{"conversation": KEY, "recorded": 3, "archived": 0, "minutes": 1}]
+    assert named == totals | {"differences": differences}
     by_officer, by_operator = api.audit(action="cdr.reconciliation")
     assert (by_officer["actor"], by_officer["detail"]["count"]) == ("the compliance", 1)
     assert by_officer["detail"]["parameters"] == {
@@ -248,6 +253,22 @@ def test_the_steps_of_a_reconciliation_come_to_the_same_as_the_whole(api: AdminA
         ("nobody recorded", 0, 2), ("lost", 1, 0),
     ]  # fmt: skip
     assert (whole.differing, total.differing) == (2, 3)
+
+
+def test_one_minute_does_not_make_up_for_another(api: AdminApi) -> None:
+    record(api, 5)
+    record(api, 130, until=131)
+    api.store([make_im(at_ms=at_ms(place), conversation=KEY) for place in (5, 70)])
+    found = api.compliance.get("/v1/cdr/reconciliation", params=times(0, 300)).json()
+    assert (found["recorded"], found["archived"], found["differing"]) == (2, 2, 1)
+    assert found["differences"] == [{"conversation": KEY, "recorded": 2, "archived": 2, "minutes": 2}]
+
+
+def test_a_sum_over_minutes_of_an_older_front_end_is_compared_as_a_whole(api: AdminApi) -> None:
+    record(api, 5, until=3605, archived=3)
+    record(api, 70, archived=1)
+    api.store([make_im(at_ms=at_ms(place), conversation=KEY) for place in (5, 70, 1800, 3605)])
+    assert api.operator.get("/v1/cdr/reconciliation", params=times(0, 7200)).json()["differing"] == 0
 
 
 def test_the_command_says_by_its_exit_code_whether_they_agree_and_names_nobody(api: AdminApi) -> None:
