@@ -185,7 +185,7 @@ def test_a_sum_of_three_days_of_an_older_front_end_is_taken(recorder: Recorder) 
 
 
 def test_sessions_of_an_older_version_go_on(database: ArchiveDatabase) -> None:
-    database.begin_anew(archiving.migrations, "0019")
+    database.begin_anew(archiving.migrations, "0020")
     told = [
         activity(0, invited=True),
         activity(1, archived=2),
