@@ -118,6 +118,15 @@ class Edge:
         """Return somebody's password."""
         return hashlib.blake2b(address.encode(), key=self._key, digest_size=8).hexdigest()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have it stand still meanwhile."""
+        self._running.pause()
+        try:
+            yield
+        finally:
+            self._running.unpause()
+
     def stop(self) -> None:
         """Remove it."""
         if self._container is not None:

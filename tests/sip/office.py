@@ -123,6 +123,11 @@ class Office:
         found = self.officer.get("/v1/disclaimers", params={"partner": partner}).raise_for_status()
         return list(found.json()["disclaimers"])
 
+    def taken_back(self, partner: str) -> int:
+        """Return how many notices a partner could not be given."""
+        asked = {"target": f"sip:{partner}", "action": "disclaimer.retract"}
+        return len(self.officer.get("/v1/audit", params=asked).raise_for_status().json()["records"])
+
     def sessions(self, *, ended: str | None, messages: int = 0) -> list[dict[str, Any]]:
         """Return yannis's call detail records, newest first, once the newest ended so."""
         params = {"user": self.yannis}

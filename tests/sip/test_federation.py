@@ -89,11 +89,26 @@ def test_a_partner_that_cannot_be_told_gets_nothing_and_is_told_with_the_next(
 ) -> None:
     office.set_policy(disclaimer="Archived.")
     office.send("nobody there", to=friend, status=480)
-    wait_for(lambda: office.told(friend) == [], "the notice to be taken back")
+    wait_for(lambda: office.taken_back(friend) == 1, "the notice to be taken back")
+    assert office.told(friend) == []
     log = office.register(friend, at=partner)
     office.send("hello", to=friend)
     wait_until_told(log, "MESSAGE Archived.", "MESSAGE hello")
     assert len(office.told(friend)) == 1
+
+
+def test_a_partner_whose_edge_does_not_answer_gets_nothing_and_is_told_once_it_does(
+    office: Office, partner: Edge, friend: str
+) -> None:
+    office.set_policy(disclaimer="Archived.")
+    log = office.register(friend, at=partner)
+    with partner.paused():
+        office.send("anybody there?", to=friend, status=408)
+        wait_for(lambda: office.taken_back(friend) == 1, "the notice to be taken back")
+    office.send("hello", to=friend)
+    # What waited at the partner's edge may come as well: twice rather than never.
+    wait_for(lambda: said_in(log)[-2:] == ["MESSAGE Archived.", "MESSAGE hello"], "the notice and the IM")
+    wait_for(lambda: [each["state"] for each in office.told(friend)] == ["told"], "the edge to confirm it")
 
 
 def test_a_partner_that_writes_first_is_told_too(office: Office, partner: Edge, friend: str) -> None:

@@ -90,6 +90,16 @@ class Archive:
         people = answer.raise_for_status().json()["people"]
         return next((one["kinds"] for one in people if one["address"] == f"sip:{person.boundjid.bare}"), {})
 
+    def notices_taken_back(self, partner: str) -> int:
+        """Return how many notices a partner could not be given."""
+        answer = httpx.get(
+            f"{self.system.admin_url}/v1/audit",
+            params={"target": f"sip:{partner}", "action": "disclaimer.retract"},
+            headers={"Authorization": f"Bearer {self.system.tokens['compliance']}"},
+            trust_env=False,
+        )
+        return len(answer.raise_for_status().json()["records"])
+
     def notices_to(self, partner: Person) -> list[tuple[str, str]]:
         """Return what a partner was told of being archived, and whether that is confirmed."""
         headers = {"Authorization": f"Bearer {self.system.tokens['compliance']}"}

@@ -35,6 +35,20 @@ def test_a_partner_is_told_that_it_is_archived_before_what_is_said(
     asyncio.run(talk())
 
 
+def test_a_notice_to_a_server_that_is_not_there_is_taken_back(archive: Archive, prosody: Prosody) -> None:
+    async def talk() -> None:
+        async with prosody.people("yannis") as (yannis,):
+            await asyncio.to_thread(archive.set_policy, disclaimer="This conversation is archived.")
+            yannis.say("bob@nowhere.invalid", "hello")
+            await asyncio.to_thread(
+                wait_for,
+                lambda: archive.notices_taken_back("bob@nowhere.invalid") == 1,
+                "the notice to be taken back",
+            )
+
+    asyncio.run(talk())
+
+
 def test_in_a_critical_pool_nothing_is_delivered_while_the_broker_is_away(
     archive: Archive, prosody: Prosody
 ) -> None:

@@ -62,7 +62,8 @@ local function when_taken(server)
 	end);
 end
 
--- Partners are told that they are archived: as a front end says, before what is said. It hears when their servers have that.
+-- Partners are told that they are archived: as a front end says, before what is said. It hears when their servers have that,
+-- or that they can't be reached.
 local function tell_partners(im, notices)
 	local taken = {};
 	for place, notice in ipairs(notices) do
@@ -71,8 +72,11 @@ local function tell_partners(im, notices)
 		module:send(st.message(attr, notice.text));
 		taken[place] = when_taken(jid.host(attr.to));
 	end
-	promise.all(taken):next(function () return request("notices/"..im.."/delivered"); end):catch(function (err)
-		module:log("warn", "a partner may not have been told that he is archived: %s", err);
+	promise.all(taken):next(function () return "delivered"; end, function (err)
+		module:log("warn", "a partner could not be told that he is archived: %s", err);
+		return "undelivered";
+	end):next(function (word) return request("notices/"..im.."/"..word); end):catch(function (err)
+		module:log("warn", "no front end heard whether a partner was told that he is archived: %s", err);
 	end);
 end
 
