@@ -12,7 +12,7 @@ import psycopg
 from pika.spec import BasicProperties
 
 from archiving.names import Names
-from archiving.parking import Parked, Replays, park, storable
+from archiving.parking import Parked, Replays, park
 from archiving.rows import COLUMNS, join_rows
 from contract.message import IM, MAX_SEQ, AgentStatement, make_id, milliseconds_of, time_of
 
@@ -202,13 +202,6 @@ class Archive(Replays):
         row = self._connection.execute("SELECT archive.request_replay(NULL, %s, %s)", [who, why]).fetchone()
         assert row is not None
         return int(row[0])
-
-    def end_replay(self, number: int, failure: str | None) -> None:
-        """See ``Replays``. In another incarnation of the archive the number may be another's."""
-        reason = None if failure is None else storable(failure)
-        self._connection.execute(
-            f"SELECT {_HOLD}, archive.end_replay(%s, %s)", [self.names.incarnation, number, reason]
-        )
 
     def log_batch(self, entry: BatchEntry) -> None:
         """Note a batch for the trace. Raises psycopg.Error."""

@@ -47,6 +47,8 @@ class Replays:
         self._connection = connection
         self._kind = kind
         self._lock = "archive.replay" if kind == "im" else f"{kind}.replay"
+        self._taken_from: UUID | None = None
+        """The archive's incarnation that the last was taken from: in another its number may be another's."""
 
     def lock_replays(self) -> bool:
         """Return whether this session alone may replay now."""
@@ -62,16 +64,22 @@ class Replays:
     def take_replay(self) -> tuple[int, Delivery] | None:
         """Return the next whose replay was asked for: its number among the parked, and what came."""
         row = self._connection.execute(
-            "SELECT id, body, properties FROM archive.take_replay(%s)", [self._kind]
+            "SELECT archive.incarnation(), id, body, properties FROM archive.take_replay(%s)", [self._kind]
         ).fetchone()
         assert row is not None
-        number, body, properties = row
+        self._taken_from, number, body, properties = row
         return None if number is None else (number, Delivery(0, 0, properties_of(properties), body))
 
     def end_replay(self, number: int, failure: str | None) -> None:
-        """Note how a replay ended; ``failure``: why something of it could not be stored."""
+        """Note how the replay last taken ended; ``failure``: why something of it could not be stored.
+
+        Raises psycopg.Error, also if the archive was restored meanwhile.
+        """
         reason = None if failure is None else storable(failure)
-        self._connection.execute("SELECT archive.end_replay(%s, %s)", [number, reason])
+        self._connection.execute(
+            "SELECT archive.hold_incarnation(%s), archive.end_replay(%s, %s)",
+            [self._taken_from, number, reason],
+        )
 
 
 def park(connection: psycopg.Connection, parked: Parked, *, quiet: bool = False) -> None:
