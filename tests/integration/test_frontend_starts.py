@@ -168,6 +168,7 @@ def test_an_admin_api_that_says_nothing_is_given_up_and_the_newest_policy_of_the
     put_on_disk(state, 3, b'{"version": 10, "cut o', seconds_ago=5)
     put_on_disk(state, 4, msgspec.json.encode(header_of(11, GlobalSetting.NONE)) + b"\n[cut o", seconds_ago=5)
     put_on_disk(state, 5, header_of(12, GlobalSetting.NONE), seconds_ago=3600)
+    put_on_disk(state, 6, header_of(13, GlobalSetting.NONE), seconds_ago=-3600)  # nobody knows how old
     with in_place(behaviour) as url:
         front_end = start(vhost.url("frontend"), LCS_ADMIN_API_URL=url, LCS_ADMIN_API_TOKEN="frontend")
         assert post_until(front_end, "internal-everyone") == {"policy-unconfirmed"}
@@ -217,7 +218,7 @@ def test_a_front_end_that_loses_the_admin_api_for_too_long_archives_everything_u
     settings = {
         "LCS_ADMIN_API_URL": f"http://{address[0]}:{address[1]}",
         "LCS_ADMIN_API_TOKEN": "frontend",
-        "LCS_POLICY_MAX_AGE_SECONDS": "8",
+        "LCS_POLICY_MAX_AGE_SECONDS": "10",
     }
     with running_api(database, tmp_path, address=address) as api:
         api.administrator.put("/v1/policy/global/federated", json={"archive": "none"}).raise_for_status()

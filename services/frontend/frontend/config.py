@@ -23,7 +23,7 @@ class FrontEndSettings(ServiceSettings):
     admin_api_url: HttpUrl | None = None
     """Where the policy comes from; without it the last snapshot in ``state_dir`` counts, however old."""
     admin_api_token: str = ""
-    policy_max_age_seconds: float = Field(default=86_400, gt=0, le=_DECADE)
+    policy_max_age_seconds: float = Field(default=86_400, ge=10, le=_DECADE)
     """How long a policy counts that the admin API doesn't confirm; from then on everything is archived."""
     state_dir: Path = Path("state")
     """What outlives the process: the last policy, the spool. Front ends may share it: each takes a slot."""

@@ -43,8 +43,6 @@ _JUDGE_SECONDS: Final = 0.5
 _SAVE_SECONDS: Final = 2.0
 _NOTE_SECONDS: Final = 60.0
 """So often it is noted on disk that a policy still counts."""
-_AHEAD_SECONDS: Final = 300.0
-"""How far a time on disk may lie in the future; else nobody knows how old it is."""
 _DIGEST_SECONDS: Final = 60.0
 _DIGEST_USERS: Final = 500
 """At a time: half a millisecond, which no IM notices."""
@@ -131,11 +129,10 @@ class Policies:
             log.warning("no policy yet: every IM is archived")
             return
         self._hold(kept.policy)
-        age = time.time() - kept.confirmed
-        if age > -_AHEAD_SECONDS:
-            self._confirmed = _Moment(kept.confirmed, time.monotonic() - max(age, 0))
-            if self._settings.admin_api_url is not None:
-                POLICY_CONFIRMED.set(kept.confirmed)
+        age = max(time.time() - kept.confirmed, 0)
+        self._confirmed = _Moment(kept.confirmed, time.monotonic() - age)
+        if self._settings.admin_api_url is not None and age < math.inf:
+            POLICY_CONFIRMED.set(kept.confirmed)
         if kept.is_own:
             self._on_disk = self._held
 

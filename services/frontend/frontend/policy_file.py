@@ -4,7 +4,9 @@ A file's time of change is when the admin API last confirmed that this policy co
 """
 
 import logging
+import math
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,6 +22,8 @@ _NAME: Final = "policy.ndjson"
 _ABOUT_THE_SAME: Final = 120.0
 """Seconds: times are noted once a minute, by clocks that differ a little."""
 
+_AHEAD_SECONDS: Final = 300.0
+"""How far a file's time may lie in the future; else nobody knows when that was."""
 _UNREADABLE: Final = (OSError, msgspec.DecodeError, ValueError)
 _encoder = msgspec.json.Encoder()
 
@@ -29,7 +33,7 @@ class KeptPolicy(NamedTuple):
 
     policy: Policy
     confirmed: float
-    """When the admin API last confirmed that it counts, by this machine's clock."""
+    """When the admin API last confirmed that it counts, by our clock; minus infinity: nobody knows."""
     is_own: bool
     """Whether it was in the slot asked for, not in another."""
 
@@ -68,7 +72,10 @@ def _find(slot: Path) -> Iterator[_Found]:
     for path in (folder / _NAME for folder in (slot, *others)):
         try:
             with path.open("rb") as file:
-                yield _Found(path, os.fstat(file.fileno()).st_mtime, HEADERS.decode(file.readline()).version)
+                confirmed = os.fstat(file.fileno()).st_mtime
+                if confirmed > time.time() + _AHEAD_SECONDS:
+                    confirmed = -math.inf
+                yield _Found(path, confirmed, HEADERS.decode(file.readline()).version)
         except FileNotFoundError:
             continue
         except _UNREADABLE as error:
