@@ -11,6 +11,7 @@ from archiving.archive import Archive
 from archiving.batch import Batch
 from archiving.evidence import IN_THINGS
 from archiving.rows import COLUMNS
+from archiving.senders import Senders
 from archiving.storing import Settlement
 from contract.message import make_id
 from deploy.local.process import wait_for
@@ -117,6 +118,8 @@ def test_the_same_bytes_compressed_in_another_way_are_another_content(database: 
     im = changed(im, encoding="base64", body="H4sI", content_encoding="gzip")
     archive = Archive(database.url("lcs_archiving"))
     assert archive.store([im]) == 1
-    counts = Settlement(Batch([changed(im, content_encoding="deflate")]), []).settle(archive)
+    senders = Senders({}, trust_anonymous=False)
+    settlement = Settlement(senders, batch=Batch([changed(im, content_encoding="deflate")]))
+    settlement.settle(archive)
     archive.close()
-    assert (counts.committed, counts.parked) == (0, 1)
+    assert (settlement.counts.committed, settlement.counts.parked) == (0, 1)

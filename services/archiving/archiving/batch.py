@@ -80,27 +80,13 @@ class Batch:
         self.numbers.append(Numbers(im.agent, im.pool, im.seq, im.seq))
 
 
-def read_batch(deliveries: Iterable[Delivery], senders: Senders) -> Batch:
-    """Read what AMQP messages hold, as ``read_message``."""
-    batch = Batch()
-    for delivery in deliveries:
-        batch.add(read_message(delivery, senders))
-    return batch
-
-
 def read_message(delivery: Delivery, senders: Senders) -> Batch:
     """Read what an AMQP message holds.
 
     What cannot be read, or is of a sender who may not say it, is in ``parked``; nothing is left out.
     """
     batch = Batch()
-    try:
-        _read(delivery, batch)
-    except MemoryError:
-        raise
-    except Exception as error:  # that nobody foresaw: the next message has nothing to do with it
-        batch = Batch()
-        park_whole(delivery, f"unreadable: {error!r}", batch)
+    _read(delivery, batch)
     if refusal := refusal_of(delivery, batch, senders):
         refusal = "; ".join([refusal, *(parked.reason for parked in batch.parked[:1])])
         return Batch(parked=[Parked(delivery.body, delivery.properties, refusal, None)])
@@ -125,7 +111,7 @@ def refusal_of(delivery: Delivery, part: Batch, senders: Senders) -> str:
 def _read(delivery: Delivery, batch: Batch) -> None:
     properties = delivery.properties
     if delivery.parked:
-        park_whole(delivery, "the broker gave it up: delivered too often", batch)
+        _park_whole(delivery, "the broker gave it up: delivered too often", batch)
         return
     try:
         if properties.type == IM_TYPE:
@@ -146,7 +132,7 @@ def _read(delivery: Delivery, batch: Batch) -> None:
             _read_lines(delivery, batch)
             return
         reason = f"unreadable: {error}"
-    park_whole(delivery, reason, batch)
+    _park_whole(delivery, reason, batch)
 
 
 def _note_publish(delivery: Delivery, im: IM, first_seq: int, ims: int, batch: Batch) -> None:
@@ -170,7 +156,7 @@ def _time_in(headers: Mapping[str, Any], name: str) -> float | None:
     return value / 1e6 if value is not None and 0 < value < _MAX_TIME else None
 
 
-def park_whole(delivery: Delivery, reason: str, batch: Batch) -> None:
+def _park_whole(delivery: Delivery, reason: str, batch: Batch) -> None:
     """Park a message without a look into it; its headers tell the numbers of what it holds."""
     headers = delivery.properties.headers or {}
     numbers = numbers_in(headers)
@@ -181,12 +167,21 @@ def park_whole(delivery: Delivery, reason: str, batch: Batch) -> None:
     batch.parked.append(Parked(delivery.body, delivery.properties, reason, None))
 
 
+def park_unread(delivery: Delivery, reason: str, senders: Senders) -> Batch:
+    """Return a message parked without a look into it, with its numbers if its sender may name them."""
+    batch = Batch()
+    _park_whole(delivery, reason, batch)
+    if refusal_of(delivery, batch, senders):
+        batch.numbers.clear()
+    return batch
+
+
 def _read_lines(delivery: Delivery, batch: Batch) -> None:
     """Read the good lines of a body that has bad ones; the place of a line tells its number."""
     first, count = numbers_in(delivery.properties.headers or {}) or (None, 0)
     lines = [line for line in delivery.body.split(b"\n") if line.strip(b" \t\r")]
     if len(lines) > MAX_COUNT:
-        park_whole(delivery, f"unreadable: it has {len(lines)} lines, and not all hold an IM", batch)
+        _park_whole(delivery, f"unreadable: it has {len(lines)} lines, and not all hold an IM", batch)
         return
     good: list[IM] = []
     for place, line in enumerate(lines):

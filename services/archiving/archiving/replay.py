@@ -51,9 +51,12 @@ def replay_each(
 
 def _replay(archive: Archive, delivery: Delivery, senders: Senders) -> str | None:
     """Store what can be; return why not all could."""
-    batch = read_message(delivery, senders)
+    try:
+        batch = read_message(delivery, senders)
+    except Exception as error:  # as when it was parked
+        return f"unreadable: {error!r}"
     batch.announced.clear()  # a line that was parked alone is less than its message's headers say
-    settlement = Settlement(batch, [delivery])
+    settlement = Settlement(senders, batch=batch)
     while True:
         try:
             settlement.commit(archive)

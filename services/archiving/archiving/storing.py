@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pika.spec import BasicProperties
 
 from archiving.archive import Account, Archive, ConflictError, Numbers, runs_of
-from archiving.batch import Batch, read_message
+from archiving.batch import Batch, park_unread, read_message
 from archiving.consumer import Delivery
 from archiving.evidence import Sieve, Thing
 from archiving.metrics import PARKED, observe_batch
@@ -90,21 +90,29 @@ def store_prepared(prepared: Prepared, trace: Trace) -> bool:
 class Settlement:
     """What becomes of a batch: what can be stored is, all else is parked with its reason."""
 
-    def __init__(self, batch: Batch, deliveries: Sequence[Delivery], trace: Trace | None = None) -> None:
-        """``deliveries``: those that brought what is in ``batch``; ``trace`` is told of its IMs."""
-        self._batch = batch
+    def __init__(
+        self,
+        senders: Senders,
+        deliveries: Sequence[Delivery] = (),
+        trace: Trace | None = None,
+        batch: Batch | None = None,
+    ) -> None:
+        """``batch``: what was read already, of messages not in ``deliveries``; ``trace`` is told of IMs."""
+        self._batch = batch or Batch()
         self._deliveries = deliveries
+        self._senders = senders
         self._trace = trace
         self._inserted = 0
         self._conflicting: set[int] = set()
-        self._ims = Sieve(batch.ims, self._refuse)
-        self._announced = Sieve(batch.announced, _forgo)
-        self._statements = Sieve(batch.statements, self._refuse_statement)
+        self._unread = Sieve(deliveries, self._park_unread)
+        self._ims: Sieve[IM] | None = None
+        self._announced: Sieve[Numbers]
+        self._statements: Sieve[tuple[AgentStatement, Delivery]]
         self._parked: Sieve[Parked] | None = None
+        self._numbers: Sieve[Numbers]
         self._bare: list[Parked] = []
-        self._numbers = Sieve[Numbers]([], _forgo)
 
-    def settle(self, archive: Archive) -> Counts:
+    def settle(self, archive: Archive) -> None:
         """Commit everything, as IMs or as parked; raises as ``commit``, and then goes on where it was too."""
         batch = self._batch
         self.commit(archive)
@@ -124,7 +132,11 @@ class Settlement:
             lambda some: archive.rehearse(agents=[(each.agent, each.pool) for each in some]),
         )
         PARKED.inc(len(batch.parked))
-        return Counts(self._inserted, len(batch.ims) - self._inserted, len(batch.parked))
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the IMs."""
+        return Counts(self._inserted, len(self._batch.ims) - self._inserted, len(self._batch.parked))
 
     def commit(self, archive: Archive) -> None:
         """Commit what can be stored.
@@ -132,6 +144,11 @@ class Settlement:
         Raises what the database has to say if it stores nothing at all, and DoubtError: in both cases the
         caller comes again, with another session, and it goes on where it was. Nothing is stored twice.
         """
+        self._unread.sift(self._read_all, lambda _: archive.rehearse())
+        if self._ims is None:
+            self._announced = Sieve(self._batch.announced, _forgo)
+            self._statements = Sieve(self._batch.statements, self._refuse_statement)
+            self._ims = Sieve(self._batch.ims, self._refuse)
         self._ims.sift(lambda ims: self._store(archive, ims), archive.rehearse)
         self._announced.sift(
             _each(lambda numbers: _expect(archive, numbers)),
@@ -146,6 +163,14 @@ class Settlement:
     def failure(self) -> str | None:
         """Why not all of it was stored; None if it was."""
         return self._batch.parked[0].reason if self._batch.parked else None
+
+    def _read_all(self, deliveries: Sequence[Delivery]) -> None:
+        read = [read_message(delivery, self._senders) for delivery in deliveries]
+        for batch in read:
+            self._batch.add(batch)
+
+    def _park_unread(self, delivery: Delivery, reason: str) -> None:
+        self._batch.add(park_unread(delivery, reason, self._senders))
 
     def _store(self, archive: Archive, ims: Sequence[IM]) -> None:
         while rest := [im for im in ims if id(im) not in self._conflicting]:

@@ -1,24 +1,29 @@
 """A trial: messages that may have killed a worker are stored by a child process. If it dies, they did it.
 
 The broker counts how often a message was given out and came back unacknowledged. One that comes for the third
-time may have ended two workers, or have waited beside one that did: only a trial can tell.
+time may have ended two workers, or have waited beside one that did: only a trial can tell. The child stores
+one message after the other, and says when it begins and is done with each. Guilty is only what two children
+began and were not done with, the second with this message alone. A child that can't begin, for whatever
+cause, says nothing of the messages.
 """
 
+import contextlib
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
-import psycopg
 
 from archiving.archive import Archive
-from archiving.batch import read_batch
 from archiving.config import StoreSettings
 from archiving.consumer import Delivery
+from archiving.evidence import DoubtError
 from archiving.metrics import COMMITTED, DUPLICATES, PARKED
 from archiving.parking import describe, properties_of
 from archiving.storing import Counts, Settlement
@@ -28,10 +33,16 @@ log = logging.getLogger("archiving")
 
 COMMAND: Final = "trial"
 _SECONDS: Final = 120.0
+"""A child that says nothing for so long hangs."""
+_AWAY_SECONDS: Final = 30.0
+"""A child to which the database stores nothing for so long gives up."""
+_PAUSE: Final = 0.5
 _AWAY: Final = os.EX_TEMPFAIL
-"""The child's exit code when the database is away."""
+"""The child's exit code then."""
 _NO_VERDICT: Final = (_AWAY, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes that say nothing of the messages."""
+_BEGIN: Final = b"begin"
+_DONE: Final = b"done "
 
 
 class _Message(msgspec.Struct):
@@ -42,63 +53,146 @@ class _Message(msgspec.Struct):
 
 
 class NoVerdictError(Exception):
-    """The trial was cut short: the database was away, or somebody ended it."""
+    """The trial was cut short: the child could not begin, the database was away, or somebody ended it."""
 
 
-def find_killers(deliveries: Sequence[Delivery]) -> list[tuple[Delivery, str]]:
-    """Have a child process store messages; return those that kill it, each with how. The others are stored.
+def find_killers(
+    deliveries: Sequence[Delivery], rehearse: Callable[[Delivery], object]
+) -> list[tuple[Delivery, str]]:
+    """Have child processes store messages; return those that end them, each with how. The others are stored.
 
-    Raises NoVerdictError: then nothing is known.
+    ``rehearse`` raises if something like a message could not be stored now: then one that hangs is not to
+    blame. Raises NoVerdictError: then nothing is known, and some may be stored.
     """
-    how = _try(deliveries)
-    if not how:
-        return []
-    if len(deliveries) == 1:
-        return [(deliveries[0], how)]
-    middle = len(deliveries) // 2
-    return find_killers(deliveries[:middle]) + find_killers(deliveries[middle:])
+    killers = []
+    rest = list(deliveries)
+    while rest:
+        done, how = _try(rest, rehearse)
+        rest = rest[done:]
+        if how:
+            log.warning("a message may end who stores it: it is tried alone", extra={"how": how})
+            _, how = _try(rest[:1], rehearse)
+            if how:
+                killers.append((rest[0], how))
+            rest = rest[1:]
+    return killers
 
 
-def _try(deliveries: Sequence[Delivery]) -> str:
+def _try(deliveries: Sequence[Delivery], rehearse: Callable[[Delivery], object]) -> tuple[int, str]:
+    """Return how many messages a child stored, and how it ended in the midst of the next; "" if it didn't."""
+    done, begun = 0, False
+    try:
+        with _child(deliveries) as child:
+            for said in _lines_of(child):
+                if said == _BEGIN:
+                    begun = True
+                elif said.startswith(_DONE):
+                    begun = False
+                    _count(said.removeprefix(_DONE))
+                    done += 1
+            how = (
+                f"exit code {code}" if (code := child.poll()) is not None else f"silent for {_SECONDS:.0f} s"
+            )
+            if code is None and begun:
+                rehearse(deliveries[done])
+    except Exception as error:  # it can't be made, or nothing can be stored
+        raise NoVerdictError(str(error) or repr(error)) from error
+    if done == len(deliveries):
+        return done, ""
+    if not begun or code in _NO_VERDICT:
+        raise NoVerdictError(f"the child process did not fail in a message: {how}")
+    return done, how
+
+
+@contextlib.contextmanager
+def _child(deliveries: Sequence[Delivery]) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run a child process that stores messages; at the end it is ended. Raises OSError."""
     messages = [
         _Message(each.body, describe(each.properties), each.parked, each.consumed) for each in deliveries
     ]
-    try:
-        child = subprocess.run(
+    with os.fdopen(os.memfd_create("trial"), "w+b") as file:
+        file.write(msgspec.msgpack.encode(messages))
+        file.seek(0)
+        child = subprocess.Popen(
             [sys.executable, "-m", "archiving", COMMAND],
-            input=msgspec.msgpack.encode(messages),
+            stdin=file,
             stdout=subprocess.PIPE,
-            timeout=_SECONDS,
-            check=False,
             start_new_session=True,  # a Ctrl-C that ends the worker is not its doing
         )
-    except subprocess.TimeoutExpired:
-        raise NoVerdictError from None  # a lock, most likely
-    if child.returncode in _NO_VERDICT:
-        raise NoVerdictError
-    if child.returncode != os.EX_OK:
-        return f"exit code {child.returncode}"
-    counts = msgspec.json.decode(child.stdout, type=Counts)  # nobody reads the counters of a process so short
-    COMMITTED.inc(counts.committed)
-    DUPLICATES.inc(counts.duplicates)
-    PARKED.inc(counts.parked)
-    return ""
+    with child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def _lines_of(child: "subprocess.Popen[bytes]") -> Iterator[bytes]:
+    """Yield what a child says, until it ends or says nothing for long."""
+    assert child.stdout is not None
+    rest = b""
+    while select.select([child.stdout], [], [], _SECONDS)[0]:
+        said = os.read(child.stdout.fileno(), 1 << 16)
+        if not said:
+            child.wait(_SECONDS)
+            return
+        *lines, rest = (rest + said).split(b"\n")
+        yield from lines
+
+
+def _count(counts: bytes) -> None:
+    """Count what a child stored: nobody reads the counters of a process so short."""
+    committed, duplicates, parked = msgspec.json.decode(counts, type=Counts)
+    COMMITTED.inc(committed)
+    DUPLICATES.inc(duplicates)
+    PARKED.inc(parked)
 
 
 def run_trial(settings: StoreSettings) -> int:
-    """Store the messages on standard input, tell their counts on standard output; return the exit code."""
+    """Store the messages on standard input, say on standard output how it goes; return the exit code."""
     messages = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=list[_Message])
-    deliveries = [
-        Delivery(
-            0, 0, properties_of(msgspec.json.decode(each.properties)), each.body, each.parked, each.consumed
-        )
-        for each in messages
-    ]
-    try:
-        archive = Archive(settings.database_url)
-        counts = Settlement(read_batch(deliveries, settings.senders), deliveries, Trace()).settle(archive)
-    except psycopg.Error as error:
-        log.warning("database out of reach", extra={"error": repr(error)[:300]})
+    session = _Session(settings.database_url)
+    if not session.do(lambda archive: archive.rehearse()):
         return _AWAY
-    sys.stdout.buffer.write(msgspec.json.encode(counts))
+    for each in messages:
+        _say(_BEGIN)
+        properties = properties_of(msgspec.json.decode(each.properties))
+        delivery = Delivery(0, 0, properties, each.body, each.parked, each.consumed)
+        settlement = Settlement(settings.senders, [delivery], Trace())
+        if not session.do(settlement.settle):
+            return _AWAY
+        _say(_DONE + msgspec.json.encode(settlement.counts))
     return os.EX_OK
+
+
+def _say(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+class _Session:
+    """A session with the archive, taken anew whenever something fails."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._archive: Archive | None = None
+
+    def do(self, what: Callable[[Archive], object]) -> bool:
+        """Do something, again until it is done; False if nothing can be stored for long."""
+        over = time.monotonic() + _AWAY_SECONDS
+        while True:
+            try:
+                if self._archive is None:
+                    self._archive = Archive(self._url)
+                what(self._archive)
+            except Exception as error:
+                log.warning("not stored", extra={"error": repr(error)[:300]})
+                if isinstance(error, DoubtError):
+                    over = time.monotonic() + _AWAY_SECONDS
+                elif time.monotonic() >= over:
+                    return False
+            else:
+                return True
+            if self._archive is not None:
+                self._archive.close()
+                self._archive = None
+            time.sleep(_PAUSE)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from archiving.archive import Archive
-from archiving.batch import Batch, park_whole, read_batch, refusal_of
+from archiving.batch import park_unread
 from archiving.config import WorkerSettings
 from archiving.consumer import Consumer, Delivery
 from archiving.evidence import DoubtError
@@ -188,8 +188,8 @@ class Worker:
                 else:
                     settlement = settlement or self._open(work, archive)
                     settlement.settle(archive)
-            except NoVerdictError:
-                log.warning("no verdict on what comes again: the trial was cut short")
+            except NoVerdictError as error:
+                log.warning("no verdict on what comes again", extra={"error": str(error)[:300]})
             except Exception as error:
                 self._disconnect(error)
             else:
@@ -212,14 +212,16 @@ class Worker:
         deliveries, prepared = work
         # What was packed with an earlier session's numbers is packed anew.
         if prepared is not None and prepared.archive is archive and store_prepared(prepared, self._trace):
-            return Settlement(prepared.rest, deliveries)
-        return Settlement(read_batch(deliveries, self._senders), deliveries, self._trace)
+            return Settlement(self._senders, batch=prepared.rest)
+        return Settlement(self._senders, deliveries, self._trace)
 
     def _try(self, deliveries: Sequence[Delivery]) -> None:
         """Store messages of which one may kill the worker; park the one that would."""
-        for delivery, how in find_killers(deliveries):
-            batch = Batch()
-            park_whole(delivery, f"it ends the worker that stores it: {how}", batch)
-            if refusal_of(delivery, batch, self._senders):
-                batch.numbers.clear()
-            Settlement(batch, [delivery]).settle(self._connect())
+        for delivery, how in find_killers(deliveries, self._rehearse):
+            batch = park_unread(delivery, f"it ends the worker that stores it: {how}", self._senders)
+            Settlement(self._senders, batch=batch).settle(self._connect())
+
+    def _rehearse(self, delivery: Delivery) -> None:
+        """Store something like a message, without a look into it, and take it back. Raises what fails."""
+        agents = {(each.agent, each.pool) for each in park_unread(delivery, "", self._senders).numbers}
+        self._connect().rehearse(agents=agents, size=len(delivery.body))
