@@ -6,6 +6,7 @@ import pytest
 
 from deploy.local.process import wait_for
 from tests.chaos.processes import ProcessCase
+from tests.chaos.restore import restore_archive
 from tests.chaos.scenarios import survive_a_killed_part
 
 _MEGABYTE = 1 << 20
@@ -118,6 +119,18 @@ def test_a_month_without_a_partition_has_a_place(case: ProcessCase) -> None:
         connection.execute("SELECT archive.ensure_partitions()")
     assert not case.system.rows("SELECT FROM archive.messages_default LIMIT 1")
     case.check()
+
+
+def test_an_archive_restored_under_load_goes_on_with_its_own_numbers(case: ProcessCase) -> None:
+    with case.load() as load:
+        for _ in range(2):
+            load.wait_for_safe(50)
+            before = case.system.rows("SELECT archive.incarnation()")
+            restore_archive(case)
+            assert case.system.rows("SELECT archive.incarnation()") != before
+        load.wait_for_safe(50)
+    case.check()
+    assert case.system.rows("SELECT FROM archive.parked WHERE state = 'parked'") == []
 
 
 def test_a_long_outage_leaves_thousands_of_ims_that_are_drained(case: ProcessCase) -> None:

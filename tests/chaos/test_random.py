@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.chaos.processes import ProcessCase
+from tests.chaos.restore import restore_archive
 
 SEED = int(os.environ.get("LCS_CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
 SECONDS = float(os.environ.get("LCS_CHAOS_SECONDS", "25"))
@@ -57,6 +58,7 @@ FAULTS: dict[str, Callable[[ProcessCase], None]] = {
     "worker": _restart_worker,
     "freeze": _freeze,
     "database": _restart_database,
+    "restore": restore_archive,
 }
 
 
