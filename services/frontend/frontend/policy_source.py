@@ -15,8 +15,8 @@ from contract.domain import respell_domain
 from contract.policy import Policy, PolicyHeader, PolicyUser
 from frontend.config import FrontEndSettings
 
-_ANSWER_SECONDS: Final = 3.0
-"""A check-in is answered by then, to the last byte, or has failed."""
+_ANSWER_SECONDS: Final = 10.0
+"""A check-in is answered by then, to the last byte, or has failed: a slow admin API is no absent one."""
 _FETCH_SECONDS: Final = 120.0
 """The same of a whole policy: a million users are 50 MB."""
 _SILENT_SECONDS: Final = 10.0
