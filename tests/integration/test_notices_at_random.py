@@ -242,12 +242,26 @@ def api(database: ArchiveDatabase, tmp_path: Path) -> Iterator[AdminApi]:
         yield running
 
 
-def test_partners_are_told_whatever_is_lost_and_recorded_by_who_delivers_alone(
-    api: AdminApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def _place(api: AdminApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Say where and by which clock it goes."""
     Notices.api, Notices.clock = api, Clock()
     for module in (disclaimers, notice_records):
         monkeypatch.setattr(module, "time", Notices.clock)
+
+
+def test_all_are_told_of_whom_an_answer_that_got_lost_may_have_noted_a_claim() -> None:
+    notices = Notices()
+    how = {"node": 0, "connector": "edge", "number": 0, "lost": False}
+    notices.bring(many=False, text=0, way="away", **how)
+    notices.wait(seconds=6)
+    notices.bring(many=True, text=1, way="answer lost", **how)
+    _, partners = list(notices.held.values())[-1]
+    assert len(partners) == 2
+    notices.teardown()
+
+
+def test_partners_are_told_whatever_is_lost_and_recorded_by_who_delivers_alone() -> None:
     run_state_machine_as_test(
         Notices,
         settings=settings(
