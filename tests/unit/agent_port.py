@@ -18,7 +18,7 @@ from frontend.config import FrontEndSettings
 from frontend.publisher import UnknownError
 from frontend.receipt import Fate, Receipt
 from frontend.slot import Slot
-from frontend.spool import SpooledIM
+from frontend.spool import Spool, SpooledIM
 from frontend.submission import CheckedIM, read_submission
 
 SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
@@ -75,7 +75,7 @@ class Policies:
             internal=self._setting,
             federated=self._setting,
             domains=frozenset({"contoso.com"}),
-            pools={"pool1": Pool(name="pool1", critical=critical)},
+            pools={name: Pool(name=name, critical=critical) for name in ("pool1", "pool2")},
             users={},
         )
 
@@ -98,12 +98,15 @@ def run(
             "connectors_file": Path("none"),
             "deadline_seconds": 0.5,
         }
+        made = FrontEndSettings(**(fixed | settings))
         slot = Slot(folder or Path(temporary))
+        spool = Spool(made)
+        spool.open(slot)
         agent = Agent(
-            FrontEndSettings(**(fixed | {"deadline_seconds": 0.5} | settings)),
+            made,
             policies or Policies(setting, critical=critical),  # type: ignore[arg-type] # stands in
             port,  # type: ignore[arg-type] # stands in
-            slot,
+            spool,
         )
         task = asyncio.create_task(agent.run())
         try:
@@ -117,10 +120,10 @@ def run(
         asyncio.run(main())
 
 
-def encode_spooled(body: str) -> bytes:
+def encode_spooled(body: str, pool: str = "") -> bytes:
     """Return an IM as it stands in a spool."""
     decision = Decision(archive=True, rule="internal-everyone", scope="internal", version=7)
-    return msgspec.json.encode(SpooledIM(make_im(body), decision))
+    return msgspec.json.encode(SpooledIM(make_im(body), decision, pool))
 
 
 def submit(agent: Agent, body: str = "hello", im_id: UUID | None = None) -> Receipt:

@@ -280,8 +280,8 @@ def test_in_a_critical_pool_ims_go_ahead_of_what_is_in_the_spool() -> None:
 
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()
-        for number in range(3000):
-            assert await fate_of(submit(agent, str(number))) is SPOOLED
+        receipts = [submit(agent, str(number)) for number in range(3000)]
+        assert {await fate_of(receipt) for receipt in receipts} == {SPOOLED}
         policies.make_critical(True)
         port.gate.clear()
         port.connected.set()
@@ -372,8 +372,8 @@ def test_what_cannot_be_taken_out_is_not_published_again(
 def test_nothing_is_numbered_once_an_agent_has_said_how_far_it_got(tmp_path: Path) -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()
-        for number in range(3000):
-            assert await fate_of(submit(agent, str(number))) is SPOOLED
+        receipts = [submit(agent, str(number)) for number in range(3000)]
+        assert {await fate_of(receipt) for receipt in receipts} == {SPOOLED}
         port.connected.set()
         await reached(lambda: agent.confirmed >= 100)
         await agent.drain()

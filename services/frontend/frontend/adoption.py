@@ -1,24 +1,142 @@
-"""Adoption: a front end that runs takes over the spool and the agents of one that doesn't come back."""
+"""Adoption: a front end that runs takes over the spool and the agents of one that doesn't come back.
 
+What it can't take over, as it is another pool's or the disk fails, it tells of: no IM that was answered 202
+waits somewhere without a word.
+"""
+
+import asyncio
+import contextlib
 import logging
+import time
+from typing import Final, Literal, NamedTuple
+from uuid import UUID
 
-from frontend.numbering import Numbering, forget_agents, read_agents
-from frontend.slot import Slot, abandoned_slots
-from frontend.spool import Spool, SpoolError
+from frontend.metrics import LEFT_SLOTS
+from frontend.numbering import AGENTS_FILE, Numbering, forget_agents, read_agents
+from frontend.rescue import files_aside
+from frontend.slot import Slot, slots_beside
+from frontend.spool import SPOOL_FILE, Spool, SpoolError
 
 log = logging.getLogger("frontend")
 
+Kind = Literal["another pool", "disk", "damaged"]
+_KINDS: Final[tuple[Kind, ...]] = ("another pool", "disk", "damaged")
+_AGAIN_SECONDS: Final = 10.0
+_MOST_AGAIN_SECONDS: Final = 600.0
 
-async def adopt_abandoned(mine: Slot, spool: Spool, numbering: Numbering) -> None:
-    """Move what is in slots that nobody has into ours; what fails is tried again the next time."""
-    with abandoned_slots(mine) as slots:
-        for slot in slots:
-            try:
-                ims = await spool.adopt(slot.folder)
-                numbering.adopt(read_agents(slot.folder))
-                forget_agents(slot.folder)
-            except (SpoolError, OSError) as error:
-                log.error("a slot can't be adopted", extra={"slot": slot.folder.name, "error": str(error)})
-                continue
-            if ims:
-                log.info("adopted a spool", extra={"slot": slot.folder.name, "ims": ims})
+
+class Left(NamedTuple):
+    """What is wrong with a slot."""
+
+    kind: Kind
+    why: str
+    waits: bool = False
+    """Whether IMs of this pool wait in it."""
+
+
+_DAMAGED: Final = Left("damaged", "a damaged spool was set aside in it; what could be read was taken over")
+
+
+class Adoption:
+    """Looks after the slots of a volume that nobody has."""
+
+    def __init__(self, pool: str, spool: Spool, numbering: Numbering) -> None:
+        """Nothing is looked at yet."""
+        self._pool = pool
+        self._spool = spool
+        self._numbering = numbering
+        self._said: set[tuple[UUID, int]] = set()
+        self._empty: dict[str, list[tuple[int, int]]] = {}
+        """How the files of slots look in which nothing is left."""
+        self._again: dict[str, tuple[float, float]] = {}
+        """When a slot in trouble is looked into again, and how long that was put off."""
+        self.left: dict[str, Left] = {}
+        """Slots with a trouble, by name."""
+
+    @property
+    def waits(self) -> str:
+        """Why IMs wait in a slot of this pool that nobody has; empty if none do."""
+        return next((f"slot {name}: {left.why}" for name, left in self.left.items() if left.waits), "")
+
+    async def look(self, *, adopt: bool) -> None:
+        """Look at all slots; ``adopt``: also into those that nobody has."""
+        mine = self._spool.slot
+        if mine is None:
+            return
+        found: dict[str, Left] = {}
+        try:
+            if await asyncio.to_thread(files_aside, mine.folder / SPOOL_FILE):
+                found[mine.folder.name] = _DAMAGED
+            slots = slots_beside(mine)
+            while (item := await asyncio.to_thread(next, slots, None)) is not None:
+                name, slot = item
+                known = self.left.get(name)
+                if isinstance(slot, OSError):
+                    left: Left | None = Left("disk", f"it can't be looked into: {slot}")
+                elif slot is None:
+                    left = None
+                elif not adopt or self._is_early(name) or self._is_as_it_was(slot):
+                    left = known
+                else:
+                    left = await self._look_into(slot)
+                    self._empty[name] = _looks_of(slot)
+                self._note(name, known, left, found)
+        except OSError as error:
+            found["."] = Left("disk", f"the slots can't be looked at: {error}")
+        self.left = found
+        for kind in _KINDS:
+            LEFT_SLOTS.labels(kind).set(sum(left.kind == kind for left in found.values()))
+
+    def _is_early(self, name: str) -> bool:
+        return time.monotonic() < self._again.get(name, (0.0, 0.0))[0]
+
+    def _is_as_it_was(self, slot: Slot) -> bool:
+        """Whether nothing has changed in a slot in which nothing was left."""
+        return slot.folder.name not in self.left and self._empty.get(slot.folder.name) == _looks_of(slot)
+
+    def _note(self, name: str, known: Left | None, left: Left | None, found: dict[str, Left]) -> None:
+        if left is None:
+            self._again.pop(name, None)
+            return
+        found[name] = left
+        if left is known:
+            return
+        if known is None or known.why != left.why:
+            log.error("a slot is left as it is", extra={"slot": name, "why": left.why[:300]})
+        pause = min(2 * self._again.get(name, (0.0, _AGAIN_SECONDS / 2))[1], _MOST_AGAIN_SECONDS)
+        self._again[name] = (time.monotonic() + pause, pause)
+
+    async def _look_into(self, slot: Slot) -> Left | None:
+        """Take over what is in a slot, if it is our pool's; return what is wrong with it then."""
+        try:
+            agents = await asyncio.to_thread(read_agents, slot.folder)
+            adopted = await self._spool.adopt(slot)
+            if adopted.pool not in ("", self._pool):
+                left = f"{adopted.stay} IMs and {len(agents)} agents"
+                why = f"{left} wait for a front end of pool {adopted.pool!r}"
+                return Left("another pool", why) if adopted.stay or agents else None
+            if adopted.ims:
+                log.info("adopted a spool", extra={"slot": slot.folder.name, "ims": adopted.ims})
+            self._adopt_agents(slot, agents)
+            if adopted.trouble:
+                return Left("disk", adopted.trouble)
+            return _DAMAGED if await asyncio.to_thread(files_aside, slot.folder / SPOOL_FILE) else None
+        except (SpoolError, OSError) as error:
+            return Left("disk", f"it can't be adopted: {error}", waits=True)
+
+    def _adopt_agents(self, slot: Slot, agents: dict[UUID, int]) -> None:
+        """Have said how far agents got; once, also where their slot can't note that. Raises OSError."""
+        new = dict(agents.items() - self._said)
+        self._said |= new.items()
+        if self._numbering.adopt(new):
+            forget_agents(slot.folder)
+
+
+def _looks_of(slot: Slot) -> list[tuple[int, int]]:
+    """Return what differs once something was written to a slot."""
+    looks = []
+    for name in (SPOOL_FILE, AGENTS_FILE):
+        with contextlib.suppress(OSError):
+            stat = (slot.folder / name).stat()
+            looks.append((stat.st_ino, stat.st_mtime_ns))
+    return looks

@@ -18,18 +18,17 @@ from contract.message import Scope
 from contract.policy import Policy
 from contract.problem import Problem
 from contract.token import Connector, conversation_key
-from frontend.adoption import adopt_abandoned
+from frontend.adoption import Adoption
 from frontend.cdr import CDR
 from frontend.config import FrontEndSettings
 from frontend.decisions import Decisions
 from frontend.disclaimers import Disclaimers
-from frontend.metrics import PENDING
+from frontend.metrics import DISK_TROUBLE, PENDING
 from frontend.numbering import Numbering
 from frontend.policies import Policies
 from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
 from frontend.receipt import CONFIRMED, NOT_ARCHIVED, SPOOLED, Fate, Receipt
 from frontend.sender import Sender
-from frontend.slot import Slot
 from frontend.spool import Spool, SpoolError
 from frontend.state import State
 from frontend.submission import CheckedIM, IMProblem
@@ -59,22 +58,23 @@ class Agent:
         settings: FrontEndSettings,
         policies: Policies,
         publisher: Publisher,
-        slot: Slot,
+        spool: Spool,
         tracing: "Tracing | None" = None,
         connectors: Iterable[Connector] = (),
     ) -> None:
-        """``slot`` keeps the spool and how far the numbers got; ``connectors``: all that have a token.
+        """How far the numbers got is kept beside the spool; ``connectors``: all that have a token.
 
-        Nothing runs yet. Raises OSError.
+        Nothing runs yet.
         """
         self._settings = settings
         self._policies = policies
         self._publisher = publisher
-        self._slot = slot
-        self._spool = Spool(slot.folder, settings.spool_max_bytes)
+        self._spool = spool
         self._tracing = tracing
-        self._numbering = Numbering(settings, publisher, slot.folder, tracing)
+        self._numbering = Numbering(settings, publisher, spool.slot.folder if spool.slot else None, tracing)
         self._witness = Witness(settings, self._numbering)
+        self._numbers_in = spool.slot
+        self._adoption = Adoption(settings.pool, spool, self._numbering)
         self._wake = asyncio.Event()
         self._sender = Sender(settings, self._spool, self._numbering, publisher, self._wake.set)
         self._decisions = Decisions(settings.pool, connectors)
@@ -113,6 +113,16 @@ class Agent:
     def spooled(self) -> int:
         """How many IMs wait in the spool."""
         return self._spool.count
+
+    @property
+    def disk_trouble(self) -> str:
+        """Why what must outlive this front end can't be kept on its disk; empty while it can."""
+        return self._spool.trouble or self._spool.stuck or self._numbering.disk_trouble
+
+    @property
+    def left(self) -> dict[str, str]:
+        """Slots of the state folder that a person must look after, and why."""
+        return {name: left.why for name, left in self._adoption.left.items()}
 
     @property
     def policy(self) -> Policy | None:
@@ -288,6 +298,7 @@ class Agent:
         return self._numbering.trouble if self._publisher.connected.is_set() else self._publisher.trouble
 
     def _judge(self) -> None:
+        DISK_TROUBLE.set(bool(self.disk_trouble))
         trouble = self._broker_trouble()
         if trouble and self._is_critical():
             self._state.change("blocking", trouble)
@@ -297,6 +308,8 @@ class Agent:
             self._state.change("spooling", trouble)
         elif self._spool.count:
             self._state.change("spooling", self._spool.stuck or "the broker is back: the spool is being sent")
+        elif self._adoption.waits:
+            self._state.change("spooling", self._adoption.waits)
         else:
             self._state.change("normal", "the broker confirms")
 
@@ -372,8 +385,13 @@ class Agent:
         return True
 
     async def _adopt(self) -> None:
-        """Take over, now and then, what front ends left that are no more."""
+        """Look, now and then, after what front ends left that are no more."""
         while True:
             await asyncio.sleep(_ADOPT_SECONDS)
-            if self.state.name == "normal":
-                await adopt_abandoned(self._slot, self._spool, self._numbering)
+            if (slot := self._spool.slot) is not None and slot is not self._numbers_in:
+                self._numbering.keep_in(slot.folder)
+                self._numbers_in = slot
+            try:
+                await self._adoption.look(adopt=not self._broker_trouble() and not self._spool.count)
+            except Exception:  # no IM of ours needs it: whatever it was, it is tried again
+                log.exception("left slots can't be looked after")

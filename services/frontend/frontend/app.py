@@ -27,7 +27,7 @@ from frontend.metrics import BROKER_CONNECTED, NamedFigures, watch_disk
 from frontend.policies import Policies
 from frontend.policy_source import CheckIn
 from frontend.publisher import Publisher
-from frontend.slot import take_slot
+from frontend.spool import Spool
 from frontend.vouchers import Vouchers
 from runtime.listening import most_connections
 
@@ -38,16 +38,18 @@ log = logging.getLogger("frontend")
 
 
 def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> FastAPI:
-    """Return the front end's application; ``app.state.stop()`` ends its streams.
-
-    Raises OSError if the state folder can't be made.
-    """
-    slot = take_slot(settings.state_dir)
-    policies = Policies(settings, slot.folder)
+    """Return the front end's application; ``app.state.stop()`` ends its streams."""
+    spool = Spool(settings)
+    try:
+        spool.take_slot()
+    except OSError as error:  # it is tried again; what needs the broker alone goes on
+        spool.note_trouble(f"LCS_STATE_DIR can't be used: {error}")
+    folder = spool.slot.folder if spool.slot is not None else settings.state_dir / "none"
+    policies = Policies(settings, folder)
     publisher = Publisher(settings.amqp_url, f"front end {settings.front_end}", gauge=BROKER_CONNECTED)
     _check_user(publisher.user, settings)
     tracing = _trace(settings)
-    agent = Agent(settings, policies, publisher, slot, tracing, connectors)
+    agent = Agent(settings, policies, publisher, spool, tracing, connectors)
     known = Connectors(settings.pool, connectors)
     intake = Intake(settings, most_connections())
     listener = Listener(settings, agent, known, intake)
@@ -56,7 +58,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     attempts = AttemptsListener(settings, agent, known, intake)
     process = uuid4()
     figures = NamedFigures(settings.pool, settings.front_end)
-    watch_disk(slot.folder)
+    watch_disk(settings.state_dir)
 
     def check_in() -> CheckIn:
         state = agent.state
@@ -117,6 +119,8 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
             "accepted": agent.accepted,
             "confirmed": agent.confirmed,
             "spooled": agent.spooled,
+            "disk": agent.disk_trouble,
+            "left": agent.left,
         }
 
     @app.get("/metrics", tags=["health"], response_class=Response)

@@ -1,9 +1,10 @@
 """What a front end counts. No label holds an address or content; all hold its name and its pool's."""
 
+import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
 
@@ -61,6 +62,12 @@ SPOOL_OLDEST: Final = Gauge(
 )
 SPOOLED: Final = Counter("lcs_frontend_spooled_ims", "IMs written to the spool")
 DRAINED: Final = Counter("lcs_frontend_drained_ims", "IMs of the spool that the broker has confirmed")
+DISK_TROUBLE: Final = Gauge(
+    "lcs_frontend_disk_trouble", "1 while this front end can't keep on its disk what must outlive it"
+)
+LEFT_SLOTS: Final = Gauge(
+    "lcs_frontend_left_slots", "Slots of the state folder that a person must look after, by why", ["why"]
+)
 _IDS_AHEAD: Final = Gauge(
     "lcs_frontend_ids_ahead_seconds", "How far the time in new ids is ahead of the clock, which was set back"
 )
@@ -70,9 +77,17 @@ _DISK_SIZE: Final = Gauge("lcs_frontend_disk_size_bytes", "Size of this disk")
 
 
 def watch_disk(state_dir: Path) -> None:
-    """Tell of the disk of a folder that exists."""
-    _DISK_FREE.set_function(lambda: shutil.disk_usage(state_dir).free)
-    _DISK_SIZE.set_function(lambda: shutil.disk_usage(state_dir).total)
+    """Tell of the disk of a folder; not a number while there is none."""
+    _DISK_FREE.set_function(lambda: _usage(state_dir, "free"))
+    _DISK_SIZE.set_function(lambda: _usage(state_dir, "total"))
+
+
+def _usage(folder: Path, which: Literal["free", "total"]) -> float:
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return math.nan
+    return usage.free if which == "free" else usage.total
 
 
 class NamedFigures(CollectorRegistry):

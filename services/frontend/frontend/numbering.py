@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import time
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -45,8 +47,11 @@ log = logging.getLogger("frontend")
 
 _MOST_TOLD: Final = 100
 """Agents that one check-in tells of, beside the one that numbers."""
-_FILE: Final = "agents"
+AGENTS_FILE: Final = "agents"
 _LINE: Final = "{} {:020d}\n"
+_AGENT: Final = re.compile(r"([0-9a-f-]{36}) (\d{20})", re.ASCII)
+_CHECK: Final = "- {:08x}"
+"""The line behind an agent's: its checksum. A front end of before takes it for one that can't be read."""
 
 
 class AgentNumbers(msgspec.Struct, frozen=True):
@@ -61,13 +66,17 @@ class Numbering:
     """The agent that numbers now, and those of which the queue doesn't know yet how far they got."""
 
     def __init__(
-        self, settings: FrontEndSettings, publisher: Publisher, folder: Path, tracing: "Tracing | None"
+        self,
+        settings: FrontEndSettings,
+        publisher: Publisher,
+        folder: Path | None,
+        tracing: "Tracing | None",
     ) -> None:
-        """``folder`` keeps the file: what another process left there is said next. Raises OSError."""
+        """``folder`` keeps the file; see ``keep_in``."""
         self._settings = settings
         self._tracing = tracing
         self._publisher = publisher
-        self._path = folder / _FILE
+        self._path: Path | None = None
         self.id = uuid4()
         self.confirmed = 0
         """The number of the last IM that the broker has confirmed."""
@@ -77,11 +86,25 @@ class Numbering:
         """Held by whoever publishes: one AMQP message at a time is on its way to its confirm."""
         self._confirmed_at: datetime | None = None
         self._stated = 0
-        self._disk_fails = False
-        self._ended = read_agents(folder)
-        self._untold = dict(self._ended) if settings.admin_api_url is not None else {}
+        self._ended: dict[UUID, int] = {}
+        self._untold: dict[UUID, int] = {}
         self._over = False
         self._descriptor = -1
+        self.disk_trouble = "there is no folder for agents' numbers"
+        """Why numbers aren't kept on disk; empty while they are."""
+        if folder is not None:
+            self.keep_in(folder)
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep the file in a folder from now on: what another process left there is said next."""
+        try:
+            left = read_agents(folder)
+        except OSError as error:
+            log.error("how far agents got can't be read", extra={"error": str(error)})
+        else:
+            left.pop(self.id, None)
+            self._note_ended(left)
+        self._path = folder / AGENTS_FILE
         self._save()
 
     async def publish(self, ims: Sequence[tuple[CheckedIM, Decision]]) -> None:
@@ -144,16 +167,16 @@ class Numbering:
             self._save()
             return
         try:
-            os.pwrite(self._descriptor, _LINE.format(self.id, self.confirmed).encode(), 0)
+            os.pwrite(self._descriptor, _lines_of(self.id, self.confirmed).encode(), 0)
             self._note_disk(None)
         except OSError as error:
             self._note_disk(error)
 
     def _note_disk(self, error: OSError | None) -> None:
         """Say once that the disk fails. The front end goes on: what is on the queue is safe without it."""
-        if error is not None and not self._disk_fails:
+        if error is not None and not self.disk_trouble:
             log.error("agents' numbers can't be kept on disk", extra={"error": str(error)})
-        self._disk_fails = error is not None
+        self.disk_trouble = f"agents' numbers can't be kept: {error}" if error is not None else ""
 
     def _number(self, im: CheckedIM, decision: Decision, seq: int) -> IM:
         numbered = IM(
@@ -186,11 +209,11 @@ class Numbering:
         self._confirmed_at = None
         self._save()
 
-    def adopt(self, agents: dict[UUID, int]) -> None:
-        """Say of another front end's agents, which can't any more, how far they got. Raises OSError."""
+    def adopt(self, agents: dict[UUID, int]) -> bool:
+        """Say of another front end's agents, which can't any more, how far they got; return whether that is
+        noted on disk."""
         self._note_ended(agents)
-        if agents and not self._save():
-            raise OSError("its agents' numbers could not be kept on disk")
+        return not agents or self._save()
 
     def _note_ended(self, agents: dict[UUID, int]) -> None:
         self._ended |= agents
@@ -215,7 +238,7 @@ class Numbering:
         """Write the file anew or, when this agent is over and nobody needs it, take it away."""
         if not self._over or not told or self._ended or self._untold:
             self._save()
-        else:
+        elif self._path is not None:
             with contextlib.suppress(OSError):  # then the next process says it once more
                 self._path.unlink(missing_ok=True)
 
@@ -265,11 +288,13 @@ class Numbering:
         return True
 
     def _save(self) -> bool:
-        """Write the file anew: the agent that numbers now first, in a line of fixed length."""
+        """Write the file anew: the agent that numbers now first, in lines of fixed length."""
+        if self._path is None:
+            return False
         agents = {self.id: self.confirmed} | self._ended | self._untold
         fresh = self._path.with_suffix(".new")
         try:
-            fresh.write_text("".join(_LINE.format(agent, confirmed) for agent, confirmed in agents.items()))
+            fresh.write_text("".join(_lines_of(agent, confirmed) for agent, confirmed in agents.items()))
             fresh.replace(self._path)
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         except OSError as error:  # what the old file lacks is known in memory, and will be said
@@ -282,21 +307,33 @@ class Numbering:
         return True
 
 
+def _lines_of(agent: UUID, confirmed: int) -> str:
+    line = _LINE.format(agent, confirmed)
+    return f"{line}{_CHECK.format(zlib.crc32(line.encode()))}\n"
+
+
 def read_agents(folder: Path) -> dict[UUID, int]:
     """Return the agents that a front end left in its folder, and how far each got. Raises OSError."""
-    path = folder / _FILE
+    path = folder / AGENTS_FILE
     if not path.exists():
         return {}
+    if not path.is_file():  # to open a pipe would take for ever
+        raise OSError(f"{path} is no file")
     agents: dict[UUID, int] = {}
-    for line in path.read_text(errors="replace").splitlines():
-        agent, _, confirmed = line.partition(" ")
-        try:
-            agents[UUID(agent)] = int(confirmed)
-        except ValueError:  # cut by a power failure: those IMs' own numbers must do
-            log.warning("an agent's record can't be read", extra={"line": line[:80]})
+    lines = path.read_text(errors="replace").splitlines()
+    for line, check in zip(lines, [*lines[1:], ""], strict=True):
+        known = _AGENT.fullmatch(line)
+        if known is None:
+            if line[:1] != _CHECK[0]:  # cut by a power failure, or damaged: those IMs' own numbers must do
+                log.warning("an agent's record can't be read", extra={"line": line[:80]})
+        elif check[:1] == _CHECK[0] and check != _CHECK.format(zlib.crc32(f"{line}\n".encode())):
+            log.warning("an agent's record is damaged", extra={"line": line[:80]})
+        else:
+            with contextlib.suppress(ValueError):
+                agents[UUID(known[1])] = int(known[2])
     return {agent: confirmed for agent, confirmed in agents.items() if confirmed}
 
 
 def forget_agents(folder: Path) -> None:
     """Take away the record of agents that another front end has adopted."""
-    (folder / _FILE).unlink(missing_ok=True)
+    (folder / AGENTS_FILE).unlink(missing_ok=True)

@@ -1,17 +1,23 @@
 """A slot: the folder in which a front end keeps what must outlive it, its own for as long as it lives.
 
 Front ends that share a volume (replicas of one Compose service) have a slot each. One that starts again takes
-a slot that is free, and finds there what was left; slots that nobody has are adopted by those that run.
+a slot of its pool that is free, and finds there what was left; slots that nobody has are adopted by those of
+their pool that run.
 """
 
 import fcntl
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+log = logging.getLogger("frontend")
+
 _MOST: Final = 256
+_POOL: Final = "pool"
 
 
 class Slot:
@@ -21,40 +27,106 @@ class Slot:
         """Lock ``folder``, made if it isn't there. Raises BlockingIOError if it is another's, or OSError."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        self._lock = os.open(folder / "lock", flags, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._lock)
             raise
 
+    @property
+    def pool(self) -> str:
+        """The pool that it says it is of; empty if it says none that can be read. Raises OSError."""
+        path = self.folder / _POOL
+        if not _is_file(path):
+            return ""
+        pool, _, checksum = path.read_bytes().rpartition(b" ")
+        return pool.decode(errors="replace") if checksum.strip() == _checksum_of(pool) else ""
+
+    def name_pool(self, pool: str) -> None:
+        """Have the slot say, also after a power cut, which pool it is of. Raises OSError."""
+        fresh = self.folder / f"{_POOL}.new"
+        with fresh.open("wb") as file:
+            file.write(pool.encode() + b" " + _checksum_of(pool.encode()) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self.folder / _POOL)
+
+    def stands(self) -> bool:
+        """Whether the folder is still where it was: its volume may be gone, or another's."""
+        try:
+            here, mine = (self.folder / "lock").stat(), os.fstat(self._lock)
+        except OSError:
+            return False
+        return (here.st_dev, here.st_ino) == (mine.st_dev, mine.st_ino)
+
     def release(self) -> None:
         """Let another have it."""
         os.close(self._lock)
 
 
-def take_slot(shared: Path) -> Slot:
-    """Return the first slot in a folder that nobody has. Raises OSError."""
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _checksum_of(pool: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(pool)
+
+
+def take_slot(shared: Path, pool: str, use: Callable[[Slot], None]) -> Slot:
+    """Return the first slot in a folder that nobody has, is not another pool's, and can be used.
+
+    ``use`` raises OSError if it can't. Raises OSError.
+    """
     for number in range(1, _MOST):
+        folder = shared / str(number)
+        made = not folder.exists()
         try:
-            return Slot(shared / str(number))
+            slot = Slot(folder)
         except BlockingIOError:
             continue
-    raise OSError(f"all {_MOST - 1} slots in {shared} are taken")
-
-
-@contextmanager
-def abandoned_slots(mine: Slot) -> Iterator[list[Slot]]:
-    """Have the slots beside ``mine`` that nobody has, for the length of the ``with`` block."""
-    slots: list[Slot] = []
-    try:
-        for folder in sorted(mine.folder.parent.iterdir()):
-            if folder != mine.folder and (folder / "lock").exists():
-                try:
-                    slots.append(Slot(folder))
-                except BlockingIOError:
-                    continue
-        yield slots
-    finally:
-        for slot in slots:
+        except OSError as error:
+            if made:
+                raise
+            log.error("a slot can't be used", extra={"slot": folder.name, "error": str(error)})
+            continue
+        try:
+            if slot.pool not in ("", pool):
+                slot.release()
+                continue
+            use(slot)
+        except OSError as error:
             slot.release()
+            if made:  # another new one would fare no better
+                raise
+            log.error("a slot can't be used", extra={"slot": folder.name, "error": str(error)})
+            continue
+        return slot
+    raise OSError(f"no slot in {shared} is free")
+
+
+def slots_beside(mine: Slot) -> Iterator[tuple[str, Slot | OSError | None]]:
+    """Have the slots beside ``mine``, one after another, by name; each is let go when the next comes.
+
+    None: it is another front end's. OSError: why it can't be looked into. Raises OSError.
+    """
+    for folder in sorted(mine.folder.parent.iterdir()):
+        if folder == mine.folder:
+            continue
+        try:
+            if not any((folder / name).exists() for name in ("lock", "spool.sqlite")):
+                continue
+            slot = Slot(folder)
+        except BlockingIOError:
+            yield folder.name, None
+        except OSError as error:
+            yield folder.name, error
+        else:
+            try:
+                yield folder.name, slot
+            finally:
+                slot.release()

@@ -1,5 +1,7 @@
 """The spool: IMs that the broker can't take now, safe on this front end's own disk, in order.
 
+It is in a slot of the state folder. Without one nothing is spooled; what needs the broker alone goes on.
+
 What comes while a write is under way goes to disk together with the next (group commit), so the disk's fsync
 is paid once for many. One thread does all that touches the disk: the event loop never waits for it.
 """
@@ -9,7 +11,7 @@ import contextlib
 import logging
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -18,13 +20,17 @@ import msgspec
 
 from contract.message import milliseconds_of
 from contract.policy import Decision
+from frontend.config import FrontEndSettings
+from frontend.left import LeftFile
 from frontend.metrics import DRAINED, SPOOL_BYTES, SPOOL_IMS, SPOOL_MAX_BYTES, SPOOL_OLDEST, SPOOLED
-from frontend.spool_file import Row, SpoolFile
+from frontend.rescue import Row
+from frontend.slot import Slot, take_slot
+from frontend.spool_file import SpoolFile
 from frontend.submission import CheckedIM
 
 log = logging.getLogger("frontend")
 
-_FILE: Final = "spool.sqlite"
+SPOOL_FILE: Final = "spool.sqlite"
 _WRITE_BYTES: Final = 1 << 20
 """About what goes to disk in one transaction: SQLite's log has to hold it, and the ballast the log."""
 _BALLAST_BYTES: Final = 16 << 20
@@ -43,6 +49,21 @@ class SpooledIM(msgspec.Struct, gc=False):
 
     im: CheckedIM
     decision: Decision
+    pool: str = ""
+    """The pool that answered it: "" in a spool of an older front end."""
+
+
+class Adopted(NamedTuple):
+    """What came of taking over a slot."""
+
+    pool: str
+    """The pool it is of; empty if nothing says it."""
+    ims: int
+    """How many IMs came here."""
+    stay: int
+    """How many stay there."""
+    trouble: str
+    """Why what was copied can't be taken out there; empty if it was."""
 
 
 class _Waiting(NamedTuple):
@@ -57,36 +78,71 @@ _decoder = msgspec.json.Decoder(SpooledIM)
 class Spool:
     """A bounded queue on disk."""
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        """``max_bytes``: of IMs. What is in ``folder`` already counts. Raises OSError."""
-        self._max_bytes = max_bytes
+    def __init__(self, settings: FrontEndSettings) -> None:
+        """It has no slot yet: see ``take_slot``."""
+        self._pool, self._state_dir = settings.pool, settings.state_dir
+        self._max_bytes = settings.spool_max_bytes
         self._thread = ThreadPoolExecutor(1, "spool")
-        try:
-            self._file = SpoolFile(folder / _FILE, _ballast_for(folder, max_bytes))
-        except sqlite3.Error as error:
-            raise OSError(f"{folder / _FILE}: {error}") from error
+        self._file: SpoolFile | None = None
+        self.slot: Slot | None = None
+        """Whose folder it is in; None while there is none that can be used."""
+        self._had_slot = False
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
         self._work = asyncio.Event()
         self._first: list[Row] = []
         self._sent: list[Row] = []
-        self.trouble = _FULL_DISK if self._file.full else ""
+        self.trouble = "the state folder can't be used"
         """Why it takes no more; empty while it does."""
         self.stuck = ""
         """Why what is in it can't be sent; empty while it can."""
         self.filled = asyncio.Event()
         """Set while there are IMs on disk."""
-        SPOOL_MAX_BYTES.set(max_bytes)
-        self._show()
+        SPOOL_MAX_BYTES.set(self._max_bytes)
+
+    def take_slot(self) -> None:
+        """Take a slot of the state folder, with all that was left in it. Raises OSError: there is none."""
+        if self._had_slot and not any(self._state_dir.iterdir()):
+            raise OSError(f"{self._state_dir} has become empty: is its volume there?")
+        file, slot = self._file, self.slot
+        self._file = self.slot = None
+        if file is not None and slot is not None:
+            with contextlib.suppress(sqlite3.Error):
+                file.close()
+            slot.release()
+        take_slot(self._state_dir, self._pool, self.open)
+        self._had_slot = True
+
+    def open(self, slot: Slot) -> None:
+        """Go on with what is in a slot. Raises OSError if it can't be used, or has another pool's IMs."""
+        try:
+            file = SpoolFile(slot.folder / SPOOL_FILE, _ballast_for(slot.folder, self._max_bytes))
+        except sqlite3.Error as error:
+            raise OSError(f"{slot.folder / SPOOL_FILE}: {error}") from error
+        pool = slot.pool
+        if not pool:
+            with contextlib.suppress(sqlite3.Error, OSError):
+                pool = _pool_of(file.first(1, 1))
+        if not slot.pool:
+            with contextlib.suppress(OSError):  # its IMs say it too
+                slot.name_pool(pool or self._pool)
+        if pool not in ("", self._pool):
+            file.close()
+            raise OSError(f"it is of pool {pool!r}")
+        self.slot, self._file = slot, file
+        self.trouble = _FULL_DISK if file.full else ""
+        self._first, self._sent = [], []
 
     @property
     def count(self) -> int:
         """How many IMs are on disk."""
-        return self._file.count
+        return self._file.count if self._file is not None else 0
 
     def put(self, im: CheckedIM, decision: Decision) -> "asyncio.Future[None]":
         """Take an IM; the result is there when it is on disk. Raises SpoolError, now or by the result."""
-        content = _encoder.encode(SpooledIM(im, decision))
+        if self._file is None:
+            raise SpoolError(self.trouble)
+        content = _encoder.encode(SpooledIM(im, decision, self._pool))
         if self._file.size + self._waiting_bytes + len(content) > self._max_bytes:
             self.trouble = f"the spool is full: {self._max_bytes} bytes"
             raise SpoolError(self.trouble)
@@ -98,24 +154,45 @@ class Spool:
 
     async def run(self) -> None:
         """Write what is put, until cancelled."""
+        self._show()
         while True:
             try:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._work.wait()
             except TimeoutError:
-                if self._file.full:
-                    await self._look_for_room()
+                await self._look()
                 continue
             self._work.clear()
             while self._waiting:
                 await self._write()
 
-    async def _look_for_room(self) -> None:
-        with contextlib.suppress(SpoolError):
-            if await self._run(self._file.keep_ballast):
+    async def _look(self) -> None:
+        """See whether what was in the way is so still."""
+        try:
+            if await self._run(self._look_at_disk):
                 self.trouble = ""
+        except SpoolError as error:
+            self.note_trouble(str(error))
+        self._show()
+
+    def _look_at_disk(self) -> bool:
+        """Return whether it takes IMs again. Raises sqlite3.Error or OSError if it can't."""
+        if self._file is not None and self.slot is not None:
+            if self.slot.stands():
+                return bool(self.trouble) and self._file.size < self._max_bytes / 2 and self._file.try_out()
+            if self._file.count:  # it can still be read, as it is open
+                raise FileNotFoundError(f"{self.slot.folder} is gone")
+        self.take_slot()
+        return not self.trouble
+
+    def note_trouble(self, why: str) -> None:
+        """Note, and say once, why nothing is spooled."""
+        if why != self.trouble:
+            self.trouble = why
+            log.error("nothing can be spooled", extra={"why": why[:300]})
 
     async def _write(self) -> None:
+        file = self._file
         number = size = 0
         while number < len(self._waiting) and size < _WRITE_BYTES:
             size += len(self._waiting[number].content)
@@ -123,9 +200,11 @@ class Spool:
         group, self._waiting = self._waiting[:number], self._waiting[number:]
         trouble = ""
         try:
-            await self._run(self._file.append, [waiting.content for waiting in group])
+            if file is None:
+                raise SpoolError(self.trouble)
+            await self._run(file.append, [waiting.content for waiting in group])
         except SpoolError as error:
-            trouble = _FULL_DISK if self._file.full else str(error)
+            trouble = _FULL_DISK if file is not None and file.full else str(error)
         self.trouble = trouble
         self._waiting_bytes -= size
         for waiting in group:
@@ -140,38 +219,53 @@ class Spool:
 
     async def first(self, most: int, most_bytes: int) -> list[SpooledIM]:
         """Return the oldest IMs, about as many as allowed; none if none can be read. Raises SpoolError."""
+        file = self._file
+        if file is None:
+            return []
         if self._sent:
-            await self._remove_sent()
+            await self._remove_sent(file)
         self._first, spooled, unreadable = [], [], []
-        for row in await self._reach(self._file.first, most, most_bytes):
+        for row in await self._reach(file.first, most, most_bytes):
             try:
-                spooled.append(_decoder.decode(row.content))
+                spooled.append(self._read(row))
                 self._first.append(row)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
                 log.critical(
                     "an IM in the spool can't be read: it stays in the table unreadable of its file",
                     extra={"place": row.place, "error": str(error)[:200]},
                 )
                 unreadable.append(row)
         if unreadable:
-            await self._reach(self._file.set_aside, unreadable)
+            await self._reach(file.set_aside, unreadable)
             self._show()
         if spooled:
             SPOOL_OLDEST.set(milliseconds_of(spooled[0].im.id) / 1000)
         return spooled
 
+    def _read(self, row: Row) -> SpooledIM:
+        """Return the IM of a row. Raises ValueError, or an error of msgspec's, if it isn't one to send."""
+        if not row.whole:
+            raise ValueError("its checksum differs")
+        spooled = _decoder.decode(row.content)
+        if spooled.pool not in ("", self._pool):
+            raise ValueError(f"it is of pool {spooled.pool!r}")
+        return spooled
+
     async def remove_first(self) -> None:
         """Take out what ``first`` returned last. Raises SpoolError: then ``first`` begins with it."""
         self._sent, self._first = self._first, []
-        await self._remove_sent()
+        if self._file is not None:
+            await self._remove_sent(self._file)
 
-    async def _remove_sent(self) -> None:
-        await self._reach(self._file.remove, self._sent)
+    async def _remove_sent(self, file: SpoolFile) -> None:
+        if not self._sent:
+            return
+        await self._reach(file.remove, self._sent)
         DRAINED.inc(len(self._sent))
         self._sent = []
-        if self._file.full:
+        if file.full:
             self.trouble = _FULL_DISK
-        elif self._file.size < self._max_bytes / 2:  # not for a few that would fill it again at once
+        elif file.size < self._max_bytes / 2:  # not for a few that would fill it again at once
             self.trouble = ""
         self._show()
 
@@ -187,34 +281,48 @@ class Spool:
         self.stuck = ""
         return result
 
-    async def adopt(self, folder: Path) -> int:
-        """Take over what a front end left in its folder, as far as there is room; return how many IMs.
+    async def adopt(self, slot: Slot) -> "Adopted":
+        """Take over what a front end of our pool left, as far as there is room. Raises SpoolError.
 
-        Raises SpoolError.
+        How far a file was copied is noted with what is copied: where nothing can be taken out of it, it comes
+        here once all the same.
         """
-        left = await self._run(_open_left, folder / _FILE)
-        if left is None:
-            return 0
-        moved = 0
+        file = self._file
+        if file is None:
+            raise SpoolError(self.trouble)
+        left = await self._run(LeftFile, slot.folder / SPOOL_FILE)
+        ims = 0
         try:
-            while self._file.size < self._max_bytes and (some := await self._run(self._move_some, left)):
-                moved += some
-                self._show()
+            pool = await self._run(lambda: slot.pool or _pool_of(left.next_rows(1, 1)))
+            if pool in ("", self._pool):
+                await self._run(self._go_on, file, left, slot)
+                while file.size < self._max_bytes and (some := await self._run(self._copy, file, left, slot)):
+                    ims += some
+                    self._show()
+            return Adopted(pool, ims, await self._run(lambda: left.count), left.trouble)
         finally:
+            self._show()
             await self._run(left.close)
-        return moved
 
-    def _move_some(self, left: SpoolFile) -> int:
-        """First here, then away there: what stops between the two comes twice, which the archive sees."""
-        rows = left.first(_ADOPT_IMS, _WRITE_BYTES)
+    def _go_on(self, file: SpoolFile, left: LeftFile, slot: Slot) -> None:
+        left.release_ballast()
+        place, digest = file.copied_of(slot.folder.name)
+        if place:
+            left.begin_behind(place, digest)
+
+    def _copy(self, file: SpoolFile, left: LeftFile, slot: Slot) -> int:
+        rows = left.next_rows(_ADOPT_IMS, _WRITE_BYTES)
         if rows:
-            self._file.append([row.content for row in rows])
-            left.remove(rows)
+            file.copy(rows, slot.folder.name)
+            left.pass_by(rows[-1].place)
+        elif not left.trouble:
+            file.forget_copied(slot.folder.name)
         return len(rows)
 
     def close(self) -> None:
         """End, once what is under way is done; IMs stay where they are."""
-        self._thread.submit(self._file.close)
+        if self._file is not None:
+            self._thread.submit(self._file.close)
         self._thread.shutdown(wait=False)
 
     async def _run(self, function: "Callable[..., _Result]", *arguments: object) -> _Result:
@@ -224,24 +332,23 @@ class Spool:
             raise SpoolError(f"the spool's disk fails: {error}") from error
 
     def _show(self) -> None:
-        SPOOL_IMS.set(self._file.count)
-        SPOOL_BYTES.set(self._file.size)
-        if self._file.count:
+        SPOOL_IMS.set(self.count)
+        SPOOL_BYTES.set(self._file.size if self._file is not None else 0)
+        if self.count:
             self.filled.set()
         else:
             self.filled.clear()
             SPOOL_OLDEST.set(0)
 
 
+def _pool_of(rows: Sequence[Row]) -> str:
+    """Return the pool that an IM says, empty if it says none or can't be read."""
+    for row in rows:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            return _decoder.decode(row.content).pool
+    return ""
+
+
 def _ballast_for(folder: Path, max_bytes: int) -> int:
     """Return how much room a spool may need to be emptied: less if it, or its disk, is small."""
     return min(_BALLAST_BYTES, 2 * max_bytes + (256 << 10), shutil.disk_usage(folder).total // 2)
-
-
-def _open_left(path: Path) -> SpoolFile | None:
-    """Open what a front end left, if it left any; what it put by may be needed to take it over."""
-    if not path.exists():
-        return None
-    left = SpoolFile(path)
-    left.release_ballast()
-    return left

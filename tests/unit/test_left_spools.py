@@ -1,0 +1,267 @@
+"""What front ends left is sent once, in order, under the pool that answered it, or is told of."""
+
+import asyncio
+import os
+import random
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from frontend.agent import Agent
+from frontend.config import FrontEndSettings
+from frontend.numbering import read_agents
+from frontend.receipt import CONFIRMED, SPOOLED
+from frontend.slot import Slot, take_slot
+from frontend.spool import Spool
+from frontend.spool_file import SpoolFile
+from tests.unit.agent_port import Port, encode_spooled, fate_of, reached, run, submit
+
+BODIES = [str(number) for number in range(300)]
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.adoption._AGAIN_SECONDS", 0.05)
+
+
+def _leave(folder: Path, bodies: list[str], pool: str = "pool1") -> None:
+    """Leave a slot with IMs."""
+    slot = Slot(folder)
+    slot.name_pool(pool)
+    left = SpoolFile(folder / "spool.sqlite")
+    left.append([encode_spooled(body, pool) for body in bodies])
+    left.close()
+    slot.release()
+
+
+def _keep_rows(folder: Path) -> None:
+    """Have nothing taken out of a spool, whoever tries."""
+    connection = sqlite3.connect(folder / "spool.sqlite", isolation_level=None)
+    connection.execute(
+        "CREATE TRIGGER keep BEFORE DELETE ON spool BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+    )
+    connection.close()
+
+
+def _give_rows(folder: Path) -> None:
+    connection = sqlite3.connect(folder / "spool.sqlite", isolation_level=None)
+    connection.execute("DROP TRIGGER keep")
+    connection.close()
+
+
+@pytest.mark.parametrize("critical", [True, False])
+def test_what_cannot_be_taken_out_of_a_left_spool_is_sent_once_in_order(
+    tmp_path: Path, critical: bool
+) -> None:
+    _leave(tmp_path / "1", BODIES)
+    _keep_rows(tmp_path / "1")
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        for _ in range(50):  # traffic that never pauses
+            assert await fate_of(submit(agent, "new")) in (CONFIRMED, SPOOLED)
+        await reached(lambda: len(port.confirmed) >= 350 and agent.spooled == 0)
+        await reached(lambda: "disk I/O error" in agent.left.get("1", ""))
+        await reached(lambda: agent.state.name == "normal")
+        await asyncio.sleep(0.5)  # it would come again by then
+        assert [im.body for im in port.confirmed if im.body != "new"] == BODIES
+
+    async def mended(agent: Agent, port: Port) -> None:
+        await reached(lambda: not agent.left and _count(tmp_path / "1") == 0)
+        assert port.confirmed == []
+
+    run(scenario, critical=critical, folder=tmp_path / "2")
+    assert _count(tmp_path / "1") == 300
+    run(mended_not_yet, critical=critical, folder=tmp_path / "2")
+    _give_rows(tmp_path / "1")
+    run(mended, critical=critical, folder=tmp_path / "2")
+
+
+async def mended_not_yet(agent: Agent, port: Port) -> None:
+    """A front end that starts again knows what it has copied."""
+    await reached(lambda: "1" in agent.left)
+    assert (port.confirmed, agent.spooled) == ([], 0)
+
+
+def _count(folder: Path) -> int:
+    connection = sqlite3.connect(f"file:{folder / 'spool.sqlite'}?mode=ro&immutable=1", uri=True)
+    try:
+        return int(connection.execute("SELECT count(*) FROM spool").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def test_another_file_of_the_same_name_is_copied_from_its_beginning(tmp_path: Path) -> None:
+    _leave(tmp_path / "1", BODIES)
+    _keep_rows(tmp_path / "1")
+
+    async def copied(agent: Agent, port: Port) -> None:
+        await reached(lambda: len(port.confirmed) == 300 and agent.state.name == "normal")
+
+    async def copied_too(agent: Agent, port: Port) -> None:
+        await reached(lambda: len(port.confirmed) == 300 and agent.state.name == "normal")
+        assert [im.body for im in port.confirmed] == [f"other {body}" for body in BODIES]
+
+    run(copied, critical=False, folder=tmp_path / "2")
+    (tmp_path / "1" / "spool.sqlite").unlink()
+    _leave(tmp_path / "1", [f"other {body}" for body in BODIES])
+    run(copied_too, critical=False, folder=tmp_path / "2")
+
+
+def test_a_left_spool_that_nobody_may_write_is_read_and_sent_once(tmp_path: Path) -> None:
+    _leave(tmp_path / "1", BODIES)
+    spool = str(tmp_path / "1" / "spool.sqlite")
+    keep, give = ["chattr", "+i", spool], ["chattr", "-i", spool]
+    if subprocess.run(keep, check=False, capture_output=True).returncode:
+        pytest.skip("only root may do that, and not on every file system")
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        await reached(lambda: len(port.confirmed) == 300 and agent.spooled == 0)
+        await reached(lambda: "can't be written" in agent.left.get("1", ""))
+        await asyncio.sleep(0.3)  # it would come again by then
+        assert [im.body for im in port.confirmed] == BODIES
+
+    try:
+        run(scenario, critical=True, folder=tmp_path / "2")
+    finally:
+        subprocess.run(give, check=True)
+
+
+def test_a_left_spool_that_cannot_be_read_is_told_by_the_state(tmp_path: Path) -> None:
+    _leave(tmp_path / "1", BODIES)
+    (tmp_path / "1" / "spool.sqlite").rename(tmp_path / "away")
+    (tmp_path / "1" / "spool.sqlite").mkdir()
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        await reached(lambda: agent.state.name == "spooling" and "slot 1" in agent.state.why)
+        assert await fate_of(submit(agent)) is CONFIRMED
+        (tmp_path / "1" / "spool.sqlite").rmdir()
+        (tmp_path / "away").rename(tmp_path / "1" / "spool.sqlite")
+        await reached(lambda: agent.state.name == "normal" and len(port.confirmed) == 301)
+
+    run(scenario, critical=True, folder=tmp_path / "2")
+
+
+def test_what_is_odd_in_the_state_folder_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "1").write_text("a file")
+    (tmp_path / "3" / "lock").mkdir(parents=True)
+    (tmp_path / "4" / "agents").mkdir(parents=True)
+    (tmp_path / "4" / "lock").touch()
+    (tmp_path / "5").symlink_to(tmp_path / "5")
+    (tmp_path / "6").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "7")
+    (tmp_path / "8").mkdir()
+    (tmp_path / "8" / "lock").touch()
+    os.mkfifo(tmp_path / "8" / "agents")
+    os.mkfifo(tmp_path / "8" / "pool")
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        await reached(lambda: {"3", "4"} <= agent.left.keys())
+        assert await fate_of(submit(agent)) is CONFIRMED
+
+    slot = take_slot(tmp_path, "pool1", lambda _: None)
+    assert slot.folder.name == "2"
+    slot.release()
+    run(scenario, critical=False, folder=tmp_path / "2")
+
+
+def test_a_slot_of_another_pool_is_left_alone_and_told_of(tmp_path: Path) -> None:
+    _leave(tmp_path / "1", BODIES, "pool2")
+    (tmp_path / "1" / "agents").write_text("01890000-0000-7000-8000-000000000000 00000000000000000007\n")
+
+    async def another(agent: Agent, port: Port) -> None:
+        await reached(lambda: "1" in agent.left)
+        assert "300 IMs and 1 agents" in agent.left["1"]
+        assert "'pool2'" in agent.left["1"]
+        assert agent.state.name == "normal"
+        assert (port.confirmed, port.statements) == ([], [])
+
+    async def heir(agent: Agent, port: Port) -> None:
+        await reached(lambda: len(port.confirmed) == 300 and not agent.left)
+        assert {im.pool for im in port.confirmed} == {"pool2"}
+        await reached(lambda: [(each.pool, each.confirmed) for each in port.statements] != [])
+        assert port.statements[0].pool == "pool2"
+
+    run(another, critical=False, folder=tmp_path / "2")
+    run(heir, critical=False, folder=tmp_path / "3", pool="pool2")
+
+
+def test_a_slot_of_which_the_label_is_damaged_is_told_by_its_ims(tmp_path: Path) -> None:
+    _leave(tmp_path / "1", BODIES, "pool2")
+    (tmp_path / "1" / "pool").write_bytes(b"pool1" + os.urandom(8))
+    taken = take_slot(tmp_path, "pool1", _use("pool1"))
+    assert taken.folder.name == "2"
+    taken.release()
+    assert take_slot(tmp_path, "pool2", _use("pool2")).folder.name == "1"
+
+
+def _use(pool: str) -> Any:
+
+    def use(slot: Slot) -> None:
+        spool = Spool(FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"), pool=pool))
+        spool.open(slot)
+        spool.close()
+
+    return use
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["pool1", "pool2"]), st.booleans(), st.integers(0, 3)),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_each_im_is_sent_under_the_pool_that_answered_it(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, bool, int]]
+) -> None:
+    """In whichever order front ends of two pools come and go on a volume, with the broker there or not."""
+    shared = tmp_path_factory.mktemp("volume")
+    answered: list[tuple[str, str]] = []
+    sent: list[tuple[str, str]] = []
+
+    def live(pool: str, *, away: bool, ims: int) -> None:
+        async def scenario(agent: Agent, port: Port) -> None:
+            if away:
+                port.connected.clear()
+            for _ in range(ims):
+                body = f"{pool} {len(answered)}"
+                assert (await fate_of(submit(agent, body))).kind in ("spooled", "confirmed")
+                answered.append((pool, body))
+            if not away:
+                await reached(lambda: agent.spooled == 0)
+                await asyncio.sleep(0.15)  # slots of its pool are adopted
+                await reached(lambda: agent.state.name == "normal")
+            sent.extend((im.pool, im.body) for im in port.confirmed)
+
+        slot = take_slot(shared, pool, _use(pool))
+        slot.release()
+        run(scenario, critical=False, folder=slot.folder, pool=pool, deadline_seconds=5)
+
+    for pool, away, ims in steps:
+        live(pool, away=away, ims=ims)
+    for pool in ("pool1", "pool2"):
+        live(pool, away=False, ims=1)
+    assert sorted(sent) == sorted(answered)
+
+
+def test_damaged_records_of_agents_say_nothing(tmp_path: Path) -> None:
+    async def before(agent: Agent, _port: Port) -> None:
+        for _ in range(5):
+            assert await fate_of(submit(agent)) is CONFIRMED
+
+    run(before, folder=tmp_path)
+    [(agent, confirmed)] = read_agents(tmp_path).items()
+    assert confirmed == 5
+    whole = (tmp_path / "agents").read_bytes()
+    for index in range(len(whole) - 1):
+        damaged = bytearray(whole)
+        damaged[index] = random.Random(index).choice(b"0123456789")
+        (tmp_path / "agents").write_bytes(damaged)
+        assert read_agents(tmp_path) in ({}, {agent: 5})
