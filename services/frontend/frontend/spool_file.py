@@ -145,24 +145,40 @@ class SpoolFile:
     def _rescue(self) -> None:
         """Take over what can be read of files set aside; a file is noted once that is done."""
         for aside in files_aside(self._path):
-            source = aside.name
-            if self._connection.execute("SELECT 1 FROM copied WHERE source = ?", [source]).fetchone():
-                continue
-            first = last = rescued = 0
-            rows = read_rows(aside)
-            while some := list(islice(rows, _RESCUE_ROWS)):
-                with self._connection:  # a transaction
-                    for row in some:
-                        self._put_back(row)
-                first, last, rescued = first or some[0].place, some[-1].place, rescued + len(some)
+            noted = "SELECT 1 FROM copied WHERE source = ?"
+            if self._connection.execute(noted, [aside.name]).fetchone() is None:
+                try:
+                    try:
+                        self._take_over(aside)
+                    except sqlite3.OperationalError:  # it takes room
+                        if not self._ballast.release():
+                            raise
+                        self._take_over(aside)
+                except (sqlite3.OperationalError, OSError) as error:  # others' IMs go on
+                    log.critical(
+                        "IMs of a damaged spool can't be rescued: that is tried again at the next start",
+                        extra={"file": str(aside), "error": str(error)[:200]},
+                    )
+
+    def _take_over(self, aside: Path) -> None:
+        first = last = rescued = 0
+        rows = read_rows(aside)
+        while some := list(islice(rows, _RESCUE_ROWS)):
             with self._connection:  # a transaction
-                self._connection.execute("INSERT INTO copied VALUES (?, 0, x'')", [source])
-            lost = last - first + 1 - rescued if rescued else 0
-            log.critical(
-                "IMs of a damaged spool were rescued",
-                extra={"file": str(aside), "rescued": rescued, "lost_at_least": lost},
-            )
-            self._last = max(self._last, last)
+                for row in some:
+                    self._put_back(row)
+            first, last, rescued = first or some[0].place, some[-1].place, rescued + len(some)
+        with self._connection:  # a transaction
+            self._connection.execute("INSERT INTO copied VALUES (?, 0, x'')", [aside.name])
+        self._last = max(self._last, last)
+        log.critical(
+            "IMs of a damaged spool were rescued",
+            extra={
+                "file": str(aside),
+                "rescued": rescued,
+                "lost_at_least": last - first + 1 - rescued if rescued else 0,
+            },
+        )
 
     def _put_back(self, row: Row) -> None:
         there = self._connection.execute("SELECT content FROM spool WHERE place = ?", [row.place]).fetchone()
