@@ -68,6 +68,9 @@ class Policies:
         self._setting = setting
         self.make_critical(critical)
 
+    def keep_in(self, _slot: Path) -> None:
+        """It is kept nowhere."""
+
     def make_critical(self, critical: bool) -> None:
         """Change the pool."""
         self.current = Policy(

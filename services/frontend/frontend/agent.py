@@ -390,6 +390,7 @@ class Agent:
             await asyncio.sleep(_ADOPT_SECONDS)
             if (slot := self._spool.slot) is not None and slot is not self._numbers_in:
                 self._numbering.keep_in(slot.folder)
+                self._policies.keep_in(slot.folder)
                 self._numbers_in = slot
             try:
                 await self._adoption.look(adopt=not self._broker_trouble() and not self._spool.count)

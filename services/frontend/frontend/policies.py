@@ -281,6 +281,12 @@ class Policies:
         finally:
             await close(connection)
 
+    def keep_in(self, slot: Path) -> None:
+        """Keep the policy in another slot from now on."""
+        self._slot, self._on_disk = slot, None
+        if self._held is not None:
+            self._to_keep.set()
+
     async def _save(self) -> None:
         """Keep the policy on disk, and that it still counts; not every change, and not in the event loop."""
         try:

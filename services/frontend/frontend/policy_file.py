@@ -71,6 +71,8 @@ def _find(slot: Path) -> Iterator[_Found]:
         others = []
     for path in (folder / _NAME for folder in (slot, *others)):
         try:
+            if path.exists() and not path.is_file():  # to open a pipe would take for ever
+                raise OSError("it is no file")
             with path.open("rb") as file:
                 confirmed = os.fstat(file.fileno()).st_mtime
                 if confirmed > time.time() + _AHEAD_SECONDS:
