@@ -385,7 +385,7 @@ def test_nothing_is_numbered_once_an_agent_has_said_how_far_it_got(tmp_path: Pat
         await asyncio.sleep(0.2)  # whatever would still be published is by then
         assert len(port.confirmed) == confirmed
 
-    run(scenario, critical=False, folder=tmp_path, publish_ims=10)
+    run(scenario, critical=False, folder=tmp_path, publish_ims=10, deadline_seconds=5)
 
 
 def test_an_agent_is_not_stated_before_it_is_known_what_became_of_its_last_publish() -> None:

@@ -321,7 +321,7 @@ def read_agents(folder: Path) -> dict[UUID, int]:
         raise OSError(f"{path} is no file")
     agents: dict[UUID, int] = {}
     lines = path.read_text(errors="replace").splitlines()
-    for line, check in zip(lines, [*lines[1:], ""], strict=True):
+    for line, check in zip(lines, [*lines[1:], ""], strict=False):
         known = _AGENT.fullmatch(line)
         if known is None:
             if line[:1] != _CHECK[0]:  # cut by a power failure, or damaged: those IMs' own numbers must do
