@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from archiving.archive import Archive
 from contract.message import make_id, time_of
 from tests.conftest import ArchiveDatabase
 from tests.integration.admin.conftest import AdminApi, make_im, make_ims, running_api
+from tests.integration.backups import dump, execute_file
 
 NOW = 1_790_000_000_000
 
@@ -152,6 +154,23 @@ def test_a_cursor_of_before_a_restore_is_refused_and_all_is_there_for_who_begins
     later = make_im(at_ms=NOW - 1000)
     api.store([later])
     assert follow_all(api, limit=1)[0] == [*found, str(later.id)]
+
+
+def test_who_follows_an_archive_that_is_restored_begins_anew(api: AdminApi, tmp_path: Path) -> None:
+    kept, lost, later = make_ims(3, start_ms=NOW)
+    api.store([kept])
+    dump(api.database, tmp_path / "dump.sql")
+    api.store([lost])
+    found, cursor = follow_all(api)
+    assert found == [str(kept.id), str(lost.id)]
+    execute_file(api.database, tmp_path / "dump.sql", "DROP SCHEMA archive, cdr CASCADE")
+    refused = api.compliance.get("/v1/messages/changes", params={"after": cursor})
+    assert (refused.status_code, refused.json()["field"]) == (410, "after")
+    found, cursor = follow_all(api)
+    assert found == [str(kept.id)]
+    api.store([later])
+    assert follow_all(api, cursor)[0] == [str(later.id)]
+    assert follow_all(api)[0] == [str(kept.id), str(later.id)]
 
 
 @pytest.fixture
