@@ -200,7 +200,9 @@ DECLARE
     lasts timestamptz[] := '{}';
     ends timestamptz[] := '{}';
     invites boolean[] := '{}';
-    orphans boolean[] := '{}';
+    open integer[] := '{}';
+    still integer[];
+    one integer;
     owner integer;
 BEGIN
     SELECT * INTO a FROM read_activities(jsonb_build_array(activity));
@@ -228,21 +230,25 @@ BEGIN
                  x.pool
     LOOP
         owner := 0;
-        FOR i IN 1 .. cardinality(numbers) LOOP
-            IF NOT orphans[i] AND (invites[i] OR NOT t.invited)
-               AND (ends[i] IS NULL OR NOT t.invited AND t.first <= ends[i])
-               AND lasts[i] >= t.first - (CASE WHEN invites[i] THEN far ELSE idle END)
-               AND (owner = 0 OR lasts[i] >= lasts[owner]) THEN
-                owner := i;
+        still := '{}';
+        FOREACH one IN ARRAY open LOOP
+            -- What takes nothing of this time takes nothing later.
+            CONTINUE WHEN ends[one] < t.first OR lasts[one] < t.first - CASE WHEN invites[one] THEN far ELSE idle END;
+            still := still || one;
+            IF (NOT t.invited OR invites[one] AND ends[one] IS NULL) AND (owner = 0 OR lasts[one] >= lasts[owner]) THEN
+                owner := one;
             END IF;
         END LOOP;
+        open := still;
         IF owner = 0 THEN
             owner := cardinality(numbers) + 1;
             numbers[owner] := coalesce(near.ids[owner], nextval('sessions_id_seq'));
             lasts[owner] := t.last;
             ends[owner] := NULL;
             invites[owner] := t.invited;
-            orphans[owner] := NOT t.invited AND t.sent = 0 AND t.unseen IS NULL AND t.attempts IS NULL;
+            IF t.invited OR t.sent > 0 OR t.unseen IS NOT NULL OR t.attempts IS NOT NULL THEN -- else it is an orphan
+                open := open || owner;
+            END IF;
         END IF;
         lasts[owner] := greatest(lasts[owner], t.last);
         IF t.ended IS NOT NULL THEN
