@@ -9,8 +9,9 @@ from pydantic import Field
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from admin_api.database import DatabaseOf
-from admin_api.fields import MAX_BIGINT, Document, Name, NameInPath
+from admin_api.fields import Document, Name, NameInPath
 from admin_api.principals import Allow
+from contract.message import MAX_SEQ
 
 router = APIRouter(prefix="/v1/front-ends", tags=["front ends"])
 
@@ -27,7 +28,7 @@ class AgentNumbers(Document):
     """How far an archiving agent got."""
 
     agent: UUID
-    confirmed: Annotated[int, Field(ge=0, lt=MAX_BIGINT, description="By the broker: up to this number")]
+    confirmed: Annotated[int, Field(ge=0, le=MAX_SEQ, description="By the broker: up to this number")]
     ended: bool = Field(default=False, description="It numbers no more")
 
 

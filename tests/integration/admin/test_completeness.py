@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from archiving.archive import Archive, Numbers
-from contract.message import AgentStatement
+from contract.message import MAX_SEQ, AgentStatement
 from tests.integration.admin.conftest import AdminApi, make_im
 
 
@@ -111,10 +111,9 @@ def test_what_is_missing_of_an_agent_is_disowned_with_a_reason_and_owned_again(a
     agent, other = uuid4(), uuid4()
     store(api, other, 2)
     store(api, agent, 1, 3)
-    archive = Archive(api.database.url("lcs_archiving"))
-    highest = (1 << 63) - 3
-    archive.store([], [Numbers(agent, "pool1", highest, highest)])  # what a forged header brings
-    archive.close()
+    highest = (1 << 63) - 3  # what a forged header brought before numbers were bounded
+    forged = f"'{{[{highest},{highest}]}}' WHERE agent = '{agent}'"
+    api.execute(f"UPDATE archive.agents SET parked = {forged}")  # noqa: S608 - a number
     assert ask(api)["totals"]["missing"] == highest - 3 + 1
     path = f"/v1/completeness/{agent}"
     reason = {"reason": "a forged header"}
@@ -158,12 +157,12 @@ def test_what_is_missing_later_of_a_disowned_agent_counts(api: AdminApi) -> None
 
 def test_no_number_makes_completeness_unusable(api: AdminApi) -> None:
     agent = uuid4()
-    archive = Archive(api.database.url("lcs_archiving"))
+    store(api, agent, 1)
     greatest = (1 << 63) - 1
-    archive.log_agent(
-        AgentStatement(agent=agent, pool="pool1", front_end="fe1", confirmed=greatest, at=datetime.now(UTC))
-    )
-    archive.close()
-    tell(api, (uuid4(), greatest - 1))
-    assert counts_of(api)[str(agent)] == (greatest - 1, 0, greatest - 1, 0, 0)
-    assert ask(api)["totals"]["accepted"] == 2 * (greatest - 1)
+    # As one said before numbers were bounded.
+    api.execute(f"UPDATE archive.agents SET confirmed = {greatest}")  # noqa: S608 - a number
+    tell(api, (uuid4(), MAX_SEQ))
+    too_many = {"pool": "pool1", "numbers": [{"agent": str(agent), "confirmed": MAX_SEQ + 1}]}
+    assert api.frontend.post("/v1/front-ends/fe1/numbers", json=too_many).status_code == 422
+    assert counts_of(api)[str(agent)] == (greatest - 1, 1, greatest - 2, 0, 0)
+    assert ask(api)["totals"]["accepted"] == greatest - 1 + MAX_SEQ
