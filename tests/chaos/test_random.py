@@ -32,6 +32,15 @@ def _restart_front_end(case: ProcessCase) -> None:
     case.system.restart_front_end()
 
 
+def _damage_spool(case: ProcessCase) -> None:
+    """Overwrite the beginning of a spool that is full as likely as not: SQLite can't open it any more."""
+    case.system.front_end().kill()
+    for path in (case.system.folder / "front-ends" / "fe1").glob("*/spool.sqlite"):
+        with path.open("r+b") as file:
+            file.write(bytes(64))
+    case.system.restart_front_end()
+
+
 def _restart_worker(case: ProcessCase) -> None:
     case.system.end_worker()
     case.system.start_worker("archiving-1")
@@ -55,6 +64,7 @@ FAULTS: dict[str, Callable[[ProcessCase], None]] = {
     "broker": _restart_broker,
     "cut": _cut,
     "front end": _restart_front_end,
+    "spool": _damage_spool,
     "worker": _restart_worker,
     "freeze": _freeze,
     "database": _restart_database,
