@@ -29,6 +29,8 @@ COUNT_HEADER: Final = "count"
 AGENT_HEADER: Final = "agent"
 POOL_HEADER: Final = "pool"
 FIRST_SEQ_HEADER: Final = "first_seq"
+PEOPLE_HEADER: Final = "people"
+"""How many recipients its IMs have, together: who stores them does so in moderate batches."""
 MAX_SEQ: Final = 10**13
 """No agent gets so far: with 35,000 IMs a second, all that a broker takes, it would for nine years."""
 MAX_COUNT: Final = 100_000

@@ -13,7 +13,16 @@ from uuid import UUID, uuid4
 import msgspec
 import pika
 
-from contract.message import CONTENT_TYPE, IM, IM_TYPE, encode_ims, headers_of, make_id, time_of
+from contract.message import (
+    CONTENT_TYPE,
+    IM,
+    IM_TYPE,
+    PEOPLE_HEADER,
+    encode_ims,
+    headers_of,
+    make_id,
+    time_of,
+)
 from contract.topology import INGEST_EXCHANGE, QUEUE
 from deploy.credentials import FRONT_END_USER
 from deploy.local.process import Process, wait_for
@@ -62,7 +71,7 @@ def publish(
         properties = pika.BasicProperties(
             type=type_,
             content_type=CONTENT_TYPE,
-            headers=headers_of(ims),
+            headers=headers_of(ims) | {PEOPLE_HEADER: sum(len(im.recipients) for im in ims)},
             delivery_mode=2,
             user_id=named,
         )

@@ -205,6 +205,23 @@ def test_a_wild_date_has_a_place_and_moves_when_its_month_gets_one(
     ]
 
 
+def test_a_batch_is_bounded_by_people_too(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> None:
+    ims = [
+        changed(
+            im,
+            conversation=str(im.seq),
+            recipients=tuple(f"sip:{im.seq}-{place}@contoso.com" for place in range(500)),
+        )
+        for im in make_ims(120)
+    ]
+    for first in range(0, 120, 10):
+        publish(vhost, ims[first : first + 10])
+    with running_worker(vhost, database, tmp_path):
+        wait_until_stored(database, ims, seconds=60)
+        wait_until_empty(vhost)
+    assert database.rows("SELECT max(ims) <= 40 FROM archive.batches") == [(True,)]
+
+
 def test_content_types_are_never_used_up(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> None:
     database.rows("SELECT setval('archive.content_types_id_seq', 32767)")
     new, known, binary = (

@@ -17,7 +17,7 @@ from deploy.local.broker import Broker
 from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost, declare
 from tests.integration.admin.conftest import AdminApi, running_api
-from tests.integration.frontend_service import GATEWAY, FrontEnd, ims_of
+from tests.integration.frontend_service import GATEWAY, IM, FrontEnd, ims_of
 
 CEO = {"sender": "ceo@litware.com", "recipients": ["yannis@contoso.com"], "body": "sell"}
 
@@ -157,3 +157,17 @@ def several(
     finally:
         front_end.process.kill()
         broker.manage("DELETE", f"/api/vhosts/{vhost.path}")
+
+
+def test_a_connector_that_brings_ever_more_new_people_is_told_when_to_come_again(front_end: FrontEnd) -> None:
+    groups = [
+        IM | {"recipients": [f"sip:{number}-{place}@contoso.com" for place in range(500)]}
+        for number in range(80)
+    ]
+    answers = [front_end.post(group) for group in groups]
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert refused
+    assert all(answer.status_code in (201, 503) for answer in answers)
+    assert all(1 <= int(answer.headers["Retry-After"]) <= 5 for answer in refused)
+    assert front_end.post(IM).status_code == 201
+    assert front_end.post(groups[0]).status_code == 201  # they are known

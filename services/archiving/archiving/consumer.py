@@ -16,7 +16,7 @@ from pika.spec import Basic, BasicProperties
 
 from archiving.config import ConsumerSettings
 from contract.broker import BrokerAddress
-from contract.message import COUNT_HEADER, MAX_COUNT
+from contract.message import COUNT_HEADER, MAX_COUNT, PEOPLE_HEADER
 from contract.topology import PARKED_QUEUE
 
 log = logging.getLogger("archiving")
@@ -57,6 +57,12 @@ class Delivery(NamedTuple):
         """How many IMs it says it holds; 1 if it doesn't say so sanely."""
         count = (self.properties.headers or {}).get(COUNT_HEADER)
         return count if isinstance(count, int) and 1 <= count <= MAX_COUNT else 1
+
+    @property
+    def people(self) -> int:
+        """How many recipients its IMs have, if it says so; a front end of before doesn't."""
+        people = (self.properties.headers or {}).get(PEOPLE_HEADER)
+        return people if isinstance(people, int) and people > 0 else self.ims
 
 
 class Unacknowledged:

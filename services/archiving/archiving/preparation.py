@@ -17,6 +17,8 @@ log = logging.getLogger("archiving")
 SUSPECT: Final = 2
 """A message that came back so often may have ended the workers that had it: nobody looks into it here."""
 _IDLE_SECONDS: Final = 0.2
+_MAX_PEOPLE: Final = 20_000
+"""Recipients of a batch's IMs, about: should all be new, the archive numbers them in a second."""
 _AHEAD: Final = 1
 """Batches that wait, prepared: more would only be older when they are stored."""
 
@@ -90,9 +92,9 @@ class Preparation(threading.Thread):
     def _take(self) -> list[Delivery]:
         """Return a batch's messages: as many as fit, or what came within some milliseconds."""
         deliveries: list[Delivery] = []
-        ims = 0
+        ims = people = 0
         wait, deadline = _IDLE_SECONDS, 0.0
-        while ims < self._settings.batch_size:
+        while ims < self._settings.batch_size and people < _MAX_PEOPLE:
             try:
                 delivery = self._consumer.deliveries.get(timeout=max(wait, 0))
             except queue.Empty:
@@ -102,5 +104,6 @@ class Preparation(threading.Thread):
             if delivery.channel == self._consumer.channel_number:
                 deliveries.append(delivery)
                 ims += delivery.ims
+                people += delivery.people
             wait = deadline - time.monotonic()
         return deliveries

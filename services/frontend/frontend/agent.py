@@ -24,6 +24,7 @@ from frontend.config import FrontEndSettings
 from frontend.decisions import Decisions
 from frontend.disclaimers import Disclaimers
 from frontend.metrics import DISK_TROUBLE, PENDING
+from frontend.newcomers import Newcomers
 from frontend.numbering import Numbering
 from frontend.policies import Policies
 from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
@@ -82,7 +83,7 @@ class Agent:
         """Which partners were told that they are archived."""
         self.cdr = CDR(settings, policies)
         """Call detail records: of what may be delivered."""
-        self._waiting = Waiting(settings)
+        self._newcomers, self._waiting = Newcomers(), Waiting(settings)
         self._recent: OrderedDict[UUID, tuple[bytes, Receipt]] = OrderedDict()
         self._state = State()
         self.room = self._waiting.room
@@ -167,6 +168,7 @@ class Agent:
             raise IMProblem(
                 im.id, 503, "too many IMs wait for the broker: send it again later", headers=RETRY_AFTER
             )
+        self._newcomers.check(im, connector.name)
         receipt = Receipt(im.id, decision)
         if self._tracing is not None:
             self._tracing.begin(receipt, traceparent)
@@ -209,8 +211,7 @@ class Agent:
             raise Problem(403, why)
 
     def _spools(self) -> bool:
-        """Whether an IM goes to the spool at once: nobody should wait for a broker known to be away, nor for
-        a long spool to go first."""
+        """Whether an IM goes to the spool at once: nobody waits for an absent broker or a long spool."""
         away = bool(self._numbering.trouble) or not self._publisher.connected.is_set()
         if not away and self._spool.count <= _NEARLY_EMPTY:
             return False  # as nearly always

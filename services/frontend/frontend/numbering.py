@@ -28,6 +28,7 @@ from contract.message import (
     CONFIRMED_HEADER,
     IM,
     IM_TYPE,
+    PEOPLE_HEADER,
     PUBLISHED_HEADER,
     AgentStatement,
     encode_ims,
@@ -125,7 +126,11 @@ class Numbering:
         numbered = [
             self._number(im, decision, seq) for seq, (im, decision) in enumerate(ims, self.confirmed + 1)
         ]
-        headers: HeadersType = {**headers_of(numbered), PUBLISHED_HEADER: time.time_ns() // 1000}
+        headers: HeadersType = {
+            **headers_of(numbered),
+            PEOPLE_HEADER: sum([len(im.recipients) for im in numbered]),
+            PUBLISHED_HEADER: time.time_ns() // 1000,
+        }
         if self._confirmed_at is not None:
             headers[CONFIRMED_HEADER] = int(self._confirmed_at.timestamp() * 1e6)
         if self._tracing is not None:

@@ -1,0 +1,58 @@
+"""Newcomers: people in large groups whom this front end meets for the first time, charged to who brings them.
+
+The archive gives each a number, some 20,000 a second, and everybody's IMs wait meanwhile. So a connector may
+bring many at once, but not again and again: what it brings beyond its share waits at its side.
+"""
+
+import math
+import time
+from typing import Final
+
+from frontend.submission import CheckedIM, IMProblem
+
+_SMALL: Final = 8
+"""Recipients of an IM that is not looked at."""
+_AT_ONCE: Final = 20_000
+_PER_SECOND: Final = 5_000
+_MAX_KNOWN: Final = 250_000
+"""People that are remembered, twice: 30 MB."""
+
+
+class Newcomers:
+    """How many people each connector may still bring."""
+
+    def __init__(self) -> None:
+        """Nobody is known."""
+        self._known: set[int] = set()
+        self._known_before: set[int] = set()
+        self._left: dict[str, tuple[float, float]] = {}
+        """Of each connector, and when that was."""
+
+    def check(self, im: CheckedIM, connector: str) -> None:
+        """Raise IMProblem (503) if an IM has to wait."""
+        if seconds := self.admit(connector, im.recipients, time.monotonic()):
+            raise IMProblem(
+                im.id,
+                503,
+                "you bring more new people than others' IMs can wait for: send it again later",
+                headers={"Retry-After": str(math.ceil(seconds))},
+            )
+
+    def admit(self, connector: str, recipients: tuple[str, ...], now: float) -> float:
+        """Return 0 if an IM may come now, or else in how many seconds; ``now`` by ``time.monotonic``."""
+        if len(recipients) <= _SMALL:
+            return 0
+        known, before = self._known, self._known_before
+        new = {key for key in map(hash, recipients) if key not in known and key not in before}
+        if not new:
+            return 0
+        left, at = self._left.get(connector, (_AT_ONCE, now))
+        left = min(_AT_ONCE, left + (now - at) * _PER_SECOND)
+        if left <= 0:
+            self._left[connector] = left, now
+            return -left / _PER_SECOND + 0.001
+        self._left[connector] = left - len(new), now
+        known |= new
+        if len(known) > _MAX_KNOWN:
+            self._known, self._known_before = set(), known
+        return 0
