@@ -255,6 +255,22 @@ def test_what_was_parked_is_stored_by_a_replay_once_the_cause_is_mended_or_disca
     assert parked(api) == []
 
 
+def test_a_line_that_fails_as_nobody_foresaw_is_parked_by_evidence(
+    vhost: Vhost, api: AdminApi, worker: Process
+) -> None:
+    api.execute(
+        "CREATE FUNCTION cdr.fail() RETURNS trigger LANGUAGE plpgsql AS $$"
+        " BEGIN RAISE EXCEPTION 'cursed' USING ERRCODE = 'internal_error'; END $$;"
+        " CREATE TRIGGER fail BEFORE INSERT ON cdr.sessions FOR EACH ROW"
+        " WHEN (NEW.conversation = 'cursed') EXECUTE FUNCTION cdr.fail()"
+    )
+    publish(vhost, activity(archived=1, conversation="cursed"), activity(archived=1, conversation="good"))
+    publish(vhost, activity(archived=1, conversation="behind it"))
+    wait_for(lambda: len(sessions_of(api)) == 2, "the others", seconds=60)
+    [cursed] = parked(api)
+    assert "cursed" in cursed["reason"]
+
+
 def test_a_replay_that_was_cut_short_counts_once(database: ArchiveDatabase) -> None:
     records = Records(database.url("lcs_archiving"), timedelta(minutes=10))
     senders = Senders({}, trust_anonymous=True)

@@ -35,6 +35,8 @@ _REPLAY_EVERY: Final = 1.0
 _REPLAY_SECONDS: Final = 0.5
 """At a time: what is on the queue waits meanwhile."""
 _MAX_PAUSE: Final = 2.0
+_DOUBTED_AFTER: Final = 8
+"""Failures of one message, each in a session of its own."""
 _MOST_NAMED: Final = 10
 """People whose attempts Prometheus is told of: it keeps a series of each."""
 
@@ -118,10 +120,13 @@ class CDRWorker:
     def _store(self, delivery: Delivery) -> None:
         """Store an AMQP message, however long it takes; give it up only if it will come again."""
         pause = 0.1
+        failures = 0
         while True:
             try:
-                stored = self._connect().store(delivery, self._senders)
+                doubted = failures >= _DOUBTED_AFTER
+                stored = self._connect().store(delivery, self._senders, doubted=doubted)
             except psycopg.Error as error:
+                failures += 1
                 self._disconnect(error)
             else:
                 self._consumer.acknowledge(delivery)

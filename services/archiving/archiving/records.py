@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
@@ -69,15 +69,19 @@ class Records(Replays):
         assert row is not None
         return int(row[0])
 
-    def store(self, delivery: Delivery, senders: Senders) -> int:
+    def store(self, delivery: Delivery, senders: Senders, *, doubted: bool = False) -> int:
         """Store what a message holds and park what can't be, in one transaction, once however often it comes.
 
-        Returns how many activities were stored. Raises psycopg.Error if the database is not at our service.
+        ``doubted``: it failed again and again, in sessions of its own. Then a line that fails though another
+        would be stored is parked, whatever the error. Returns how many activities were stored. Raises
+        psycopg.Error if the database is not at our service.
         """
         try:
             message, activities = _id_of(delivery.properties), _read(delivery, senders)
             self._log(message, activities)
-        except IN_THINGS:
+        except (*IN_THINGS, psycopg.Error) as error:
+            if not doubted and not isinstance(error, IN_THINGS):
+                raise
             with self._connection.transaction():
                 stored, refused = self._store_apart(None, delivery, senders)
                 for each in refused:
@@ -124,12 +128,25 @@ class Records(Replays):
         try:
             with self._connection.transaction():  # a savepoint
                 self._log(uuid4(), [activity for _, activity in lines])
-        except IN_THINGS as error:
+        except psycopg.Error as error:
+            if not isinstance(error, IN_THINGS):
+                self._rehearse()
             if len(lines) <= 1:
                 return [_Refused(line, f"cannot be stored: {error}") for line, _ in lines]
             half = len(lines) // 2
             return self._log_by_halves(lines[:half]) + self._log_by_halves(lines[half:])
         return []
+
+    def _rehearse(self) -> None:
+        """Store an activity and take it back. Raises psycopg.Error: then nothing is known of what failed."""
+        now = datetime.now(UTC)
+        harmless = Activity(
+            conversation=f"rehearsal:{uuid4()}", sender="sip:a@invalid", recipients=("sip:b@invalid",),
+            scope="internal", pool="", client="", first=now, last=now, archived=1,
+        )  # fmt: skip
+        with self._connection.transaction() as transaction:
+            self._log(uuid4(), [harmless])
+            raise psycopg.Rollback(transaction)
 
     def _log(self, message: UUID, activities: Sequence[Activity]) -> bool:
         """Store activities as a message's; return whether it was new."""
