@@ -18,6 +18,8 @@ class Journal:
         self._file = path.open("x", buffering=1)  # by the line: what a kill of ours leaves is whole
         self._lock = threading.Lock()
         self.sent: set[UUID] = set()
+        self.forged: set[UUID] = set()
+        """Agents in whose name something came that no front end sent: their numbers say nothing."""
         self.answers: dict[UUID, list[int]] = defaultdict(list)
 
     def note_sent(self, ids: Iterable[UUID]) -> None:

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from deploy.local.broker import Broker
 from deploy.local.database import Database
 from deploy.local.process import Process, find_free_port
 from deploy.local.stack import DATABASE, Stack
+from tests.chaos import clocked_front_end
 from tests.chaos.case import Case
+from tests.chaos.clocked_front_end import VARIABLE
 from tests.chaos.proxy import Proxy
 from tests.chaos.system import System
 
@@ -33,6 +35,7 @@ class Processes(Stack, System):
         self.settings = {"LCS_CHANNEL_SECONDS": "5"}
         self.to_broker: Proxy | None = None
         self.to_database: Proxy | None = None
+        self.to_admin: Proxy | None = None
         self._small_disk = False
 
     @property
@@ -62,7 +65,7 @@ class Processes(Stack, System):
         for process in self.processes.values():
             process.kill()
         super().stop()
-        for proxy in (self.to_broker, self.to_database):
+        for proxy in (self.to_broker, self.to_database, self.to_admin):
             if proxy is not None:
                 proxy.close()
         if self._small_disk:
@@ -91,6 +94,34 @@ class Processes(Stack, System):
         )
 
     # Front ends
+
+    def _start(
+        self, name: str, module: str, port: int, settings: Mapping[str, str], *arguments: str
+    ) -> Process:
+        if module == "frontend":
+            if self.to_admin is None:
+                self.to_admin = Proxy(int(self.admin_url.rpartition(":")[2]))
+            admin = f"http://127.0.0.1:{self.to_admin.port}"
+            settings = {**settings, "LCS_ADMIN_API_URL": admin, VARIABLE: str(self._clock(name))}
+            module = clocked_front_end.__name__
+        return super()._start(name, module, port, settings, *arguments)
+
+    def _clock(self, name: str) -> Path:
+        return self.folder / f"clock-{name}"
+
+    def set_clock(self, ahead: float, number: int = 1) -> None:
+        """Set a front end's clock ahead of the true time by some seconds, or behind."""
+        fresh = self.folder / "clock.new"
+        fresh.write_text(str(ahead))
+        fresh.replace(self._clock(f"fe{number}"))
+
+    def address_of_front_end(self, number: int = 1) -> str:
+        """Return where a front end reaches the broker, and as whom."""
+        return self._amqp_address(f"front-end-fe{number}")
+
+    def slot(self, name: str, number: int = 1) -> Path:
+        """Return the folder of a slot of a front end's, its own or another's."""
+        return self.folder / "front-ends" / f"fe{number}" / name
 
     def front_end(self, number: int = 1) -> Process:
         """Return a front end's process."""

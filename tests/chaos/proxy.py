@@ -5,6 +5,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 
 _CHUNK = 1 << 16
 
@@ -23,6 +24,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._ended = False
+        self.delay = 0.0
+        """Seconds by which each piece of data is late."""
         threading.Thread(target=self._accept, daemon=True).start()
         threading.Thread(target=self._pump, daemon=True).start()
 
@@ -80,6 +83,7 @@ class Proxy:
                 end: socket.socket = key.fileobj  # type: ignore[assignment]  # we register nothing else
                 if not self._passing.is_set():
                     break
+                time.sleep(self.delay)
                 self._pass_on(end)
 
     def _pass_on(self, end: socket.socket) -> None:
