@@ -55,6 +55,16 @@ def _give_rows(folder: Path) -> None:
     connection.close()
 
 
+def test_left_spools_for_which_there_is_no_room_at_once_are_sent_one_after_another(tmp_path: Path) -> None:
+    for number in range(1, 4):
+        _leave(tmp_path / str(number), BODIES)
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        await reached(lambda: len(port.confirmed) == 900)
+
+    run(scenario, critical=False, folder=tmp_path / "4", spool_max_bytes=20_000, publish_ims=10)
+
+
 @pytest.mark.parametrize("critical", [True, False])
 def test_what_cannot_be_taken_out_of_a_left_spool_is_sent_once_in_order(
     tmp_path: Path, critical: bool

@@ -79,7 +79,6 @@ class Adoption:
                     left = known
                 else:
                     left = await self._look_into(slot)
-                    self._empty[name] = _looks_of(slot)
                 self._note(name, known, left, found)
         except OSError as error:
             found["."] = Left("disk", f"the slots can't be looked at: {error}")
@@ -111,6 +110,8 @@ class Adoption:
         try:
             agents = await asyncio.to_thread(read_agents, slot.folder)
             adopted = await self._spool.adopt(slot)
+            if not adopted.stay:  # else there was no room here: the rest comes once ours are sent
+                self._empty[slot.folder.name] = _looks_of(slot)
             if adopted.pool not in ("", self._pool):
                 left = f"{adopted.stay} IMs and {len(agents)} agents"
                 why = f"{left} wait for a front end of pool {adopted.pool!r}"
