@@ -197,6 +197,29 @@ def test_what_is_known_to_be_outdated_never_decides(
         assert "has yet to say" in policy_of(front_end)["detail"]
 
 
+def test_a_front_end_that_ran_on_what_is_outdated_does_so_for_seconds(
+    vhost: Vhost, tmp_path: Path, start: Callable[..., FrontEnd]
+) -> None:
+    """A policy that counted when it was fetched, then another does, which can't be fetched; then it can."""
+    counts, lost = header_of(9, GlobalSetting.NONE), threading.Event()
+
+    def behave(path: str, *_: object) -> Iterator[bytes]:
+        if "check-in" in path:
+            yield answer(b'{"version": %d}' % counts.version)
+        else:
+            yield answer(b"{}", 503) if lost.is_set() else answer(msgspec.json.encode(counts) + b"\n")
+
+    with in_place(behave) as url:
+        front_end = start(vhost.url("frontend"), LCS_ADMIN_API_URL=url, LCS_ADMIN_API_TOKEN="frontend")
+        wait_for_rule(front_end, "internal-none", seconds=15)
+        lost.set()
+        counts = header_of(10, GlobalSetting.EVERYONE)
+        wait_for_rule(front_end, "policy-unconfirmed", seconds=20)
+        assert "has yet to say" in policy_of(front_end)["detail"]
+        lost.clear()
+        wait_for_rule(front_end, "internal-everyone", seconds=10)
+
+
 def test_a_policy_too_old_decides_nothing_and_says_so(
     vhost: Vhost, tmp_path: Path, start: Callable[..., FrontEnd]
 ) -> None:

@@ -39,6 +39,8 @@ log = logging.getLogger("frontend")
 _CHECK_IN_SECONDS: Final = 5.0
 _FIRST_SECONDS: Final = 5.0
 """If no check-in was answered so long after the start, none will be: the last policy on disk counts."""
+_FETCH_SECONDS: Final = 10.0
+"""For so long a policy that is known to be outdated still decides, as the one that counts is on its way."""
 _JUDGE_SECONDS: Final = 0.5
 _SAVE_SECONDS: Final = 2.0
 _NOTE_SECONDS: Final = 60.0
@@ -87,8 +89,8 @@ class Policies:
         self._started = time.monotonic()
         self._has_confirmed = False
         """Whether the admin API has, since the start, that the policy held counts."""
-        self._outdated = False
-        """Whether it has said since then that another one does."""
+        self._outdated = math.inf
+        """Since when, by the monotonic clock, it says that another one does; infinity while it doesn't."""
         self._confirmed = _NEVER
         """When it last has that the policy held counts, before the start too."""
         self._noted = -math.inf
@@ -156,7 +158,10 @@ class Policies:
         """
         if self._settings.admin_api_url is None:
             return ""
-        if not self._has_confirmed and (self._outdated or time.monotonic() - self._started < _FIRST_SECONDS):
+        now = time.monotonic()
+        if not self._has_confirmed and (self._outdated <= now or now - self._started < _FIRST_SECONDS):
+            return UNCONFIRMED_RULE
+        if now - self._outdated > _FETCH_SECONDS:
             return UNCONFIRMED_RULE
         return STALE_RULE if self._confirmed.age > self._settings.policy_max_age_seconds else ""
 
@@ -225,7 +230,7 @@ class Policies:
         if not answer.names(self._held):
             if answer.anew:
                 log.error("the policy held is not what its version says", extra={"version": self.version})
-            self._outdated = True
+            self._outdated = min(self._outdated, time.monotonic())
             asked = _Moment.now()
             self._hold(await source.fetch(None if answer.anew else self._held))
             self._confirm(asked)
@@ -240,7 +245,7 @@ class Policies:
 
     def _confirm(self, asked: "_Moment") -> None:
         """Note that the policy held counted when the admin API was asked."""
-        self._confirmed, self._has_confirmed, self._outdated = asked, True, False
+        self._confirmed, self._has_confirmed, self._outdated = asked, True, math.inf
         POLICY_CONFIRMED.set(asked.time)
         self._judge()
         if asked.monotonic - self._noted > _NOTE_SECONDS:
