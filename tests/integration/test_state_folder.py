@@ -83,11 +83,14 @@ def test_slots_of_another_user_are_left_alone(own_broker: Vhost, start: Start, t
         os.chown(state / name / "lock", 12345, 12345)
     os.chown(state / "2", 12345, 12345)
     (state / "2").chmod(0o700)
+    (state / "lost+found").mkdir(0o700)  # as the root of a disk has it
+    os.chown(state / "lost+found", 12345, 12345)
     front_end = start(own_broker.url("frontend"), under=AS_ANYBODY, LCS_STATE_DIR=str(state))
     front_end.wait_until_ready()
     assert front_end.post(IM).status_code == CREATED
     assert (state / "3" / "spool.sqlite").exists()
     wait_for(lambda: {"1", "2"} <= state_of(front_end)["left"].keys(), "the slots to be told of")
+    assert state_of(front_end)["left"].keys() == {"1", "2"}
     assert state_of(front_end)["state"] == "normal"
 
 

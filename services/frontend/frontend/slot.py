@@ -124,7 +124,8 @@ def slots_beside(mine: Slot) -> Iterator[tuple[str, Slot | OSError | None]]:
         except BlockingIOError:
             yield folder.name, None
         except OSError as error:
-            yield folder.name, error
+            if folder.name.isdecimal():  # else it is none, as a disk's lost+found
+                yield folder.name, error
         else:
             try:
                 yield folder.name, slot
