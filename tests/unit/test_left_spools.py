@@ -7,11 +7,13 @@ import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contract.message import MAX_SEQ
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.numbering import read_agents
@@ -278,3 +280,11 @@ def test_damaged_records_of_agents_say_nothing(tmp_path: Path) -> None:
         damaged[index] = random.Random(index).choice(b"0123456789")
         (tmp_path / "agents").write_bytes(damaged)
         assert read_agents(tmp_path) in ({}, {agent: 5})
+
+
+def test_a_number_that_no_agent_reaches_is_not_said(tmp_path: Path) -> None:
+    """A front end of before wrote no checksum."""
+    good, bad = (f"0189000{number}-0000-7000-8000-000000000000" for number in (0, 1))
+    lines = f"{good} {7:020d}\n{bad} {MAX_SEQ + 1:020d}\n"
+    (tmp_path / "agents").write_text(lines)
+    assert read_agents(tmp_path) == {UUID(good): 7}

@@ -28,6 +28,7 @@ from contract.message import (
     CONFIRMED_HEADER,
     IM,
     IM_TYPE,
+    MAX_SEQ,
     PEOPLE_HEADER,
     PUBLISHED_HEADER,
     AgentStatement,
@@ -336,7 +337,8 @@ def read_agents(folder: Path) -> dict[UUID, int]:
         else:
             with contextlib.suppress(ValueError):
                 agents[UUID(known[1])] = int(known[2])
-    return {agent: confirmed for agent, confirmed in agents.items() if confirmed}
+    # A line of before has no checksum; a number that no agent reaches would be refused, with all others told.
+    return {agent: confirmed for agent, confirmed in agents.items() if 0 < confirmed <= MAX_SEQ}
 
 
 def forget_agents(folder: Path) -> None:
