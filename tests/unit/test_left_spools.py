@@ -1,6 +1,7 @@
 """What front ends left is sent once, in order, under the pool that answered it, or is told of."""
 
 import asyncio
+import errno
 import os
 import random
 import sqlite3
@@ -142,6 +143,33 @@ def test_a_left_spool_that_nobody_may_write_is_read_and_sent_once(tmp_path: Path
         run(scenario, critical=True, folder=tmp_path / "2")
     finally:
         subprocess.run(give, check=True)
+
+
+def test_of_a_left_spool_on_a_bad_sector_all_else_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _leave(tmp_path / "1", BODIES)
+    read = os.pread
+
+    def read_badly(descriptor: int, size: int, offset: int) -> bytes:
+        if offset == 10 * 4096:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(descriptor, size, offset)
+
+    def refuse(path: Path) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr("os.pread", read_badly)
+    monkeypatch.setattr("frontend.left.SpoolFile", refuse)
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        await reached(lambda: len(port.confirmed) >= 280 and agent.spooled == 0)
+        await reached(lambda: "disk I/O error" in agent.left.get("1", ""))
+        sent = [int(im.body) for im in port.confirmed]
+        assert sent == sorted(set(sent))
+        assert len(sent) < 300
+
+    run(scenario, critical=True, folder=tmp_path / "2")
 
 
 def test_a_left_spool_that_cannot_be_read_is_told_by_the_state(tmp_path: Path) -> None:

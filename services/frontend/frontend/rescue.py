@@ -6,6 +6,7 @@ without a word what its log has behind a damaged place. Here each page is looked
 """
 
 import hashlib
+import os
 import struct
 import zlib
 from collections import Counter
@@ -85,7 +86,10 @@ def check_header(path: Path) -> str:
 
 
 def read_rows(path: Path, after: int = 0) -> Iterator[Row]:
-    """Return the rows behind a place that can be read, in order, and weren't taken out. Raises OSError."""
+    """Return the rows behind a place that can be read, in order, and weren't taken out.
+
+    Raises OSError if none can be.
+    """
     with _Pages(path) as pages:
         found: dict[int, tuple[int, int]] = {}
         removed = after
@@ -99,6 +103,8 @@ def read_rows(path: Path, after: int = 0) -> Iterator[Row]:
                     case [None, bytes(content), *rest] if 0 < place < _MOST_PLACE:
                         if _is_right(content, rest, known=place in found):
                             found[place] = (number, cell)
+        if pages.trouble is not None and not found:
+            raise pages.trouble
         for place in sorted(found):
             if place > removed:
                 number, cell = found[place]
@@ -148,6 +154,8 @@ class _Pages:
     def __init__(self, path: Path) -> None:
         self._size = _size_of(path)
         self._file = path.open("rb") if self._size else None
+        self.trouble: OSError | None = None
+        """Why a page can't be read."""
         self._logged: dict[int, bytes] = {}
         self._damaged: list[bytes] = []
         for frame in _frames(log_of(path)):
@@ -169,8 +177,11 @@ class _Pages:
             return self._damaged[-number - 1]
         if number in self._logged or self._file is None:
             return self._logged.get(number, b"")
-        self._file.seek((number - 1) * _PAGE)
-        return self._file.read(_PAGE)
+        try:
+            return os.pread(self._file.fileno(), _PAGE, (number - 1) * _PAGE)
+        except OSError as error:  # a bad sector: of the other pages what they hold
+            self.trouble = error
+            return b""
 
     def numbers(self) -> Iterator[int]:
         """Return the numbers of all pages but the first, which has no rows."""
