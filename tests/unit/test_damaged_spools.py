@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from frontend.agent import Agent
 from frontend.receipt import CONFIRMED, SPOOLED
-from frontend.rescue import files_aside, log_of
+from frontend.rescue import files_aside, log_of, set_aside
 from frontend.spool_file import SpoolFile
 from tests.unit.agent_port import Port, encode_spooled, fate_of, reached, run, submit
 
@@ -75,6 +75,27 @@ def test_a_spool_that_sqlite_cannot_open_is_set_aside_and_its_ims_are_sent(
         assert port.confirmed == []
 
     run(again, critical=False, folder=folder)
+
+
+def test_what_cannot_be_rescued_at_first_is_told_of_and_rescued_once_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    folder = tmp_path / "1"
+    _spool(folder, [encode_spooled(str(number)) for number in range(200)], killed=False)
+    aside = set_aside(folder / "spool.sqlite")
+    log_of(aside).mkdir()
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        await reached(lambda: "can't be taken over" in agent.left.get("1", ""))
+        assert (agent.state.name, port.confirmed) == ("spooling", [])
+        assert await fate_of(submit(agent, "new")) is CONFIRMED
+        log_of(aside).rmdir()
+        await reached(lambda: len(port.confirmed) == 201 and agent.state.name == "normal")
+        assert [im.body for im in port.confirmed[1:]] == [str(number) for number in range(200)]
+        assert "was taken over" in agent.left["1"]
+
+    run(scenario, folder=folder)
 
 
 def test_damage_found_while_running_is_set_aside_and_what_can_be_read_is_sent_once(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Adoption:
         found: dict[str, Left] = {}
         try:
             if await asyncio.to_thread(files_aside, mine.folder / SPOOL_FILE):
-                found[mine.folder.name] = _DAMAGED
+                found[mine.folder.name] = await self._look_after_ours()
             slots = slots_beside(mine)
             while (item := await asyncio.to_thread(next, slots, None)) is not None:
                 name, slot = item
@@ -85,6 +85,14 @@ class Adoption:
         self.left = found
         for kind in _KINDS:
             LEFT_SLOTS.labels(kind).set(sum(left.kind == kind for left in found.values()))
+
+    async def _look_after_ours(self) -> Left:
+        """Return what is wrong with a slot of ours that has a damaged file."""
+        try:
+            why = await self._spool.rescue()
+        except SpoolError as error:
+            why = str(error)
+        return Left("disk", f"IMs of a damaged spool can't be taken over: {why}", waits=True) if why else _DAMAGED
 
     def _is_early(self, name: str) -> bool:
         return time.monotonic() < self._again.get(name, (0.0, 0.0))[0]

@@ -36,6 +36,11 @@ class LeftFile:
             self._file.release_ballast()
 
     @property
+    def unrescued(self) -> str:
+        """As ``SpoolFile.unrescued``."""
+        return self._file.unrescued if self._file is not None else ""
+
+    @property
     def count(self) -> int:
         """How many rows there are, as far as they can be read. Raises OSError."""
         if self._file is not None:

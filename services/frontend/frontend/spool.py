@@ -63,7 +63,7 @@ class Adopted(NamedTuple):
     stay: int
     """How many stay there."""
     trouble: str
-    """Why what was copied can't be taken out there; empty if it was."""
+    """Why what was copied can't be taken out there, or not all could be copied; empty if it was."""
 
 
 class _Waiting(NamedTuple):
@@ -281,6 +281,17 @@ class Spool:
         self.stuck = ""
         return result
 
+    async def rescue(self) -> str:
+        """Take over what could not be before from a damaged file of ours; return why it still can't, else "".
+
+        Raises SpoolError.
+        """
+        if self._file is None or not self._file.unrescued:
+            return ""
+        await self._run(self._file.rescue_again)
+        self._show()
+        return self._file.unrescued
+
     async def adopt(self, slot: Slot) -> "Adopted":
         """Take over what a front end of our pool left, as far as there is room. Raises SpoolError.
 
@@ -299,7 +310,7 @@ class Spool:
                 while file.size < self._max_bytes and (some := await self._run(self._copy, file, left, slot)):
                     ims += some
                     self._show()
-            return Adopted(pool, ims, await self._run(lambda: left.count), left.trouble)
+            return Adopted(pool, ims, await self._run(lambda: left.count), left.trouble or left.unrescued)
         finally:
             self._show()
             await self._run(left.close)

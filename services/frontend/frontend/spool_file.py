@@ -54,6 +54,8 @@ class SpoolFile:
         self.count = 0
         self.size = 0
         """Bytes of all contents."""
+        self.unrescued = ""
+        """Why IMs of a file set aside could not be taken over; empty if all were that can be read."""
         self._connection = sqlite3.connect(":memory:")
         try:
             self._open_whole()
@@ -144,6 +146,7 @@ class SpoolFile:
 
     def _rescue(self) -> None:
         """Take over what can be read of files set aside; a file is noted once that is done."""
+        self.unrescued = ""
         for aside in files_aside(self._path):
             noted = "SELECT 1 FROM copied WHERE source = ?"
             if self._connection.execute(noted, [aside.name]).fetchone() is None:
@@ -155,10 +158,19 @@ class SpoolFile:
                             raise
                         self._take_over(aside)
                 except (sqlite3.OperationalError, OSError) as error:  # others' IMs go on
+                    self.unrescued = str(error)[:200]
                     log.critical(
-                        "IMs of a damaged spool can't be rescued: that is tried again at the next start",
-                        extra={"file": str(aside), "error": str(error)[:200]},
+                        "IMs of a damaged spool can't be rescued: that is tried again",
+                        extra={"file": str(aside), "error": self.unrescued},
                     )
+
+    def rescue_again(self) -> None:
+        """Try again what could not be taken over; only while there is nothing in the file: what is on its way
+        would take out what comes before it."""
+        if self.unrescued and not self.count and self.keep_ballast():
+            self._whole(self._rescue)
+            self._keep_places()
+            self._count()
 
     def _take_over(self, aside: Path) -> None:
         first = last = rescued = 0
