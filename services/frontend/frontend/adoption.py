@@ -92,7 +92,9 @@ class Adoption:
             why = await self._spool.rescue()
         except SpoolError as error:
             why = str(error)
-        return Left("disk", f"IMs of a damaged spool can't be taken over: {why}", waits=True) if why else _DAMAGED
+        if not why:
+            return _DAMAGED
+        return Left("disk", f"IMs of a damaged spool can't be taken over: {why}", waits=True)
 
     def _is_early(self, name: str) -> bool:
         return time.monotonic() < self._again.get(name, (0.0, 0.0))[0]
