@@ -79,6 +79,12 @@ class Processes(Stack, System):
         """Whether the database's disk can be filled."""
         return self._small_disk
 
+    def enlarge_disk(self, megabytes: int) -> None:
+        """Give the database a larger disk, if it has a small one."""
+        if self._small_disk:
+            remount = ["mount", "-o", f"remount,size={megabytes}m", str(self.folder / "postgres")]
+            subprocess.run(remount, check=True)
+
     # The network
 
     def _amqp_address(self, service: str) -> str:

@@ -5,17 +5,20 @@ import random
 import time
 
 from tests.chaos.faults import FAULTS, Situation
-from tests.chaos.processes import ProcessCase
+from tests.chaos.processes import DISK_MEGABYTES, ProcessCase
 
 SEED = int(os.environ.get("LCS_CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
 SECONDS = float(os.environ.get("LCS_CHAOS_SECONDS", "25"))
 ONLY = os.environ.get("LCS_CHAOS_FAULTS", "")
 """Names of faults, with commas between them: no others."""
+_MEGABYTES = 4
+"""Of the database's disk for each second: a restore has all that is archived there twice."""
 
 
 def test_faults_at_random_break_no_promise(case: ProcessCase) -> None:
     print(f"LCS_CHAOS_SEED={SEED} LCS_CHAOS_SECONDS={SECONDS:g}")  # noqa: T201 - shown when it fails
     chance = random.Random(SEED)
+    case.system.enlarge_disk(DISK_MEGABYTES + int(_MEGABYTES * SECONDS))
     end = time.monotonic() + SECONDS
     with case.load() as load:
         while time.monotonic() < end:
