@@ -6,6 +6,7 @@ import os
 import random
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 from contract.message import MAX_SEQ
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
+from frontend.left import LeftFile
 from frontend.numbering import read_agents
 from frontend.receipt import CONFIRMED, SPOOLED
+from frontend.rescue import Row, read_rows
 from frontend.slot import Slot, take_slot
 from frontend.spool import Spool
 from frontend.spool_file import SpoolFile
@@ -143,6 +146,33 @@ def test_a_left_spool_that_nobody_may_write_is_read_and_sent_once(tmp_path: Path
         run(scenario, critical=True, folder=tmp_path / "2")
     finally:
         subprocess.run(give, check=True)
+
+
+def test_a_long_left_spool_that_nobody_may_write_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _leave(tmp_path / "1", [f"{number} {'x' * 1000}" for number in range(6000)])
+    readings = []
+
+    def read(path: Path, after: int = 0) -> Iterator[Row]:
+        readings.append(after)
+        return read_rows(path, after)
+
+    def refuse(path: Path) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr("frontend.left.read_rows", read)
+    monkeypatch.setattr("frontend.left.SpoolFile", refuse)
+    left = LeftFile(tmp_path / "1" / "spool.sqlite")
+    left.next_rows(1, 1)
+    places = []
+    while rows := left.next_rows(1000, 100_000):
+        assert sum(len(row.content) for row in rows) < 110_000
+        places += [row.place for row in rows]
+        left.pass_by(places[-1])
+    left.close()
+    assert places == list(range(1, 6001))
+    assert len(readings) < 6
 
 
 def test_of_a_left_spool_on_a_bad_sector_all_else_is_sent(

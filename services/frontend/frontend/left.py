@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +21,10 @@ class LeftFile:
         self._path = path
         self._place = 0
         self._file: SpoolFile | None = None
+        self._unread: Iterator[Row] = iter(())
+        """What is read page by page, once for all."""
+        self._read = -1
+        """Place of the row that was read last so."""
         self.trouble = ""
         """Why nothing can be taken out; empty while that can be."""
         if not (path.exists() or log_of(path).exists() or files_aside(path)):
@@ -49,18 +54,29 @@ class LeftFile:
 
     def begin_behind(self, place: int, digest: bytes) -> None:
         """Go on behind a row that was copied before, if it is still there: else this may be another file."""
-        row = next(iter(self._rows(1, 1, place - 1)), None)
+        self._place = place - 1
+        row = next(iter(self.next_rows(1, 1)), None)
+        self._place = 0
         if row is not None and row.place == place and digest_of(row.content) == digest:
             self.pass_by(place)
 
     def next_rows(self, most: int, most_bytes: int) -> list[Row]:
         """Return the next rows, as ``SpoolFile.first`` does. Raises sqlite3.Error or OSError."""
-        return self._rows(most, most_bytes, self._place)
-
-    def _rows(self, most: int, most_bytes: int, after: int) -> list[Row]:
         if self._file is not None:
-            return self._file.first(most, most_bytes, after)
-        return list(islice(read_rows(self._path, after), most)) if self.trouble else []
+            return self._file.first(most, most_bytes, self._place)
+        if not self.trouble:
+            return []
+        if self._read != self._place:
+            self._unread = read_rows(self._path, self._place)
+        rows: list[Row] = []
+        size = 0
+        for row in islice(self._unread, most):
+            rows.append(row)
+            size += len(row.content)
+            if size >= most_bytes:
+                break
+        self._read = rows[-1].place if rows else -1
+        return rows
 
     def pass_by(self, place: int) -> None:
         """Have done with the rows up to a place: take them out, or remember why not."""
@@ -73,6 +89,7 @@ class LeftFile:
 
     def close(self) -> None:
         """End; the file stays."""
+        self._unread = iter(())
         if self._file is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._file.close()
