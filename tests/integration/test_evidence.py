@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -140,6 +141,13 @@ def test_a_statement_that_no_agent_makes_is_parked(
             )
         )
         for confirmed in (2**63 - 1, 2**63, 2**80, 10**14, -1)
+    ]
+    far = datetime.max.replace(tzinfo=timezone(-timedelta(hours=14)))
+    odd = AgentStatement(
+        agent=ims[0].agent, pool="pool1", front_end="fe", confirmed=1, at=ims[0].sent_at, ended=True
+    )
+    statements += [
+        encode_statement(msgspec.structs.replace(odd, **{field: far})) for field in ("at", "confirmed_at")
     ]
     for statement in statements:
         publish(vhost, ims, body=statement, type_=AGENT_TYPE)
@@ -408,3 +416,21 @@ def test_whatever_comes_good_ims_are_stored_all_else_is_parked_and_the_worker_go
     ]
     assert lost == []
     assert database.rows("SELECT max(accepted) <= 1e13 FROM archive.completeness") == [(True,)]
+
+
+@pytest.mark.parametrize("code", ["58000", "ends"])
+def test_an_agent_that_the_database_refuses_stops_only_its_own_ims(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, code: str
+) -> None:
+    bad, good = make_ims(1), make_ims(5)
+    curse(database, "archive.agents", code, f"NEW.agent = '{bad[0].agent}'")
+    statement = AgentStatement(
+        agent=bad[0].agent, pool="pool1", front_end="fe", confirmed=1, at=bad[0].sent_at
+    )
+    publish(vhost, bad)
+    publish(vhost, bad, body=encode_statement(statement), type_=AGENT_TYPE)
+    publish(vhost, good)
+    with running_worker(vhost, database, tmp_path):
+        wait_until_stored(database, good, seconds=60)
+        wait_for(lambda: len(parked(database)) == 2, "the bad ones", seconds=60)
+        wait_until_empty(vhost)

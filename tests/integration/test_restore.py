@@ -170,6 +170,18 @@ def test_a_database_copied_in_its_cluster_is_another_archive(database: ArchiveDa
         connection.execute(f"DROP DATABASE {copy.name}".encode())
 
 
+def test_it_is_the_same_archive_in_every_time_zone(database: ArchiveDatabase) -> None:
+    ask = (
+        "SELECT archive.begin_era()",
+        "SELECT archive.incarnation(), number FROM archive.era_order ORDER BY number DESC LIMIT 1",
+    )
+    answers = set()
+    for options in ("-c timezone=UTC", "-c timezone=Asia/Tokyo -c datestyle=German"):
+        with psycopg.connect(database.url("lcs_admin"), options=options) as connection:
+            answers.add([connection.execute(each).fetchone() for each in ask][1])
+    assert len(answers) == 1
+
+
 def test_numbers_of_an_agent_that_is_not_there_are_not_passed_over(database: ArchiveDatabase) -> None:
     [im] = make_ims(1)
     with psycopg.connect(database.url("lcs_archiving"), autocommit=True) as connection:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
@@ -161,20 +162,26 @@ class Archive(Replays):
         """Do all that storing a batch takes, with an IM that nothing is wrong with, and take it back.
 
         It has ``size`` bytes, or as many as the longest of ``ims``; it is of the month of ``ims``, if that is
-        one IM; and the rows of their agents, and of ``agents`` with their pools, are locked. So it needs the
-        same locks and the same room on disk, for which no IM is to blame. Raises whatever fails.
+        one IM; and the rows of their agents, and of ``agents`` with their pools, are locked if they can be
+        there. So it needs the same locks and the same room on disk, for which no IM is to blame. Raises
+        whatever fails.
         """
+        self.names.check()
+        locked: list[int] = []
+        for agent in {*agents, *((im.agent, im.pool) for im in ims)}:
+            try:
+                locked.append(self.names.number_of(*agent))
+            except psycopg.errors.LockNotAvailable:
+                raise
+            except Exception as error:  # it is the IM's fault, also if it ends the session of names
+                log.debug("no such agent can be", extra={"error": repr(error)[:200]})
         size = max((size, *(len(im.body) for im in ims)))
         im = _rehearsed(ims, min(size, _MAX_REHEARSED))
-        locked = {*agents, *((im.agent, im.pool) for im in ims)}
         with self._connection.transaction(force_rollback=True):
             self._connection.execute(_LOCK_TIMEOUT)
             names = Names(self._connection)  # of its own: what is taken back must not be remembered
             rows = join_rows(names.pack([im]))
-            numbers = [names.number_of(im.agent, im.pool)]
-            for agent in locked:  # one that cannot be is the IM's fault
-                with contextlib.suppress(psycopg.DataError, ValueError), self._connection.transaction():
-                    numbers.append(names.number_of(*agent))
+            numbers = [names.number_of(im.agent, im.pool), *locked]
             nothing = ["{}"] * len(numbers)
             account = (numbers, ["{[1,1]}", *nothing[1:]], nothing)
             with self._connection.cursor() as cursor:
@@ -218,9 +225,15 @@ class Archive(Replays):
         return int(row[0])
 
     def log_agent(self, statement: AgentStatement) -> None:
-        """Note how far an agent says it got. Raises ValueError for a number that no agent reaches."""
+        """Note how far an agent says it got.
+
+        Raises ValueError for a number that no agent reaches, OverflowError for a time of no year from 1 to
+        9999 in UTC: nobody could read it again.
+        """
         if not 0 <= statement.confirmed <= MAX_SEQ:
             raise ValueError(f"its number {statement.confirmed} is out of bounds")
+        for at in (statement.at, statement.confirmed_at or statement.at):
+            at.astimezone(UTC)
         self._connection.execute(
             _LOG_AGENT,
             [

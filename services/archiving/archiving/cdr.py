@@ -35,8 +35,6 @@ _REPLAY_EVERY: Final = 1.0
 _REPLAY_SECONDS: Final = 0.5
 """At a time: what is on the queue waits meanwhile."""
 _MAX_PAUSE: Final = 2.0
-_DOUBTED_AFTER: Final = 8
-"""Failures of one message, each in a session of its own."""
 _MOST_NAMED: Final = 10
 """People whose attempts Prometheus is told of: it keeps a series of each."""
 
@@ -101,7 +99,7 @@ class CDRWorker:
                     lambda: self._stopping.is_set() or time.monotonic() >= over,
                 )
                 self._replay_due = time.monotonic() + _REPLAY_EVERY
-        except psycopg.Error as error:
+        except Exception as error:
             self._disconnect(error)
             self._stopping.wait(_LOOK_SECONDS)
 
@@ -111,8 +109,13 @@ class CDRWorker:
             log.info("connected to the database")
         return self._records
 
-    def _disconnect(self, error: psycopg.Error) -> None:
-        log.warning("database out of reach", extra={"error": repr(error)[:300], "sqlstate": error.sqlstate})
+    def _disconnect(self, error: Exception) -> None:
+        """End the session: in another one it may be well."""
+        fields = {"error": repr(error)[:300], "sqlstate": getattr(error, "sqlstate", None)}
+        if isinstance(error, psycopg.Error):
+            log.warning("database out of reach", extra=fields)
+        else:
+            log.error("nothing can be stored", extra=fields, exc_info=error)
         if self._records is not None:
             self._records.close()
             self._records = None
@@ -120,13 +123,18 @@ class CDRWorker:
     def _store(self, delivery: Delivery) -> None:
         """Store an AMQP message, however long it takes; give it up only if it will come again."""
         pause = 0.1
-        failures = 0
+        tried, times = False, 0
         while True:
+            rehearsed = False
             try:
-                doubted = failures >= _DOUBTED_AFTER
-                stored = self._connect().store(delivery, self._senders, doubted=doubted)
-            except psycopg.Error as error:
-                failures += 1
+                records = self._connect()
+                if tried:
+                    records.rehearse()
+                    rehearsed = True
+                tried = True
+                stored = records.store(delivery, self._senders, times)
+            except Exception as error:
+                times += rehearsed
                 self._disconnect(error)
             else:
                 self._consumer.acknowledge(delivery)

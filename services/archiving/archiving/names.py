@@ -83,6 +83,10 @@ class Names:
         with self._lock:
             return self._intern_agent(agent, pool)
 
+    def check(self) -> None:
+        """Raise psycopg.Error if the session is over."""
+        self._connection.execute("SELECT")
+
     def known_number(self, agent: UUID, pool: str) -> int | None:
         """Return the number of an agent that came before; else None."""
         return self._agents[agent.int] if self._pools.get(agent.int) == pool else None

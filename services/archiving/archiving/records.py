@@ -24,7 +24,9 @@ log = logging.getLogger("archiving")
 
 _LOG: Final = "SELECT cdr.log_activities(%s, %s::jsonb, %s)"
 _PARK: Final = "SELECT cdr.park(%s, %s, %s, %s::text::jsonb)"
-_UNREADABLE: Final = (ValueError, RecursionError)
+_TIMES: Final = 8
+"""Failures, each in a session of its own, until an error that may be a moment's is told apart."""
+_UNREADABLE: Final = (ValueError, OverflowError, RecursionError)
 """What reading raises that lies in what is read: msgspec's errors are ValueErrors."""
 
 
@@ -69,25 +71,49 @@ class Records(Replays):
         assert row is not None
         return int(row[0])
 
-    def store(self, delivery: Delivery, senders: Senders, *, doubted: bool = False) -> int:
+    def rehearse(self) -> None:
+        """Store and park what nothing is wrong with, and take it back. Raises what fails."""
+        now = datetime.now(UTC)
+        one = Activity(
+            conversation=str(uuid4()),
+            sender="sip:rehearsal@invalid",
+            recipients=("sip:another@invalid",),
+            scope="internal",
+            pool="rehearsal",
+            client="",
+            first=now,
+            last=now,
+            archived=1,
+        )
+        with self._connection.transaction(force_rollback=True):
+            self._log(uuid4(), [one])
+            self._connection.execute(_PARK, [uuid4().bytes, "", b"", "{}"])
+
+    def store(self, delivery: Delivery, senders: Senders, times: int = 0) -> int:
         """Store what a message holds and park what can't be, in one transaction, once however often it comes.
 
-        ``doubted``: it failed again and again, in sessions of its own. Then a line that fails though another
-        would be stored is parked, whatever the error. Returns how many activities were stored. Raises
-        psycopg.Error if the database is not at our service.
+        ``times``: how often it failed though a rehearsal went well. After some its lines are told apart
+        whatever the error is, after as many again it is parked whole. Returns how many activities were
+        stored. Raises what fails.
         """
-        try:
-            message, activities = _id_of(delivery.properties), _read(delivery, senders)
-            self._log(message, activities)
-        except (*IN_THINGS, psycopg.Error) as error:
-            if not doubted and not isinstance(error, IN_THINGS):
-                raise
-            with self._connection.transaction():
-                stored, refused = self._store_apart(None, delivery, senders)
-                for each in refused:
-                    self._park(delivery.properties, each)
-            return stored
-        return len(activities)
+        if times < _TIMES:
+            try:
+                message, activities = _id_of(delivery.properties), _read(delivery, senders)
+                self._log(message, activities)
+            except IN_THINGS:
+                pass
+            else:
+                return len(activities)
+        with self._connection.transaction():
+            if times < 2 * _TIMES:
+                blamed = IN_THINGS if times < _TIMES else (Exception,)
+                stored, refused = self._store_apart(None, delivery, senders, blamed)
+            else:
+                whole = _Refused(_Line(0, delivery.body), "cannot be stored, though others can")
+                stored, refused = 0, [whole] if self._log(_id_of(delivery.properties), []) else []
+            for each in refused:
+                self._park(delivery.properties, each)
+        return stored
 
     def replay(self, number: int, delivery: Delivery, senders: Senders) -> str | None:
         """Store what is parked under a number, once; return why nothing of it could be.
@@ -97,7 +123,7 @@ class Records(Replays):
         """
         message = uuid5(NAMESPACE_OID, f"parked {number}")
         with self._connection.transaction() as transaction:
-            stored, refused = self._store_apart(message, delivery, senders.vouched())
+            stored, refused = self._store_apart(message, delivery, senders.vouched(), IN_THINGS)
             if not stored and len(refused) == 1:
                 raise psycopg.Rollback(transaction)
             for each in refused:
@@ -106,11 +132,16 @@ class Records(Replays):
         return refused[0].reason
 
     def _store_apart(
-        self, message: UUID | None, delivery: Delivery, senders: Senders
+        self,
+        message: UUID | None,
+        delivery: Delivery,
+        senders: Senders,
+        blamed: tuple[type[Exception], ...],
     ) -> tuple[int, list[_Refused]]:
         """Store what can be, within a transaction; return how many activities that is, and the rest.
 
-        ``message``: its id if it is another than the one it says.
+        ``message``: its id if it is another than the one it says; ``blamed``: errors that lie in a line, if a
+        rehearsal goes well.
         """
         whole = _Line(0, delivery.body)
         try:
@@ -120,33 +151,24 @@ class Records(Replays):
             return 0, [_Refused(whole, str(error))]
         if not self._log(message, []):
             return 0, []  # it is in already
-        refused_by_the_database = self._log_by_halves(lines)
+        refused_by_the_database = self._log_by_halves(lines, blamed)
+        if refused_by_the_database:
+            self.rehearse()
         return len(lines) - len(refused_by_the_database), refused + refused_by_the_database
 
-    def _log_by_halves(self, lines: Sequence[tuple[_Line, Activity]]) -> list[_Refused]:
+    def _log_by_halves(
+        self, lines: Sequence[tuple[_Line, Activity]], blamed: tuple[type[Exception], ...]
+    ) -> list[_Refused]:
         """Store activities, by halves where the database refuses some; return those."""
         try:
             with self._connection.transaction():  # a savepoint
                 self._log(uuid4(), [activity for _, activity in lines])
-        except psycopg.Error as error:
-            if not isinstance(error, IN_THINGS):
-                self._rehearse()
+        except blamed as error:
             if len(lines) <= 1:
                 return [_Refused(line, f"cannot be stored: {error}") for line, _ in lines]
             half = len(lines) // 2
-            return self._log_by_halves(lines[:half]) + self._log_by_halves(lines[half:])
+            return self._log_by_halves(lines[:half], blamed) + self._log_by_halves(lines[half:], blamed)
         return []
-
-    def _rehearse(self) -> None:
-        """Store an activity and take it back. Raises psycopg.Error: then nothing is known of what failed."""
-        now = datetime.now(UTC)
-        harmless = Activity(
-            conversation=f"rehearsal:{uuid4()}", sender="sip:a@invalid", recipients=("sip:b@invalid",),
-            scope="internal", pool="", client="", first=now, last=now, archived=1,
-        )  # fmt: skip
-        with self._connection.transaction() as transaction:
-            self._log(uuid4(), [harmless])
-            raise psycopg.Rollback(transaction)
 
     def _log(self, message: UUID, activities: Sequence[Activity]) -> bool:
         """Store activities as a message's; return whether it was new."""
@@ -167,7 +189,7 @@ def _id_of(properties: BasicProperties) -> UUID:
 
 
 def _read(delivery: Delivery, senders: Senders) -> list[Activity]:
-    """Return a message's activities. Raises ValueError, or RecursionError."""
+    """Return a message's activities. Raises what ``_UNREADABLE`` names."""
     _check_type(delivery.properties)
     activities = decode_activities(delivery.body)
     _check_sender(delivery.properties, activities, senders)
@@ -186,13 +208,10 @@ def _read_apart(delivery: Delivery, senders: Senders) -> tuple[list[tuple[_Line,
             continue
         line = _Line(place, body)
         try:
-            lines.append((line, decode_activity(body)))
+            lines.append((line, _file(decode_activity(body))))
         except _UNREADABLE as error:
             refused.append(_Refused(line, f"unreadable: {error}"))
-    activities = [activity for _, activity in lines]
-    _check_sender(delivery.properties, activities, senders)
-    for activity in activities:
-        _file(activity)
+    _check_sender(delivery.properties, [activity for _, activity in lines], senders)
     return lines, refused
 
 
@@ -206,8 +225,13 @@ def _check_sender(properties: BasicProperties, activities: Sequence[Activity], s
         raise ValueError(refusal)
 
 
-def _file(activity: Activity) -> None:
-    """Name people and conversation as today: older front ends named them otherwise."""
+def _file(activity: Activity) -> Activity:
+    """Name people and conversation as today: older front ends named them otherwise.
+
+    Raises OverflowError for a time that is in UTC of no year from 1 to 9999: nobody could read it again.
+    """
+    activity.first, activity.last = activity.first.astimezone(UTC), activity.last.astimezone(UTC)
     activity.sender = address_of(activity.sender)
     activity.recipients = tuple(map(address_of, activity.recipients))
     activity.conversation = filed_key(activity.conversation)
+    return activity

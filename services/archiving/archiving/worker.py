@@ -162,6 +162,8 @@ class Worker:
         fields = {"error": repr(error)[:300], "sqlstate": getattr(error, "sqlstate", None)}
         if isinstance(error, DoubtError):
             log.warning("some of a batch can't be stored, and more evidence is needed", extra=fields)
+        elif isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState):
+            log.warning("the archive is another than before: its numbers are asked for anew", extra=fields)
         elif isinstance(error, psycopg.Error):
             log.warning("database out of reach", extra=fields)
         else:

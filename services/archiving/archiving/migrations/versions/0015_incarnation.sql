@@ -21,7 +21,7 @@ BEGIN
         (SELECT oid FROM pg_database WHERE datname = current_database()),
         to_regclass('archive.users')::oid, to_regclass('archive.conversations')::oid,
         to_regclass('archive.content_types')::oid, to_regclass('archive.rules')::oid, to_regclass('archive.agents')::oid,
-        to_regclass('archive.messages')::oid, i.xmin, i.since))::uuid FROM archive.incarnation AS i);
+        to_regclass('archive.messages')::oid, i.xmin, extract(epoch FROM i.since)))::uuid FROM archive.incarnation AS i);
 END $$;
 CREATE FUNCTION incarnation() RETURNS uuid
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = archive, pg_temp AS $$ SELECT evidence() $$;

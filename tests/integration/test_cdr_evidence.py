@@ -1,0 +1,72 @@
+"""Call detail records: what a line is to blame for is found out by evidence, as for IMs."""
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import msgspec
+import psycopg
+import pytest
+
+from deploy.local.process import Process, wait_for
+from tests.conftest import ArchiveDatabase, Vhost
+from tests.integration.archiving_service import worker_environment
+from tests.integration.test_cdr import activity, publish
+from tests.integration.test_evidence import LIFT, curse, execute
+
+SESSIONS = "SELECT conversation FROM cdr.sessions ORDER BY 1"
+PARKED = "SELECT body, reason FROM archive.parked"
+
+
+@pytest.fixture
+def worker(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> Iterator[Process]:
+    """The worker of call detail records."""
+    process = Process(
+        "cdr",
+        [sys.executable, "-m", "archiving", "cdr"],
+        tmp_path / "cdr",
+        worker_environment(vhost, database),
+    )
+    yield process
+    process.stop()
+
+
+def test_a_record_that_ends_the_session_holds_up_nothing(
+    vhost: Vhost, database: ArchiveDatabase, worker: Process
+) -> None:
+    curse(database, "cdr.sessions", "ends", "NEW.conversation = 'cursed'")
+    publish(vhost, *(activity(archived=1, conversation=each) for each in ("ours", "cursed", "also ours")))
+    publish(vhost, activity(archived=1, conversation="behind it"))
+    wait_for(lambda: database.rows(SESSIONS) == [("behind it",)], "what is behind it", seconds=90)
+    [(body, reason)] = database.rows(PARKED)
+    assert bytes(body).count(b"\n") == 3  # type: ignore[call-overload] # bytes
+    assert "cannot be stored" in str(reason)
+
+
+@pytest.mark.parametrize("table", ["cdr.sessions", "cdr.parties", "cdr.activities"])
+@pytest.mark.parametrize("code", ["22003", "23514"])
+def test_while_no_record_can_be_stored_all_wait_and_none_is_parked(
+    vhost: Vhost, database: ArchiveDatabase, worker: Process, table: str, code: str
+) -> None:
+    curse(database, table, code)
+    publish(vhost, activity(archived=1))
+    log = worker.log
+    wait_for(lambda: log.read_bytes().count(b"out of reach") >= 10, "ten tries", seconds=60)
+    assert database.rows(PARKED) == []
+    execute(database, LIFT)
+    wait_for(lambda: database.rows(SESSIONS) == [("c1",)], "the session", seconds=60)
+    assert database.rows(PARKED) == []
+
+
+def test_a_time_that_nobody_can_read_again_is_parked(
+    vhost: Vhost, database: ArchiveDatabase, worker: Process
+) -> None:
+    early = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
+    publish(vhost, activity(archived=1), activity(archived=1, conversation="c2"))
+    wrong = msgspec.structs.replace(activity(archived=1), first=early, last=early)
+    publish(vhost, wrong, activity(archived=1, conversation="c3"))
+    wait_for(lambda: database.rows(SESSIONS) == [("c1",), ("c2",), ("c3",)], "the others")
+    with psycopg.connect(database.url("lcs_admin")) as connection:
+        assert len(connection.execute("SELECT * FROM cdr.session_list").fetchall()) == 3
+    assert len(database.rows(PARKED)) == 1
