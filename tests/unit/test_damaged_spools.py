@@ -98,6 +98,32 @@ def test_what_cannot_be_rescued_at_first_is_told_of_and_rescued_once_it_can(
     run(scenario, folder=folder)
 
 
+def test_what_was_rescued_is_not_sent_again_when_the_spool_is_damaged_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    folder = tmp_path / "1"
+    _spool(folder, [encode_spooled(str(number)) for number in range(100)], killed=False)
+
+    async def sent(agent: Agent, port: Port) -> None:
+        await reached(lambda: agent.spooled == 0 and len(port.confirmed) == 100)
+        await reached(lambda: len(list(folder.glob("*.sent"))) == 2)
+
+    async def sends_nothing(agent: Agent, port: Port) -> None:
+        assert (agent.spooled, port.confirmed) == (0, [])
+
+    _damage(folder)
+    assert len(_read(folder / "spool.sqlite")) == 100
+    for scenario in (sent, sends_nothing):
+        _damage(folder)
+        run(scenario, folder=folder)
+
+
+def _damage(folder: Path) -> None:
+    with (folder / "spool.sqlite").open("r+b") as file:
+        file.write(os.urandom(64))
+
+
 def test_damage_found_while_running_is_set_aside_and_what_can_be_read_is_sent_once(tmp_path: Path) -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()

@@ -18,6 +18,8 @@ from typing import Final, NamedTuple, Self
 import msgspec
 
 _ASIDE: Final = "damaged"
+_SENT: Final = ".sent"
+"""Ends the name of a note beside one: the spool that took over what is in it may be damaged in its turn."""
 _PAGE: Final = 4096
 """SQLite's page size."""
 _HEADER: Final = struct.pack(">16sH6B", b"SQLite format 3\0", _PAGE, 2, 2, 0, 64, 32, 32)
@@ -66,6 +68,18 @@ def files_aside(path: Path) -> list[Path]:
     """Return the files that were set aside beside one; of one, only the log may be there. Raises OSError."""
     found = path.parent.glob(f"{path.stem}.{_ASIDE}-*{path.suffix}*")
     return sorted({each.with_name(each.name.removesuffix("-wal")) for each in found})
+
+
+def note_sent(path: Path) -> None:
+    """Note beside all files set aside that what could be read of them is sent. Raises OSError."""
+    for aside in files_aside(path):
+        if not is_sent(aside):
+            aside.with_suffix(_SENT).touch()
+
+
+def is_sent(aside: Path) -> bool:
+    """Return whether that is noted. Raises OSError."""
+    return aside.with_suffix(_SENT).exists()
 
 
 def seal_of(place: int) -> bytes:

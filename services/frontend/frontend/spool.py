@@ -286,7 +286,7 @@ class Spool:
 
         Raises SpoolError.
         """
-        if self._file is None or not self._file.unrescued:
+        if self._file is None:
             return ""
         await self._run(self._file.rescue_again)
         self._show()

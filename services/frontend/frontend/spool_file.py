@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from frontend.ballast import Ballast
-from frontend.rescue import Row, check_header, files_aside, log_of, read_rows, seal_of, set_aside
+from frontend.rescue import (
+    Row,
+    check_header,
+    files_aside,
+    is_sent,
+    log_of,
+    note_sent,
+    read_rows,
+    seal_of,
+    set_aside,
+)
 
 log = logging.getLogger("frontend")
 
@@ -149,7 +159,7 @@ class SpoolFile:
         self.unrescued = ""
         for aside in files_aside(self._path):
             noted = "SELECT 1 FROM copied WHERE source = ?"
-            if self._connection.execute(noted, [aside.name]).fetchone() is None:
+            if not is_sent(aside) and self._connection.execute(noted, [aside.name]).fetchone() is None:
                 try:
                     try:
                         self._take_over(aside)
@@ -165,12 +175,15 @@ class SpoolFile:
                     )
 
     def rescue_again(self) -> None:
-        """Try again what could not be taken over; only while there is nothing in the file: what is on its way
-        would take out what comes before it."""
+        """Try again what could not be taken over, and note that what was is sent; only while there is nothing
+        in the file: what is on its way would take out what comes before it."""
         if self.unrescued and not self.count and self.keep_ballast():
             self._whole(self._rescue)
             self._keep_places()
             self._count()
+        if not self.count and not self.unrescued:
+            with contextlib.suppress(OSError):  # then it is noted later
+                note_sent(self._path)
 
     def _take_over(self, aside: Path) -> None:
         first = last = rescued = 0
