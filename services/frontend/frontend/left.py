@@ -66,8 +66,9 @@ class LeftFile:
             return self._file.first(most, most_bytes, self._place)
         if not self.trouble:
             return []
+        unread: list[OSError] = []
         if self._read != self._place:
-            self._unread = read_rows(self._path, self._place)
+            self._unread = read_rows(self._path, self._place, unread)
         rows: list[Row] = []
         size = 0
         for row in islice(self._unread, most):
@@ -76,6 +77,8 @@ class LeftFile:
             if size >= most_bytes:
                 break
         self._read = rows[-1].place if rows else -1
+        if unread:
+            self.trouble = f"a part of it can't be read: {unread[0]}"
         return rows
 
     def pass_by(self, place: int) -> None:

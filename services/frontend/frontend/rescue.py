@@ -99,10 +99,10 @@ def check_header(path: Path) -> str:
     return "its log is damaged" if logged > _WAL_HEADER and _lacks_commits(log_of(path)) else ""
 
 
-def read_rows(path: Path, after: int = 0) -> Iterator[Row]:
+def read_rows(path: Path, after: int = 0, unread: list[OSError] | None = None) -> Iterator[Row]:
     """Return the rows behind a place that can be read, in order, and weren't taken out.
 
-    Raises OSError if none can be.
+    Raises OSError if none can be; else ``unread`` has why a part can't.
     """
     with _Pages(path) as pages:
         found: dict[int, tuple[int, int]] = {}
@@ -117,8 +117,11 @@ def read_rows(path: Path, after: int = 0) -> Iterator[Row]:
                     case [None, bytes(content), *rest] if 0 < place < _MOST_PLACE:
                         if _is_right(content, rest, known=place in found):
                             found[place] = (number, cell)
-        if pages.trouble is not None and not found:
-            raise pages.trouble
+        if pages.trouble is not None:
+            if not found:
+                raise pages.trouble
+            if unread is not None:
+                unread.append(pages.trouble)
         for place in sorted(found):
             if place > removed:
                 number, cell = found[place]
