@@ -92,6 +92,16 @@ def test_a_name_that_is_gone_is_shown_with_its_number(api: AdminApi) -> None:
     assert answer.status_code == 422  # it is nobody's address
 
 
+@pytest.mark.parametrize("sign", ["-", ""])
+def test_an_im_whose_time_of_storing_cannot_be_read_has_a_trace(api: AdminApi, sign: str) -> None:
+    im = make_im("hello")
+    api.store([im])
+    change = "UPDATE archive.messages SET stored_at = "
+    api.execute(change + f"'{sign}infinity'")
+    trace = api.operator.get(f"/v1/messages/{im.id}/trace").raise_for_status().json()
+    assert [step["step"] for step in trace["steps"]][:2] == ["accepted", "decided"]
+
+
 def test_content_that_cannot_be_read_any_more_is_named_and_hides_no_other_im(api: AdminApi) -> None:
     long = "".join(random.choices(string.ascii_letters, k=20_000))  # in a row of its own, beside the table
     ims = [make_im(body, at_ms=1_700_000_000_000 + n) for n, body in enumerate(["one", long, "three"])]
