@@ -369,7 +369,6 @@ def test_logs_have_neither_text_nor_tokens(front_end: FrontEnd) -> None:
         ({"LCS_ADMIN_API_URL": "nowhere"}, "LCS_ADMIN_API_URL: Input should be a valid URL"),
         ({"LCS_CONNECTORS_FILE": "/nowhere"}, "LCS_CONNECTORS_FILE: [Errno 2] No such file"),
         ({"LCS_CONNECTORS_FILE": __file__}, "LCS_CONNECTORS_FILE: Expected `array`"),
-        ({"LCS_STATE_DIR": f"{__file__}/state"}, "LCS_STATE_DIR: [Errno 20] Not a directory"),
     ],
 )
 def test_a_bad_setting_stops_the_service_with_one_clear_line(

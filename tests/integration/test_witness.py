@@ -8,6 +8,7 @@ import pytest
 
 from contract.topology import QUEUE
 from deploy.local.process import wait_for
+from frontend.numbering import read_agents
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.admin.conftest import AdminApi, running_api
 from tests.integration.archiving_service import running_worker
@@ -111,5 +112,5 @@ def test_what_a_front_end_could_not_tell_is_told_by_the_next_on_its_disk(
         again = start(vhost.url("frontend"), **settings)
         again.wait_until_ready()
         wait_for(lambda: totals_of(api) == LOST | {"missing": 0, "waiting": 20}, "the word of the first")
-        agents = again.folder / "state" / "1" / "agents"
-        wait_for(lambda: len(agents.read_text().splitlines()) == 1, "nothing more to be told")
+        slot = again.folder / "state" / "1"
+        wait_for(lambda: not read_agents(slot), "nothing more to be told")

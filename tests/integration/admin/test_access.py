@@ -39,8 +39,10 @@ ALLOWED: Final = {
     ("GET", "/v1/policy/decision"): READ_POLICY,
     ("GET", "/v1/policy/snapshot"): {FRONTEND},
     ("POST", "/v1/front-ends/{name}/check-in"): {FRONTEND},
+    ("POST", "/v1/front-ends/{name}/numbers"): {FRONTEND},
     ("GET", "/v1/front-ends"): {OPERATOR, ADMINISTRATOR},
     ("GET", "/v1/messages"): {COMPLIANCE},
+    ("GET", "/v1/messages/changes"): {COMPLIANCE},
     ("GET", "/v1/messages/{id}"): {COMPLIANCE},
     ("GET", "/v1/messages/{id}/trace"): {OPERATOR, COMPLIANCE},
     ("POST", "/v1/disclaimers"): {FRONTEND},
@@ -58,6 +60,8 @@ ALLOWED: Final = {
     ("GET", "/v1/cdr/attempts"): {COMPLIANCE},
     ("GET", "/v1/cdr/reconciliation"): {OPERATOR, COMPLIANCE},
     ("GET", "/v1/completeness"): {OPERATOR, COMPLIANCE},
+    ("POST", "/v1/completeness/{agent}/disown"): {OPERATOR},
+    ("POST", "/v1/completeness/{agent}/own"): {OPERATOR},
 }
 OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
 PLACES = {
@@ -67,6 +71,7 @@ PLACES = {
     "address": "yannis@contoso.com",
     "id": "0199c0de-0000-7000-8000-000000000000",
     "im": "0199c0de-0000-7000-8000-000000000000",
+    "agent": "0199c0de-0000-7000-8000-000000000000",
 }
 
 

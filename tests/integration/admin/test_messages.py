@@ -198,7 +198,7 @@ def test_each_month_has_an_index_of_when_its_ims_were_taken_in(api: AdminApi) ->
     without = api.database.rows(
         "SELECT t.tablename FROM pg_tables AS t WHERE t.tablename LIKE 'messages\\_%'"
         " AND t.schemaname = 'archive' AND NOT EXISTS (SELECT FROM pg_indexes AS i"
-        " WHERE i.tablename = t.tablename AND i.indexdef LIKE '%USING brin (received_at)%')"
+        " WHERE i.tablename = t.tablename AND i.indexdef LIKE '%USING brin (received_at, xact)%')"
     )
     assert without == []
 
