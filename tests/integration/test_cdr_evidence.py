@@ -11,7 +11,7 @@ import pytest
 
 from deploy.local.process import Process, wait_for
 from tests.conftest import ArchiveDatabase, Vhost
-from tests.integration.archiving_service import worker_environment
+from tests.integration.archiving_service import HASTY, worker_environment
 from tests.integration.test_cdr import activity, publish
 from tests.integration.test_evidence import LIFT, curse, execute
 
@@ -22,11 +22,9 @@ PARKED = "SELECT body, reason FROM archive.parked"
 @pytest.fixture
 def worker(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> Iterator[Process]:
     """The worker of call detail records."""
+    program = f"{HASTY}from archiving.__main__ import main; import sys; sys.argv[1:] = ['cdr']; main()"
     process = Process(
-        "cdr",
-        [sys.executable, "-m", "archiving", "cdr"],
-        tmp_path / "cdr",
-        worker_environment(vhost, database),
+        "cdr", [sys.executable, "-c", program], tmp_path / "cdr", worker_environment(vhost, database)
     )
     yield process
     process.stop()

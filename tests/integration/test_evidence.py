@@ -30,6 +30,7 @@ from deploy.credentials import FRONT_END_USER
 from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
+    HASTY,
     changed,
     make_ims,
     parked,
@@ -101,7 +102,7 @@ def test_numbers_that_no_agent_reaches_stop_nothing_and_are_not_accounted_for(
             bodies.append((body, BasicProperties(type=type_, headers=headers, user_id=FRONT_END_USER)))
     put(vhost, bodies)
     publish(vhost, good)
-    with running_worker(vhost, database, tmp_path) as worker:
+    with running_worker(vhost, database, tmp_path, patch=HASTY) as worker:
         wait_until_stored(database, [*odd, *good])
         wait_until_empty(vhost)
         assert worker.alive
@@ -123,7 +124,7 @@ def test_an_im_with_numbers_out_of_bounds_is_parked_and_the_rest_is_stored(
     bad = [changed(im, **fields) for im, fields in zip(ims[20:], wrong, strict=False)]
     good = ims[:20] + ims[20 + len(bad) :]
     publish(vhost, ims, body=encode_ims([*ims[:20], *bad, *ims[20 + len(bad) :]]))
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path, patch=HASTY):
         wait_until_stored(database, good)
         wait_until_empty(vhost)
     assert sorted(row[0] for row in parked(database)) == sorted(encode_ims([im]).rstrip() for im in bad)
@@ -152,7 +153,7 @@ def test_a_statement_that_no_agent_makes_is_parked(
     for statement in statements:
         publish(vhost, ims, body=statement, type_=AGENT_TYPE)
     publish(vhost, ims)
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path, patch=HASTY):
         wait_until_stored(database, ims)
         wait_until_empty(vhost)
     assert sorted(row[0] for row in parked(database)) == sorted(statements)
@@ -173,7 +174,7 @@ def test_an_im_that_the_database_alone_refuses_is_parked_whatever_its_error(
     publish(vhost, ims[:20])
     publish(vhost, ims[20:])
     good = [im for im in ims if im.body == "hello"]
-    with running_worker(vhost, database, tmp_path) as worker:
+    with running_worker(vhost, database, tmp_path, patch=HASTY) as worker:
         wait_until_stored(database, good, seconds=60)
         wait_for(lambda: len(parked(database)) == 60 - len(good), "the cursed ones", seconds=60)
         wait_until_empty(vhost)
@@ -189,7 +190,7 @@ def test_an_im_that_is_alone_on_the_queue_and_always_fails_is_parked(
 ) -> None:
     curse(database, "archive.messages", "58000", "NEW.body = 'cursed'")
     publish(vhost, make_ims(1, body="cursed"))
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path, patch=HASTY):
         wait_for(lambda: len(parked(database)) == 1, "the cursed one", seconds=60)
         wait_until_empty(vhost)
 
@@ -230,7 +231,7 @@ def test_while_nothing_can_be_stored_everything_waits_and_nothing_is_parked(
 ) -> None:
     first, *ims = make_ims(11)
     ims = [changed(im, sender=f"sip:{im.seq}@contoso.com", conversation=str(im.seq)) for im in ims]
-    with running_worker(vhost, database, tmp_path) as worker:
+    with running_worker(vhost, database, tmp_path, patch=HASTY) as worker:
         publish(vhost, [first])
         wait_until_stored(database, [first])
         with refusing(database, how, first.agent):
@@ -268,7 +269,7 @@ def test_an_error_in_our_own_code_stops_nothing(
     for ims in bad:
         publish(vhost, ims)
     publish(vhost, good[15:])
-    with running_worker(vhost, database, tmp_path, patch=patch) as worker:
+    with running_worker(vhost, database, tmp_path, patch=HASTY + patch) as worker:
         wait_until_stored(database, good, seconds=60)
         wait_for(lambda: len(parked(database)) == len(bad), "the bad ones", seconds=60)
         wait_until_empty(vhost)
@@ -289,7 +290,7 @@ def test_what_cannot_be_parked_as_it_came_is_parked_without_its_properties(
     properties = BasicProperties(type=IM_TYPE, headers=headers, user_id=FRONT_END_USER)
     put(vhost, [(b"what nobody can read", properties)])
     publish(vhost, good)
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path, patch=HASTY):
         wait_until_stored(database, good, seconds=60)
         wait_until_empty(vhost)
     [(body, reason, *_)] = parked(database)
@@ -313,7 +314,7 @@ def test_a_replay_that_always_fails_holds_up_neither_the_others_nor_ims(
             )
     ims = make_ims(5)
     publish(vhost, ims)
-    with running_worker(vhost, database, tmp_path) as worker:
+    with running_worker(vhost, database, tmp_path, patch=HASTY) as worker:
         wait_until_stored(database, [*others, *ims], seconds=60)
         replaying = "SELECT FROM archive.parked WHERE state = 'replaying'"
         wait_for(lambda: database.rows(replaying) == [], "the replays", seconds=60)
@@ -396,7 +397,7 @@ def test_whatever_comes_good_ims_are_stored_all_else_is_parked_and_the_worker_go
 
     make()
     put(vhost, messages)
-    with running_worker(vhost, database, tmp_path) as worker:
+    with running_worker(vhost, database, tmp_path, patch=HASTY) as worker:
         wait_for(lambda: {im.id for im in good} <= set(stored_ids(database)), "the good ones", seconds=120)
         wait_until_empty(vhost)
         assert worker.alive
@@ -430,7 +431,7 @@ def test_an_agent_that_the_database_refuses_stops_only_its_own_ims(
     publish(vhost, bad)
     publish(vhost, bad, body=encode_statement(statement), type_=AGENT_TYPE)
     publish(vhost, good)
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path, patch=HASTY):
         wait_until_stored(database, good, seconds=60)
         wait_for(lambda: len(parked(database)) == 2, "the bad ones", seconds=60)
         wait_until_empty(vhost)
