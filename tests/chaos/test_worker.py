@@ -107,13 +107,11 @@ def test_what_is_delivered_more_often_than_the_limit_is_parked_and_accounted_for
         case.check()
     finally:
         case.system.node.manage("DELETE", path)
-    assert case.system.rows("SELECT FROM archive.parked WHERE reason LIKE 'the broker gave it up%'")
+    given_up = "SELECT id FROM archive.parked WHERE reason LIKE 'the broker gave it up%'"
+    assert case.system.rows(given_up)
     with case.system.session() as connection:
-        connection.execute("SELECT archive.request_replay(NULL, 'a test', 'the worker is mended')")
-    wait_for(
-        lambda: not case.system.rows("SELECT FROM archive.parked WHERE state IN ('parked', 'replaying')"),
-        "the replay",
-    )
+        connection.execute(f"SELECT archive.request_replay(ARRAY({given_up}), 'a test', 'mended')".encode())
+    wait_for(lambda: not case.system.rows(f"{given_up} AND state IN ('parked', 'replaying')"), "the replay")
     case.check()
 
 
