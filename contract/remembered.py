@@ -1,4 +1,4 @@
-"""What is remembered, to be fast: bounded in bytes, for others choose how long a text is."""
+"""A memory of results, bounded in bytes: callers choose how long a text is."""
 
 from collections.abc import Callable, Collection
 from sys import getsizeof

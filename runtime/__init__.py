@@ -1,1 +1,1 @@
-"""What the services share while they run: how they listen."""
+"""Code that services share at run time: how they listen."""

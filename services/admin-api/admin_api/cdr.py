@@ -100,7 +100,7 @@ class Difference(BaseModel):
 
 
 class Reconciliation(BaseModel):
-    """What the records say of the times, minute by minute, against the archive.
+    """The records of some times, minute by minute, against the archive.
 
     ``messages`` = ``recorded`` (as archived) + ``not_archived`` (by rule); ``archived``: IMs in the archive.
     """

@@ -31,7 +31,7 @@ class Change:
         self._preconditions = preconditions
         self.version = session.exec(select(VersionRow.version).with_for_update()).one()
         self.next_version = self._find_next()
-        """What this change makes, if it changes anything."""
+        """The version that this change makes, if it changes anything."""
 
     def _find_next(self) -> int:
         """Return a number that no IM carries yet: front ends know of versions that a restore took back."""
