@@ -6,6 +6,7 @@ import os
 import random
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from frontend.config import FrontEndSettings
 from frontend.left import LeftFile
 from frontend.numbering import read_agents
 from frontend.receipt import CONFIRMED, SPOOLED
-from frontend.rescue import Row, read_rows
+from frontend.rescue import Row, log_of, read_rows
 from frontend.slot import Slot, take_slot
 from frontend.spool import Spool
 from frontend.spool_file import SpoolFile
@@ -278,6 +279,21 @@ def _use(pool: str) -> Any:
         spool.close()
 
     return use
+
+
+def test_a_slot_that_is_let_go_does_not_change_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next front end that has it would find its log gone while it reads it."""
+    close = SpoolFile.close
+
+    def close_slowly(file: SpoolFile) -> None:
+        time.sleep(0.2)
+        close(file)
+
+    monkeypatch.setattr(SpoolFile, "close", close_slowly)
+    taken = take_slot(tmp_path, "pool1", _use("pool1"))
+    assert not log_of(taken.folder / "spool.sqlite").exists()
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))

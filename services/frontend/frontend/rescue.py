@@ -7,6 +7,7 @@ without a word what its log has behind a damaged place. Here each page is looked
 
 import hashlib
 import os
+import stat
 import struct
 import zlib
 from collections import Counter
@@ -153,9 +154,13 @@ def _is_json(content: bytes) -> bool:
 
 def _size_of(path: Path) -> int:
     """Return how many bytes a file has; 0 if there is none. Raises OSError if it is something else."""
-    if path.exists() and not path.is_file():  # to open a pipe would take for ever
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0
+    if not stat.S_ISREG(found.st_mode):  # to open a pipe would take for ever
         raise OSError(f"{path} is no file")
-    return path.stat().st_size if path.exists() else 0
+    return found.st_size
 
 
 class _Frame(NamedTuple):

@@ -331,10 +331,13 @@ class Spool:
         return len(rows)
 
     def close(self) -> None:
-        """End, once what is under way is done; IMs stay where they are."""
+        """End: return once nothing is under way; IMs stay where they are.
+
+        Another may have the slot from then on, and must not see the file change.
+        """
         if self._file is not None:
             self._thread.submit(self._file.close)
-        self._thread.shutdown(wait=False)
+        self._thread.shutdown()
 
     async def _run(self, function: "Callable[..., _Result]", *arguments: object) -> _Result:
         try:
