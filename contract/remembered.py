@@ -1,7 +1,6 @@
 """A memory of results, bounded in bytes: callers choose how long a text is."""
 
-from collections.abc import Callable, Collection
-from sys import getsizeof
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K")
@@ -9,6 +8,8 @@ V = TypeVar("V")
 
 _ENTRY: Final = 100
 """Bytes of an entry beside what it holds."""
+_TUPLES: Final = 3 * 56
+"""Bytes of the tuples that hold an entry's texts, without the texts."""
 
 
 class Remembered(Generic[K, V]):
@@ -32,9 +33,9 @@ class Remembered(Generic[K, V]):
         return len(self._young) + len(self._old)
 
     def recall(self, key: K) -> V | None:
-        """Return a key's value, None if it is not remembered."""
-        value = self._young.get(key)
-        if value is None and (value := self._old.pop(key, None)) is not None:
+        """Return the value of a key that ``get`` doesn't know; None if it is not remembered."""
+        value = self._old.pop(key, None)
+        if value is not None:
             self.put(key, value)
         return value
 
@@ -48,11 +49,7 @@ class Remembered(Generic[K, V]):
         self._young[key] = value
 
 
-def weigh_texts(*groups: Collection[str]) -> int:
+def weigh_texts(*texts: str) -> int:
     """Return the bytes of texts, and of the tuples that hold them."""
-    size = 0
-    for group in groups:  # no sum of sums: a front end asks for nearly every IM
-        size += 56 + 8 * len(group)
-        for text in group:
-            size += getsizeof(text)
-    return size
+    # A front end asks for nearly every IM: str.__sizeof__ takes a third of the time of sys.getsizeof.
+    return _TUPLES + 8 * len(texts) + sum(map(str.__sizeof__, texts))

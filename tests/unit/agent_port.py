@@ -134,7 +134,7 @@ def submit(agent: Agent, body: str = "hello", im_id: UUID | None = None) -> Rece
     return agent.submit(make_im(body, im_id), CONNECTOR)
 
 
-def make_im(body: str, im_id: UUID | None = None, **fields: str) -> CheckedIM:
+def make_im(body: str, im_id: UUID | None = None, **fields: Any) -> CheckedIM:
     """Return an IM of this moment."""
     document = {"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": body, **fields}
     if im_id is not None:

@@ -1,9 +1,16 @@
 """People in large groups who are new are charged to the connector that brings them, and to no other."""
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frontend.agent import Agent
 from frontend.newcomers import Newcomers
+from frontend.receipt import CONFIRMED
+from frontend.submission import IMProblem
+from tests.unit.agent_port import CONNECTOR, Port, fate_of, make_im, run, submit
 
 
 def group(number: int, size: int = 500) -> tuple[str, ...]:
@@ -16,8 +23,18 @@ def test_a_connector_that_brings_many_new_people_waits_and_others_do_not() -> No
     admitted = [newcomers.admit("flood", group(number), 0) == 0 for number in range(300)]
     assert admitted == [True] * 40 + [False] * 260
     assert newcomers.admit("other", group(1000), 0) == 0
-    assert newcomers.admit("flood", ("sip:a@contoso.com",), 0) == 0
     assert newcomers.admit("flood", group(3), 0) == 0  # they are known
+
+
+def test_to_few_people_a_connector_may_always_send() -> None:
+    async def scenario(agent: Agent, _port: Port) -> None:
+        for number in range(60):
+            agent._newcomers.admit(CONNECTOR.name, group(number), time.monotonic())
+        with pytest.raises(IMProblem, match="more new people"):
+            agent.submit(make_im("hello", recipients=list(group(60))), CONNECTOR)
+        assert await fate_of(submit(agent)) is CONFIRMED
+
+    run(scenario)
 
 
 def test_who_waits_as_long_as_told_is_admitted() -> None:

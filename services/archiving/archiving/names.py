@@ -133,7 +133,7 @@ class Names:
         self._recipients += sum(len(key[2]) or 1 for key in new)
         for key in new:
             conversation, sender, to, scope = key
-            self._bytes += weigh_texts((conversation, sender), to)
+            self._bytes += weigh_texts(conversation, sender, *to)
             self._routes[key] = pack_route(
                 conversations[filed_key(conversation)],
                 users[sender],
@@ -163,7 +163,7 @@ class Names:
         known = self._ids[kind]
         new = [name for name in names if name not in known]
         if new:
-            self._bytes += weigh_texts(new)
+            self._bytes += weigh_texts(*new)
             # As JSON: psycopg makes an array of text at a microsecond an element.
             known.update(
                 self._connection.execute(

@@ -24,7 +24,7 @@ from frontend.config import FrontEndSettings
 from frontend.decisions import Decisions
 from frontend.disclaimers import Disclaimers
 from frontend.metrics import DISK_TROUBLE, PENDING
-from frontend.newcomers import Newcomers
+from frontend.newcomers import SMALL, Newcomers
 from frontend.numbering import Numbering
 from frontend.policies import Policies
 from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
@@ -168,7 +168,8 @@ class Agent:
             raise IMProblem(
                 im.id, 503, "too many IMs wait for the broker: send it again later", headers=RETRY_AFTER
             )
-        self._newcomers.check(im, connector.name)
+        if len(im.recipients) > SMALL:
+            self._newcomers.check(im, connector.name)
         receipt = Receipt(im.id, decision)
         if self._tracing is not None:
             self._tracing.begin(receipt, traceparent)

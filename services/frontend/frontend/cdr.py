@@ -40,8 +40,8 @@ _MAX_CLIENT: Final = 200
 _MAX_ENDED: Final = 64
 _MAX_UNPUBLISHED: Final = 50
 """AMQP messages that the broker does not take; then what comes is summed up further."""
-_Key = tuple[str, str, tuple[str, ...], str, int]
-"""What tells one activity from another: conversation, sender, recipients, client, slice of time."""
+_Key = tuple[str, str, tuple[str, ...], str]
+"""What tells one activity from another: conversation, sender, recipients, client."""
 
 
 class CDR:
@@ -54,24 +54,41 @@ class CDR:
         name = f"call detail records of front end {settings.front_end}"
         self._publisher = Publisher(settings.amqp_url, name, CDR_EXCHANGE, CDR_QUEUE)
         self._policies = policies
-        self._gathered: dict[_Key, Activity] = {}
-        self._sessions: list[Activity] = []
-        self._bytes = 0
-        """Of the names in both."""
+        self._begin_anew()
         self._turn = asyncio.Lock()
         self._unpublished: list[tuple[str, bytes]] = []
         """Ids and bodies of AMQP messages: what is of unknown outcome goes again under its id."""
 
+    def _begin_anew(self) -> None:
+        """Have gathered nothing."""
+        self._slices: dict[int, dict[_Key, Activity]] = {}
+        """Activities by slice of time."""
+        self._sessions: list[Activity] = []
+        self._count = self._bytes = 0
+        """Activities in both, and bytes of their names."""
+        self._slice: dict[_Key, Activity] = {}
+        """Of the IM that came last."""
+        self._begin = self._end = 0
+        """What ids of IMs in it are not below, and what they are below."""
+
+    def _turn_to(self, milliseconds: int) -> None:
+        """Go on with the slice of a time."""
+        number = milliseconds // _SLICE_MILLISECONDS
+        self._slice = self._slices.setdefault(number, {})
+        self._begin, self._end = (each * _SLICE_MILLISECONDS << 80 for each in (number, number + 1))
+
     def note_im(self, im: CheckedIM, decision: Decision) -> None:
         """Count an IM that may be delivered."""
-        slice_of_time = milliseconds_of(im.id) // _SLICE_MILLISECONDS
-        key = (im.conversation, im.sender, im.recipients, im.client, slice_of_time)
-        activity = self._gathered.get(key)
+        if not self._begin <= im.id.int < self._end:  # its first bits are the time
+            self._turn_to(milliseconds_of(im.id))
+        key = (im.conversation, im.sender, im.recipients, im.client)
+        activity = self._slice.get(key)
         if activity is None:
             if not self._may_gather():
                 return
-            self._bytes += weigh_texts((im.conversation, im.sender, im.client), im.recipients)
-            activity = self._gathered[key] = Activity(
+            self._count += 1
+            self._bytes += weigh_texts(im.conversation, im.sender, im.client, *im.recipients)
+            activity = self._slice[key] = Activity(
                 conversation=im.conversation,
                 sender=im.sender,
                 recipients=im.recipients,
@@ -103,15 +120,15 @@ class CDR:
         if self._may_gather():
             activity.client = activity.client[:_MAX_CLIENT]
             activity.ended = activity.ended[:_MAX_ENDED]
-            self._bytes += weigh_texts((activity.conversation, activity.sender), activity.recipients)
+            self._count += 1
+            self._bytes += weigh_texts(activity.conversation, activity.sender, *activity.recipients)
             self._sessions.append(activity)
 
     def _may_gather(self) -> bool:
         policy = self._policies.current
         if policy is not None and not policy.cdr:
             return False
-        few = len(self._gathered) + len(self._sessions) < _MAX_GATHERED
-        if few and self._bytes < _MAX_GATHERED_BYTES:
+        if self._count < _MAX_GATHERED and self._bytes < _MAX_GATHERED_BYTES:
             return True
         CDR_LOST.inc()
         return False
@@ -142,8 +159,9 @@ class CDR:
 
     async def _publish_all(self) -> None:
         if len(self._unpublished) < _MAX_UNPUBLISHED:
-            activities = [*self._gathered.values(), *self._sessions]
-            self._gathered, self._sessions, self._bytes = {}, [], 0
+            activities = [each for some in self._slices.values() for each in some.values()]
+            activities += self._sessions
+            self._begin_anew()
             for place in range(0, len(activities), _MAX_MESSAGE):
                 for body in _encode(activities[place : place + _MAX_MESSAGE]):
                     self._unpublished.append((str(make_id()), body))

@@ -31,7 +31,7 @@ class Decisions:
         self._rights: dict[str, ConnectorRights] = {}
         """Of connectors by that policy, by the hash of their tokens."""
         self._remembered = Remembered[_Key, Decision](
-            _REMEMBERED_BYTES, lambda key, _: weigh_texts((key[0],), key[1])
+            _REMEMBERED_BYTES, lambda key, _: weigh_texts(key[0], *key[1])
         )
 
     def decide(self, policy: Policy | None, im: CheckedIM, connector: Connector) -> Decision:
@@ -64,7 +64,7 @@ class Decisions:
         """Return why a connector may not bring what people say, and what to do; empty if it may."""
         if policy is not self._policy:
             self._forget(policy)
-        hearing = [domain for address in recipients for domain in _domains_of(policy, address)]
+        hearing = (domain for address in recipients for domain in _domains_of(policy, address))
         return refusal_of(self._rights_of(connector), _domains_of(policy, sender), hearing, self._ours)
 
     def _forget(self, policy: Policy | None) -> None:

@@ -10,8 +10,8 @@ from typing import Final
 
 from frontend.submission import CheckedIM, IMProblem
 
-_SMALL: Final = 8
-"""Recipients of an IM that is not looked at."""
+SMALL: Final = 8
+"""Recipients of an IM that need not be looked at."""
 _AT_ONCE: Final = 20_000
 _PER_SECOND: Final = 5_000
 _MAX_KNOWN: Final = 250_000
@@ -29,7 +29,7 @@ class Newcomers:
         """Of each connector, and when that was."""
 
     def check(self, im: CheckedIM, connector: str) -> None:
-        """Raise IMProblem (503) if an IM has to wait."""
+        """Raise IMProblem (503) if an IM of a large group has to wait."""
         if seconds := self.admit(connector, im.recipients, time.monotonic()):
             raise IMProblem(
                 im.id,
@@ -39,9 +39,7 @@ class Newcomers:
             )
 
     def admit(self, connector: str, recipients: tuple[str, ...], now: float) -> float:
-        """Return 0 if an IM may come now, or else in how many seconds; ``now`` by ``time.monotonic``."""
-        if len(recipients) <= _SMALL:
-            return 0
+        """Return 0 if a large group may come now, else in how many seconds; ``now`` by ``time.monotonic``."""
         known, before = self._known, self._known_before
         new = {key for key in map(hash, recipients) if key not in known and key not in before}
         if not new:

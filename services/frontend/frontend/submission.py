@@ -255,7 +255,7 @@ _Came = tuple[str, tuple[str, ...]]
 def _weigh_people(came: _Came, people: _People) -> int:
     sender, recipients = came
     return weigh_texts(
-        (sender, people.sender, people.conversation), recipients, people.recipients, people.spelled
+        sender, people.sender, people.conversation, *recipients, *people.recipients, *people.spelled
     )
 
 
@@ -280,7 +280,10 @@ def _check_recipients(recipients: tuple[str, ...], most: int) -> tuple[str, ...]
             f"{len(recipients)} recipients, at most {most} are allowed: send several IMs",
             field="/recipients",
         )
-    return tuple(_address(text, f"/recipients/{place}") for place, text in enumerate(recipients))
+    try:
+        return tuple(map(parse_address, recipients))
+    except AddressError:
+        return tuple(_address(text, f"/recipients/{place}") for place, text in enumerate(recipients))
 
 
 def _address(text: str, field: str) -> str:

@@ -29,6 +29,7 @@ class Waiting:
         self._settings = settings
         self._most, self._most_bytes = settings.max_pending, settings.max_pending_bytes
         self._bytes = 0
+        self._full = False
         self.queue: deque[Pending] = deque()
         """For their turn."""
         self.under_way: list[Pending] = []
@@ -94,5 +95,7 @@ class Waiting:
         waiting = len(self.queue) + len(self.to_disk)
         if waiting >= self._most or self._bytes >= self._most_bytes:
             self.room.clear()
-        else:
+            self._full = True
+        elif self._full:
             self.room.set()
+            self._full = False

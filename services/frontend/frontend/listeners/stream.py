@@ -102,7 +102,8 @@ class Stream(Response):
             if not self._intake.is_late(task):
                 raise
             why = f"the line was not whole within {UNFINISHED_SECONDS:.0f} s: send it on another stream"
-            self._put(lines.number + 1, Problem(408, why))
+            self._unanswered.append((lines.number + 1, Problem(408, why)))
+            self._intake.unanswered += 1
         finally:
             self._intake.end(task)
             lines.forget()
@@ -117,7 +118,8 @@ class Stream(Response):
                     if len(self._unanswered) >= window or not self._agent.room.is_set():
                         self._intake.end(task)  # now it's the client that waits
                         await self._wait_for_room(window)
-                    self._put(lines.number, self._take_in(line, lines.number == 1))
+                    self._unanswered.append((lines.number, self._take_in(line, lines.number == 1)))
+                    self._intake.unanswered += 1
             if b"\n" in chunk:
                 self._intake.end(task)
             if lines.unfinished:
@@ -132,10 +134,6 @@ class Stream(Response):
             await self._room.wait()
         while not self._agent.room.is_set():
             await self._agent.room.wait()
-
-    def _put(self, number: int, item: Receipt | Problem) -> None:
-        self._unanswered.append((number, item))
-        self._intake.unanswered += 1
 
     def _take_in(self, line: bytes | Problem, first: bool) -> Receipt | Problem:
         if isinstance(line, Problem):
@@ -198,8 +196,14 @@ class LineSplitter:
     def split(self, chunk: bytes) -> Iterator[bytes | Problem]:
         """Yield the lines that a chunk ends; of one that can't be had, why."""
         *lines, rest = chunk.split(b"\n")
+        most, first = self._intake.most, self.unfinished
         for line in lines:
-            yield self._end_line(line)
+            if first:
+                first = False
+                yield self._end_line(line)
+            else:
+                self.number += 1
+                yield line if len(line) <= most else self._too_long()
         if rest and self._problem is None:
             self._keep(rest)
 
@@ -216,8 +220,6 @@ class LineSplitter:
 
     def _end_line(self, end: bytes) -> bytes | Problem:
         self.number += 1
-        if not self._rest and self._problem is None:  # as nearly always
-            return end if len(end) <= self._intake.most else self._too_long()
         problem, line = self._problem, bytes(self._rest) + end
         self.forget()
         return problem or (line if len(line) <= self._intake.most else self._too_long())
