@@ -29,6 +29,8 @@ class AdminApi:
         self.refused: dict[str, int] = {}
         """Statuses for claims of some conversations."""
         self.seconds = 0.0
+        self.drips = False
+        """Whether its answers begin and never end, byte by byte."""
         self.claims: list[Any] = []
         self.taken: set[str] = set()
         """Conversations of claims that it answered 200."""
@@ -44,6 +46,10 @@ class AdminApi:
                 status = self.refused.get(conversation, self.status)
                 if status == 200:
                     self.taken.add(conversation)
+                while self.drips:
+                    writer.write(b"HTTP/1.1 200 x\r\ncontent-length: 1000000\r\n\r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
                 body = b'{"partners":[]}'
                 writer.write(b"HTTP/1.1 %d x\r\ncontent-length: %d\r\n\r\n" % (status, len(body)) + body)
         writer.close()
@@ -143,6 +149,21 @@ def test_a_front_end_that_ends_does_not_wait_long_for_a_slow_admin_api(
             running.cancel()
             done, _ = await asyncio.wait({running}, timeout=3)
             assert done
+
+    asyncio.run(main())
+
+
+def test_no_im_waits_for_an_admin_api_whose_answer_never_ends() -> None:
+    async def main() -> None:
+        api = AdminApi()
+        server, told, policies, running = await _started(api)
+        async with server:
+            api.drips = True
+            async with asyncio.timeout(5):
+                await _tell(told, policies, 0)
+            running.cancel()
+            await asyncio.wait({running}, timeout=8)
+            api.drips = False
 
     asyncio.run(main())
 

@@ -251,15 +251,21 @@ class NoticeRecords:
     ) -> httpx.Response:
         """Return the admin API's answer. Raises httpx.HTTPError, ``missing`` at 404.
 
+        Whole, it takes ``_CLAIM_SECONDS`` at most: httpx gives as long to each of its bytes.
+
         What an older admin API does not know goes as parameters, which it passes over.
         """
         if self._client is None:
             raise httpx.ConnectError("no admin API")
         content = None if document is None else _encoder.encode(document)
         headers = None if document is None else _JSON
-        response = await self._client.request(
-            method, f"/v1/disclaimers{path}", content=content, headers=headers, params=parameters
-        )
+        try:
+            async with asyncio.timeout(_CLAIM_SECONDS):
+                response = await self._client.request(
+                    method, f"/v1/disclaimers{path}", content=content, headers=headers, params=parameters
+                )
+        except TimeoutError:
+            raise httpx.ReadTimeout("the answer did not end in time") from None
         if missing is not None and response.status_code == httpx.codes.NOT_FOUND:
             raise missing(path)
         response.raise_for_status()
