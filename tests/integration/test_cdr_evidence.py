@@ -9,6 +9,7 @@ import msgspec
 import psycopg
 import pytest
 
+from contract.cdr import decode_activity, encode_activities
 from deploy.local.process import Process, wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import HASTY, worker_environment
@@ -30,16 +31,32 @@ def worker(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> Iterator[
     process.stop()
 
 
-def test_a_record_that_ends_the_session_holds_up_nothing(
+def test_a_record_that_ends_the_session_is_parked_alone_and_its_neighbours_are_stored_once(
     vhost: Vhost, database: ArchiveDatabase, worker: Process
 ) -> None:
-    curse(database, "cdr.sessions", "ends", "NEW.conversation = 'cursed'")
-    publish(vhost, *(activity(archived=1, conversation=each) for each in ("ours", "cursed", "also ours")))
+    curse(database, "cdr.sessions", "ends", "NEW.conversation LIKE 'cursed%'")
+    mixed = ("ours", "cursed 1", "our second", "cursed 2", "our third")
+    publish(vhost, *(activity(archived=1, conversation=each) for each in mixed))
+    publish(vhost, activity(archived=1, conversation="behind it"))
+    stored = "SELECT conversation, archived FROM cdr.sessions ORDER BY 1"
+    wait_for(lambda: ("behind it", 1) in database.rows(stored), "what is behind it", seconds=90)
+    names = ["behind it", "our second", "our third", "ours"]
+    assert database.rows(stored) == [(name, 1) for name in names]
+    kept = database.rows(f"{PARKED} ORDER BY body")
+    assert [decode_activity(bytes(body)).conversation for body, _ in kept] == ["cursed 1", "cursed 2"]  # type: ignore[call-overload] # bytes
+    assert all("cannot be stored" in str(reason) for _, reason in kept)
+
+
+def test_what_can_be_stored_by_parts_but_never_whole_is_parked_whole_and_holds_up_nothing(
+    vhost: Vhost, database: ArchiveDatabase, worker: Process
+) -> None:
+    curse(database, "archive.parked", "58000", "NEW.body = 'unreadable'")
+    publish(vhost, body=encode_activities([activity(archived=1, conversation="good")]) + b"\nunreadable")
     publish(vhost, activity(archived=1, conversation="behind it"))
     wait_for(lambda: database.rows(SESSIONS) == [("behind it",)], "what is behind it", seconds=90)
     [(body, reason)] = database.rows(PARKED)
-    assert bytes(body).count(b"\n") == 3  # type: ignore[call-overload] # bytes
-    assert "cannot be stored" in str(reason)
+    assert bytes(body).endswith(b"\nunreadable")  # type: ignore[call-overload] # bytes
+    assert "by the curse" in str(reason)
 
 
 @pytest.mark.parametrize("table", ["cdr.sessions", "cdr.parties", "cdr.activities"])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pika import BasicProperties
 
 from archiving.consumer import Delivery
-from archiving.records import Records
+from archiving.records import Records, Settlement
 from archiving.senders import Senders
 from contract.address import MAX_LENGTH
 from contract.cdr import CDR_TYPE, Activity, encode_activities
@@ -111,7 +111,8 @@ def _record(database: ArchiveDatabase, im: CheckedIM, conversation: str) -> None
         archived=1,
     )
     properties = BasicProperties(type=CDR_TYPE, message_id=str(uuid4()))
-    assert records.store(Delivery(0, 0, properties, encode_activities([activity])), SENDERS) == 1
+    delivery = Delivery(0, 0, properties, encode_activities([activity]))
+    assert Settlement(delivery, SENDERS).settle(records) == 1
     records.close()
 
 

@@ -10,7 +10,7 @@ from pika import BasicProperties
 
 import archiving.migrations
 from archiving.consumer import Delivery
-from archiving.records import Records
+from archiving.records import Records, Settlement
 from archiving.senders import Senders
 from contract.address import MAX_LENGTH, parse_address
 from contract.cdr import CDR_TYPE, Activity, encode_activities
@@ -95,7 +95,7 @@ def test_both_are_one_conversation_in_the_call_detail_records(database: ArchiveD
         for im in ims_of_both()
     ]  # fmt: skip
     delivery = Delivery(0, 0, BasicProperties(type=CDR_TYPE), encode_activities(activities))
-    assert records.store(delivery, SENDERS) == 2
+    assert Settlement(delivery, SENDERS).settle(records) == 2
     records.close()
     assert database.rows("SELECT conversation, archived FROM cdr.sessions") == [(filed_key(OLD_KEY), 2)]
 

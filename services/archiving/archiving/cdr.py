@@ -15,6 +15,7 @@ import psycopg
 
 from archiving.config import CDRSettings
 from archiving.consumer import Consumer, Delivery
+from archiving.evidence import DoubtError
 from archiving.metrics import (
     BROKER_CONNECTED,
     CDR_ACTIVITIES,
@@ -22,7 +23,7 @@ from archiving.metrics import (
     DATABASE_CONNECTED,
     PERSON_ATTEMPTS,
 )
-from archiving.records import Records
+from archiving.records import Records, Settlement
 from archiving.replay import replay_each
 from contract.topology import CDR_QUEUE
 
@@ -112,7 +113,9 @@ class CDRWorker:
     def _disconnect(self, error: Exception) -> None:
         """End the session: in another one it may be well."""
         fields = {"error": repr(error)[:300], "sqlstate": getattr(error, "sqlstate", None)}
-        if isinstance(error, psycopg.Error):
+        if isinstance(error, DoubtError):
+            log.warning("some of a message can't be stored, and more evidence is needed", extra=fields)
+        elif isinstance(error, psycopg.Error):
             log.warning("database out of reach", extra=fields)
         else:
             log.error("nothing can be stored", extra=fields, exc_info=error)
@@ -122,19 +125,12 @@ class CDRWorker:
 
     def _store(self, delivery: Delivery) -> None:
         """Store an AMQP message, however long it takes; give it up only if it will come again."""
+        settlement = Settlement(delivery, self._senders)
         pause = 0.1
-        tried, times = False, 0
         while True:
-            rehearsed = False
             try:
-                records = self._connect()
-                if tried:
-                    records.rehearse()
-                    rehearsed = True
-                tried = True
-                stored = records.store(delivery, self._senders, times)
+                stored = settlement.settle(self._connect())
             except Exception as error:
-                times += rehearsed
                 self._disconnect(error)
             else:
                 self._consumer.acknowledge(delivery)

@@ -1,5 +1,6 @@
 """Call detail records in the database: all of a message that can be stored is, once; the rest is parked."""
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -8,12 +9,11 @@ from typing import Final, NamedTuple
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
 import msgspec
-import psycopg
 from pika.spec import BasicProperties
 
 from archiving.archive import connect
 from archiving.consumer import Delivery
-from archiving.evidence import IN_THINGS
+from archiving.evidence import DoubtError, Sieve
 from archiving.parking import Replays, describe, storable
 from archiving.senders import Senders
 from contract.address import address_of
@@ -24,8 +24,6 @@ log = logging.getLogger("archiving")
 
 _LOG: Final = "SELECT cdr.log_activities(%s, %s::jsonb, %s)"
 _PARK: Final = "SELECT cdr.park(%s, %s, %s, %s::text::jsonb)"
-_TIMES: Final = 8
-"""Failures, each in a session of its own, until an error that may be a moment's is told apart."""
 _UNREADABLE: Final = (ValueError, OverflowError, RecursionError)
 """What reading raises that lies in what is read: msgspec's errors are ValueErrors."""
 
@@ -36,6 +34,13 @@ class _Line(NamedTuple):
     place: int
     """From 1; 0 for a whole message."""
     body: bytes
+
+
+class _Read(NamedTuple):
+    """A line that can be read."""
+
+    line: _Line
+    activity: Activity
 
 
 class _Refused(NamedTuple):
@@ -89,31 +94,30 @@ class Records(Replays):
             self._log(uuid4(), [one])
             self._connection.execute(_PARK, [uuid4().bytes, "", b"", "{}"])
 
-    def store(self, delivery: Delivery, senders: Senders, times: int = 0) -> int:
-        """Store what a message holds and park what can't be, in one transaction, once however often it comes.
+    def rehearse_with(self, pieces: Sequence[Sequence[Activity]]) -> None:
+        """Store activities piece by piece, and take them back. Raises what fails."""
+        with self._connection.transaction(force_rollback=True):
+            for activities in pieces:
+                self._log(uuid4(), activities)
 
-        ``times``: how often it failed though a rehearsal went well. After some its lines are told apart
-        whatever the error is, after as many again it is parked whole. Returns how many activities were
-        stored. Raises what fails.
+    def store(
+        self,
+        message: UUID,
+        properties: BasicProperties,
+        pieces: Sequence[Sequence[Activity]],
+        refused: Sequence[_Refused] = (),
+    ) -> None:
+        """Store a message's activities piece by piece and park the rest of it, once however often it comes.
+
+        In one transaction; raises what fails.
         """
-        if times < _TIMES:
-            try:
-                message, activities = _id_of(delivery.properties), _read(delivery, senders)
-                self._log(message, activities)
-            except IN_THINGS:
-                pass
-            else:
-                return len(activities)
         with self._connection.transaction():
-            if times < 2 * _TIMES:
-                blamed = IN_THINGS if times < _TIMES else (Exception,)
-                stored, refused = self._store_apart(None, delivery, senders, blamed)
-            else:
-                whole = _Refused(_Line(0, delivery.body), "cannot be stored, though others can")
-                stored, refused = 0, [whole] if self._log(_id_of(delivery.properties), []) else []
+            if not self._log(message, pieces[0] if pieces else []):
+                return
+            for activities in pieces[1:]:
+                self._log(uuid4(), activities)
             for each in refused:
-                self._park(delivery.properties, each)
-        return stored
+                self._park(properties, each)
 
     def replay(self, number: int, delivery: Delivery, senders: Senders) -> str | None:
         """Store what is parked under a number, once; return why nothing of it could be.
@@ -121,54 +125,12 @@ class Records(Replays):
         Of what holds several lines, those that can't be stored are parked anew by themselves. Raises
         psycopg.Error.
         """
-        message = uuid5(NAMESPACE_OID, f"parked {number}")
-        with self._connection.transaction() as transaction:
-            stored, refused = self._store_apart(message, delivery, senders.vouched(), IN_THINGS)
-            if not stored and len(refused) == 1:
-                raise psycopg.Rollback(transaction)
-            for each in refused:
-                self._park(delivery.properties, each)
-            return None
-        return refused[0].reason
-
-    def _store_apart(
-        self,
-        message: UUID | None,
-        delivery: Delivery,
-        senders: Senders,
-        blamed: tuple[type[Exception], ...],
-    ) -> tuple[int, list[_Refused]]:
-        """Store what can be, within a transaction; return how many activities that is, and the rest.
-
-        ``message``: its id if it is another than the one it says; ``blamed``: errors that lie in a line, if a
-        rehearsal goes well.
-        """
-        whole = _Line(0, delivery.body)
-        try:
-            message = message or _id_of(delivery.properties)
-            lines, refused = _read_apart(delivery, senders)
-        except ValueError as error:
-            return 0, [_Refused(whole, str(error))]
-        if not self._log(message, []):
-            return 0, []  # it is in already
-        refused_by_the_database = self._log_by_halves(lines, blamed)
-        if refused_by_the_database:
-            self.rehearse()
-        return len(lines) - len(refused_by_the_database), refused + refused_by_the_database
-
-    def _log_by_halves(
-        self, lines: Sequence[tuple[_Line, Activity]], blamed: tuple[type[Exception], ...]
-    ) -> list[_Refused]:
-        """Store activities, by halves where the database refuses some; return those."""
-        try:
-            with self._connection.transaction():  # a savepoint
-                self._log(uuid4(), [activity for _, activity in lines])
-        except blamed as error:
-            if len(lines) <= 1:
-                return [_Refused(line, f"cannot be stored: {error}") for line, _ in lines]
-            half = len(lines) // 2
-            return self._log_by_halves(lines[:half], blamed) + self._log_by_halves(lines[half:], blamed)
-        return []
+        settlement = Settlement(delivery, senders.vouched(), uuid5(NAMESPACE_OID, f"parked {number}"))
+        while True:
+            try:
+                return settlement.settle_parked(self)
+            except DoubtError:  # at worst it stays parked
+                continue
 
     def _log(self, message: UUID, activities: Sequence[Activity]) -> bool:
         """Store activities as a message's; return whether it was new."""
@@ -181,6 +143,83 @@ class Records(Replays):
         key = hashlib.sha256(f"{properties.message_id} {place}\n".encode() + body).digest()
         self._connection.execute(_PARK, [key, storable(reason), body, describe(properties)])
         log.error("parked call detail records", extra={"line": place, "reason": reason[:300]})
+
+
+class Settlement:
+    """What becomes of a message: the lines that can be stored are, all at once; the others are parked."""
+
+    def __init__(self, delivery: Delivery, senders: Senders, message: UUID | None = None) -> None:
+        """``message``: its id, if it is another than the one it says."""
+        self._delivery = delivery
+        self._senders = senders
+        self._message = message or uuid4()
+        self._says_its_id = message is None
+        self._tried = False
+        self._good: list[list[Activity]] = []
+        """Pieces that can be stored one after the other."""
+        self._refused: list[_Refused] = []
+        self._unread = Sieve([delivery], self._refuse_whole)
+        self._lines: Sieve[_Read] | None = None
+        self._all = Sieve([delivery], self._refuse_whole)
+
+    def settle(self, records: Records) -> int:
+        """Store the message and park what can't be stored; return how many activities are stored.
+
+        Raises what the database has to say if it stores nothing at all, and DoubtError: in both cases the
+        caller comes again, with another session, and it goes on where it was. Nothing is stored twice.
+        """
+        if not self._tried:
+            self._tried = True
+            with contextlib.suppress(Exception):  # it is told apart
+                activities = _read(self._delivery, self._senders)
+                records.store(_id_of(self._delivery.properties), self._delivery.properties, [activities])
+                return len(activities)
+        self._tell_apart(records)
+        self._all.sift(lambda _: self._store(records), lambda _: records.rehearse())
+        self._store(records)  # what it could not be stored with is refused now; else it is stored already
+        return sum(map(len, self._good))
+
+    def settle_parked(self, records: Records) -> str | None:
+        """Do so with what is parked; return why nothing of it can be stored: then it stays as it is.
+
+        Raises as ``settle``.
+        """
+        self._tell_apart(records)
+        if not self._good and len(self._refused) == 1:
+            return self._refused[0].reason
+        self._store(records)
+        return None
+
+    def _tell_apart(self, records: Records) -> None:
+        self._unread.sift(lambda _: self._read_apart(), lambda _: records.rehearse())
+        assert self._lines is not None
+        self._lines.sift(lambda lines: self._rehearse(records, lines), lambda _: records.rehearse())
+
+    def _read_apart(self) -> None:
+        try:
+            if self._says_its_id:
+                self._message = _id_of(self._delivery.properties)
+            lines, refused = _read_apart(self._delivery, self._senders)
+        except ValueError as error:
+            lines, refused = [], [_Refused(_Line(0, self._delivery.body), str(error))]
+        self._refused = refused
+        self._lines = Sieve(lines, self._refuse)
+
+    def _rehearse(self, records: Records, lines: Sequence[_Read]) -> None:
+        """Find out whether lines can be stored after those that can."""
+        piece = [each.activity for each in lines]
+        records.rehearse_with([*self._good, piece])
+        self._good.append(piece)
+
+    def _store(self, records: Records) -> None:
+        records.store(self._message, self._delivery.properties, self._good, self._refused)
+
+    def _refuse(self, read: _Read, reason: str) -> None:
+        self._refused.append(_Refused(read.line, reason))
+
+    def _refuse_whole(self, delivery: Delivery, reason: str) -> None:
+        self._good, self._refused = [], [_Refused(_Line(0, delivery.body), reason)]
+        self._lines = Sieve([], self._refuse)
 
 
 def _id_of(properties: BasicProperties) -> UUID:
@@ -198,20 +237,20 @@ def _read(delivery: Delivery, senders: Senders) -> list[Activity]:
     return activities
 
 
-def _read_apart(delivery: Delivery, senders: Senders) -> tuple[list[tuple[_Line, Activity]], list[_Refused]]:
+def _read_apart(delivery: Delivery, senders: Senders) -> tuple[list[_Read], list[_Refused]]:
     """Return the lines that can be read, and the others. Raises ValueError if nothing of it is taken."""
     _check_type(delivery.properties)
-    lines: list[tuple[_Line, Activity]] = []
+    lines: list[_Read] = []
     refused: list[_Refused] = []
     for place, body in enumerate(delivery.body.split(b"\n"), 1):
         if not body.strip(b" \t\r"):
             continue
         line = _Line(place, body)
         try:
-            lines.append((line, _file(decode_activity(body))))
+            lines.append(_Read(line, _file(decode_activity(body))))
         except _UNREADABLE as error:
             refused.append(_Refused(line, f"unreadable: {error}"))
-    _check_sender(delivery.properties, [activity for _, activity in lines], senders)
+    _check_sender(delivery.properties, [each.activity for each in lines], senders)
     return lines, refused
 
 
