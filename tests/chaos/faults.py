@@ -10,17 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import httpx
 import pika
 
 from contract.broker import BrokerAddress
-from contract.message import AGENT_HEADER, COUNT_HEADER, FIRST_SEQ_HEADER, IM_TYPE, POOL_HEADER
+from contract.message import AGENT_HEADER, COUNT_HEADER, FIRST_SEQ_HEADER, IM_TYPE, POOL_HEADER, make_id
 from contract.topology import INGEST_EXCHANGE, QUEUE
 from deploy.local.process import wait_for
 from tests.chaos import restore
+from tests.chaos.journal import SAFE
 from tests.chaos.load import Load
 from tests.chaos.processes import ProcessCase
+from tests.chaos.proxy import Proxy
 
 _HOUR: Final = 3600.0
 _FILES: Final = 256
@@ -112,6 +115,24 @@ def step_clocks(now: Situation) -> None:
         now.case.system.set_clock(0, number)
 
 
+def set_clock_back(now: Situation) -> None:
+    """A front end's clock is set back by hours, later forward again: the ids that it makes stay in order."""
+    system, number = now.case.system, now.chance.choice((1, 2))
+    system.front_end(number).kill()  # one that has run may have shown a later time before
+    system.restart_front_end(number)
+    url = system.urls()[number - 1]
+    ids = _send(now, url, 10)
+    system.set_clock(-now.chance.uniform(1, 23) * _HOUR, number)
+    now.load.wait_for_answer(422, 10)  # the load's own ids are too far ahead of that clock
+    ids += _send(now, url, 10)
+    now.load.wait_for_safe(20)  # at the other one
+    system.set_clock(0, number)
+    right = make_id()
+    while ids[-1] < right:
+        ids += _send(now, url, 10)
+    assert ids == sorted(ids), f"the ids that front end {number} made are not in order"
+
+
 def take_descriptors(now: Situation) -> None:
     """Strangers hold open more connections than a front end may have descriptors."""
     process = now.case.system.front_end()
@@ -145,6 +166,55 @@ def leave_slots(now: Situation) -> None:
     system.node.start()
     system.restart_front_end()
     wait_for(lambda: not _ims_in(system.slot(f"left-{name}")), "what was left to be adopted", seconds=90)
+
+
+def leave_slot_of_another_pool(now: Situation) -> None:
+    """A front end finds what one of another pool left: it tells of that until one of its pool comes."""
+    system, pool = now.case.system, "pool2"
+    to_broker = Proxy(system.node.amqp_port)
+    url = system.start_front_end_of(pool, to_broker.port)
+    confirmed = _send(now, url, 10, pool, status=201)
+    to_broker.close()
+    spooled = _send(now, url, 10, pool, status=202)
+    system.processes.pop(pool).kill()
+    told = f"{len(spooled)} IMs and 1 agents wait for a front end of pool {pool!r}"
+    wait_for(lambda: told in _left_beside(now), f"{told}: {system.states()}", seconds=90)
+    now.load.wait_for_safe(30)
+    assert not set(spooled) & set(system.archived()), "another pool's IMs were sent"
+    system.start_front_end_of(pool, system.node.amqp_port)
+    wait_for(
+        lambda: set(confirmed + spooled) <= set(system.archived()),
+        "what another pool's front end left to be archived",
+        seconds=60,
+    )
+    wait_for(lambda: told not in _left_beside(now), "what waits no more to be told of no more")
+    assert system.processes.pop(pool).stop() == 0
+
+
+def _left_beside(now: Situation) -> list[str]:
+    return [why for state in now.case.system.states() for why in state["left"].values()]
+
+
+def _send(now: Situation, url: str, number: int, pool: str = "pool1", *, status: int = 0) -> list[UUID]:
+    """Send IMs that bring no id until so many are safe, by ``status`` unless it is 0; return their ids."""
+    journal = now.case.journal
+    sent: list[UUID] = []
+    headers = {"Authorization": f"Bearer {now.case.system.tokens['connector']}"}
+    im = {"sender": "user1@contoso.com", "recipients": ["administrator@contoso.com"], "body": "no id"}
+
+    def send() -> bool:
+        answer = client.post("/v1/messages", json=im)
+        im_id = UUID(answer.json()["id"])
+        journal.apart[im_id] = ("sip:user1@contoso.com", pool)
+        journal.note_sent([im_id])
+        journal.note_answer(im_id, answer.status_code)
+        if answer.status_code == status or (not status and answer.status_code in SAFE):
+            sent.append(im_id)
+        return len(sent) == number
+
+    with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
+        wait_for(send, f"{number} IMs made safe at {url}", seconds=60, every=0)
+    return sent
 
 
 def _ims_in(slot: Path) -> int:
@@ -201,8 +271,10 @@ FAULTS: Final[dict[str, Callable[[Situation], None]]] = {
     "restored archive": restore_archive,
     "restored policy": restore_policy,
     "clocks": step_clocks,
+    "clock set back": set_clock_back,
     "descriptors": take_descriptors,
     "slots": leave_slots,
+    "slot of another pool": leave_slot_of_another_pool,
     "forged headers": forge_headers,
     "slow admin API": slow_admin_api,
 }

@@ -20,6 +20,8 @@ class Journal:
         self.sent: set[UUID] = set()
         self.forged: set[UUID] = set()
         """Agents in whose name something came that no front end sent: their numbers say nothing."""
+        self.apart: dict[UUID, tuple[str, str]] = {}
+        """Sender and pool of what the load did not send: the front end made its ids."""
         self.answers: dict[UUID, list[int]] = defaultdict(list)
 
     def note_sent(self, ids: Iterable[UUID]) -> None:

@@ -1,6 +1,7 @@
 """The system as processes: the local stack, with a network between its parts that can be cut."""
 
 import contextlib
+import json
 import shutil
 import signal
 import subprocess
@@ -12,8 +13,9 @@ from typing import Any
 import httpx
 import psycopg
 
+from contract.broker_users import FrontEndUser
 from contract.topology import PARKED_QUEUE, QUEUE
-from deploy.local.broker import Broker
+from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
 from deploy.local.process import Process, find_free_port
 from deploy.local.stack import DATABASE, Stack
@@ -140,6 +142,26 @@ class Processes(Stack, System):
         """Start a front end that ended, in its place and on its disk."""
         self.start_front_end(f"fe{number}")
         self.front_end_urls[number - 1] = self.front_end_urls.pop()
+
+    def start_front_end_of(self, pool: str, broker_port: int) -> str:
+        """Start a front end of another pool, on the volume of the first; return its address."""
+        user, port = FrontEndUser(pool).name, find_free_port()
+        users = [{"name": user, "password": pool, "tags": ""}]
+        self.node.manage("POST", "/api/definitions", definitions_for("lcs", users))
+        secrets = self.folder / "secrets" / "frontend"
+        connectors = json.loads((secrets / "connectors.json").read_text())
+        its_connectors = self.folder / f"connectors-{pool}.json"
+        its_connectors.write_text(json.dumps([each | {"pool": pool} for each in connectors]))
+        settings = {
+            "LCS_AMQP_URL": f"amqp://{user}:{pool}@127.0.0.1:{broker_port}/lcs",
+            "LCS_ADMIN_API_TOKEN": (secrets / "lcs_admin_api_token").read_text().strip(),
+            "LCS_CONNECTORS_FILE": str(its_connectors),
+            "LCS_FRONT_END": pool,
+            "LCS_POOL": pool,
+            "LCS_STATE_DIR": str(self.slot("")),
+        }
+        self._start(pool, "frontend", port, settings)
+        return f"http://127.0.0.1:{port}"
 
     def states(self) -> list[dict[str, Any]]:
         found = []

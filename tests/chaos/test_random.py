@@ -3,6 +3,7 @@
 import os
 import random
 import time
+from uuid import UUID
 
 from tests.chaos.faults import FAULTS, Situation
 from tests.chaos.processes import DISK_MEGABYTES, ProcessCase
@@ -41,12 +42,17 @@ def _shuffled(chance: random.Random) -> list[str]:
 
 
 def _check_people(case: ProcessCase) -> None:
-    """No IM is another's."""
-    found = case.system.rows("SELECT id, sender, recipients FROM archive.archived_messages")
+    """No IM is another's, or another pool's."""
+    found = case.system.rows("SELECT id, sender, pool, recipients FROM archive.archived_messages")
     others = [
-        (im, sender, recipients)
-        for im, sender, recipients in found
+        (im, *of)
+        for im, *of, recipients in found
         if im in case.journal.sent
-        and (sender, recipients) != (f"sip:user{im.int % 50}@contoso.com", ["sip:administrator@contoso.com"])
+        and (tuple(of) != _of(im, case) or recipients != ["sip:administrator@contoso.com"])
     ]
     assert not others, f"{len(others)} IMs are archived as others': {others[:3]}"
+
+
+def _of(im: UUID, case: ProcessCase) -> tuple[str, str]:
+    """Return an IM's sender and pool."""
+    return case.journal.apart.get(im, (f"sip:user{im.int % 50}@contoso.com", "pool1"))
