@@ -1,6 +1,5 @@
 """Private brokers and databases for the tests: nothing that was there before is touched."""
 
-import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -170,31 +169,36 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     node.kill()
 
 
-@contextlib.contextmanager
-def running_node(folder: Path, credentials: Path) -> Iterator[Vhost]:
-    """Run a RabbitMQ node with the vhost of production."""
-    node = Broker(folder)
-    node.start()
-    try:
-        yield declare(node, "lcs", credentials)
-    finally:
-        node.kill()
+@pytest.fixture(scope="session")
+def own_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A RabbitMQ node for tests that stop it; it runs from the first of them on."""
+    node = Broker(tmp_path_factory.mktemp("own-broker"))
+    yield node
+    node.kill()
 
 
 @pytest.fixture
-def own_broker(tmp_path_factory: pytest.TempPathFactory, credentials: Path) -> Iterator[Vhost]:
-    """A vhost on a RabbitMQ node of the test's own: it may stop, kill and start ``.broker``."""
-    with running_node(tmp_path_factory.mktemp("own-broker"), credentials) as vhost:
-        yield vhost
+def own_broker(own_node: Broker, credentials: Path, request: pytest.FixtureRequest) -> Iterator[Vhost]:
+    """A fresh vhost on a RabbitMQ node that nobody else uses now: a test may stop, kill and start it."""
+    own_node.resume()
+    if not own_node.alive:
+        own_node.start()
+    declared = declare(own_node, _name_for(request), credentials)
+    yield declared
+    own_node.resume()
+    own_node.forget_vhost(declared.name)
 
 
 @pytest.fixture
 def vhost(broker: Broker, credentials: Path, request: pytest.FixtureRequest) -> Iterator[Vhost]:
     """A fresh vhost on the shared node."""
-    name = f"{request.node.name[:100]}-{id(request)}"
-    declared = declare(broker, name, credentials)
+    declared = declare(broker, _name_for(request), credentials)
     yield declared
-    broker.manage("DELETE", f"/api/vhosts/{declared.path}")
+    broker.forget_vhost(declared.name)
+
+
+def _name_for(request: pytest.FixtureRequest) -> str:
+    return f"{request.node.name[:100]}-{id(request)}"
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from deploy.credentials import read_definitions
-from deploy.local.process import Process, StartError, find_free_port
+from deploy.local.process import NO_TLS, Process, StartError, find_free_port
 
 _SCRIPTS = Path("/usr/lib/rabbitmq/bin")  # Debian's own; /usr/sbin has wrappers that change the user
 
@@ -59,6 +59,11 @@ class Broker:
     def is_installed() -> bool:
         """Whether the distribution's RabbitMQ is on this machine."""
         return (_SCRIPTS / "rabbitmq-server").exists()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the node's process runs."""
+        return self._process is not None and self._process.alive
 
     @property
     def management_url(self) -> str:
@@ -126,7 +131,12 @@ class Broker:
 
     def _request(self, method: str, path: str, document: object | None = None) -> httpx.Response:
         return httpx.request(
-            method, self.management_url + path, json=document, auth=("setup", self._password), timeout=30
+            method,
+            self.management_url + path,
+            json=document,
+            auth=("setup", self._password),
+            timeout=30,
+            verify=NO_TLS,
         )
 
     def manage(self, method: str, path: str, document: object | None = None) -> Any:
@@ -148,6 +158,12 @@ class Broker:
         """Declare vhosts, users, rights, exchanges, queues and policies that are not there yet."""
         self.manage("POST", "/api/definitions", definitions)
         self._definitions.append(definitions)
+
+    def forget_vhost(self, name: str) -> None:
+        """Delete a vhost, on a node that runs, and import its definitions no more."""
+        self._definitions = [each for each in self._definitions if each["vhosts"] != [{"name": name}]]
+        if self.alive:
+            self.manage("DELETE", f"/api/vhosts/{quote(name, safe='')}")
 
     def url(self, user: str, password: str, vhost: str) -> str:
         """Return the AMQP address for a user and a vhost."""

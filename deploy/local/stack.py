@@ -20,7 +20,7 @@ from deploy.credentials import DOMAINS, POOL, make_credentials
 from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
 from deploy.local.edge import LocalEdge
-from deploy.local.process import Process, find_free_port, kill_leftovers
+from deploy.local.process import NO_TLS, Process, find_free_port, kill_leftovers
 
 DATABASE = "lcslog"
 
@@ -249,7 +249,7 @@ def _authority(url: str) -> str:
 
 def _is_ready(url: str) -> bool:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(url, timeout=5).status_code == httpx.codes.OK
+        return httpx.get(url, timeout=5, verify=NO_TLS).status_code == httpx.codes.OK
     return False
 
 

@@ -10,7 +10,7 @@ import httpx
 
 from contract.message import IM_TYPE, decode_ims
 from contract.token import hash_token
-from deploy.local.process import Process, find_free_port
+from deploy.local.process import NO_TLS, Process, find_free_port
 from tests.conftest import Delivery
 
 IM = {"sender": "yannis@contoso.com", "recipients": ["administrator@contoso.com"], "body": "hello"}
@@ -47,7 +47,11 @@ class FrontEnd:
         }
         self.process = Process("frontend", [*under, sys.executable, "-m", "frontend"], folder, environment)
         self.http = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", headers=TOKEN, timeout=30, trust_env=False
+            base_url=f"http://127.0.0.1:{self.port}",
+            headers=TOKEN,
+            timeout=30,
+            trust_env=False,
+            verify=NO_TLS,
         )
         self.process.wait_until(lambda: self._get("/healthz") == httpx.codes.OK)
 

@@ -8,8 +8,9 @@ from uuid import UUID
 import httpx
 import pytest
 
+from deploy.local.broker import Broker
 from deploy.local.process import find_free_port, wait_for
-from tests.conftest import ArchiveDatabase, Vhost, running_node
+from tests.conftest import ArchiveDatabase, Vhost, declare
 from tests.integration.archiving_service import (
     make_ims,
     publish,
@@ -34,10 +35,14 @@ def _are_stored(database: ArchiveDatabase, ids: set[UUID]) -> bool:
 
 
 @pytest.fixture
-def second_broker(tmp_path_factory: pytest.TempPathFactory, credentials: Path) -> Iterator[Vhost]:
+def second_broker(
+    own_broker: Vhost, tmp_path_factory: pytest.TempPathFactory, credentials: Path
+) -> Iterator[Vhost]:
     """A second node with the same vhost and users: to clients, another node of the same broker."""
-    with running_node(tmp_path_factory.mktemp("second-broker"), credentials) as vhost:
-        yield vhost
+    node = Broker(tmp_path_factory.mktemp("second-broker"))
+    node.start()
+    yield declare(node, own_broker.name, credentials)
+    node.kill()
 
 
 def test_a_front_end_passes_over_nodes_that_are_dead(vhost: Vhost, start: Callable[..., FrontEnd]) -> None:

@@ -1,7 +1,5 @@
 """A front end beside a real broker, over real HTTP."""
 
-import gzip
-import http.client
 import json
 import os
 import signal
@@ -21,7 +19,7 @@ from contract.topology import CDR_QUEUE, QUEUE
 from deploy.credentials import FRONT_END_USER
 from deploy.local.process import wait_for
 from tests.conftest import Delivery, Vhost
-from tests.integration.frontend_service import IM, NDJSON, TOKEN, FrontEnd, ims_of, resident_bytes
+from tests.integration.frontend_service import IM, NDJSON, FrontEnd, ims_of
 
 
 def test_an_im_is_on_the_queue_when_it_is_answered(vhost: Vhost, front_end: FrontEnd) -> None:
@@ -36,106 +34,6 @@ def test_an_im_is_on_the_queue_when_it_is_answered(vhost: Vhost, front_end: Fron
     assert (im.sender, im.body, im.seq) == ("sip:yannis@contoso.com", "hello", 1)
     assert delivery.properties.delivery_mode == 2
     assert delivery.properties.headers | headers_of([im]) == delivery.properties.headers
-
-
-@pytest.mark.parametrize(
-    ("headers", "content", "status", "why"),
-    [
-        ({}, b"{", 400, "invalid JSON"),
-        ({}, json.dumps({"sender": "x"}).encode(), 422, "recipients"),
-        ({}, json.dumps(IM | {"sender": "ftp:x@y"}).encode(), 422, "unknown scheme"),
-        ({}, json.dumps(IM | {"body": "\0"}).encode(), 422, "NUL"),
-        (
-            {},
-            b'{"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": "\\udc00"}',
-            400,
-            "surrogate",
-        ),
-        ({}, json.dumps(IM | {"body": "x" * (1 << 20)}).encode(), 413, "more than the 262144 bytes"),
-        ({}, json.dumps(IM | {"recipients": ["a@contoso.com"] * 10_000}).encode(), 422, "recipients"),
-        ({"Content-Type": "text/xml"}, b"<im/>", 415, "application/x-ndjson"),
-        ({"Authorization": ""}, b"{}", 401, "token"),
-        ({"Authorization": "Bearer wrong"}, b"{}", 401, "token"),
-        ({"Authorization": "Bearer other"}, b"{}", 403, "pool1"),
-        (
-            {},
-            json.dumps(IM | {"sender": "a@else.com", "recipients": ["b@else.com"]}).encode(),
-            403,
-            "speaks for nobody here: not for else.com",
-        ),
-        ({}, json.dumps(IM | {"subject": "?"}).encode(), 422, "/subject"),
-        ({}, json.dumps(IM | {"id": str(make_id(0))}).encode(), 422, "behind"),
-        (
-            {"Content-Encoding": "gzip"},
-            gzip.compress(json.dumps(IM).encode()),
-            415,
-            "without Content-Encoding",
-        ),
-        ({"Content-Type": "application/json; charset=utf-16"}, json.dumps(IM).encode("utf-16"), 415, "UTF-8"),
-        ({}, json.dumps(IM).encode("utf-16"), 400, "UTF-8"),
-        ({}, json.dumps(IM).encode()[:-1] + b', "sender": "ceo@contoso.com"}', 400, "'sender' stands twice"),
-        (
-            {},
-            b'{"\\u0073ender": "x@contoso.com", ' + json.dumps(IM).encode()[1:],
-            400,
-            "'sender' stands twice",
-        ),
-        ({}, b'{"id": null, "id": null, ' + json.dumps(IM).encode()[1:], 400, "'id' stands twice"),
-        ({}, json.dumps(IM | {"content_encoding": "gzip"}).encode(), 422, "base64"),
-        (
-            {},
-            json.dumps(IM | {"content_encoding": "a b", "encoding": "base64", "body": "aGk="}).encode(),
-            422,
-            "/content_enc",
-        ),
-    ],
-)
-def test_bad_input_gets_a_clear_error(
-    vhost: Vhost, front_end: FrontEnd, headers: dict[str, str], content: bytes, status: int, why: str
-) -> None:
-    response = front_end.http.post(
-        "/v1/messages", content=content, headers={"Content-Type": "application/json"} | headers
-    )
-    assert response.status_code == status
-    assert response.headers["content-type"] == "application/problem+json"
-    assert why in response.text
-    assert vhost.depth(QUEUE) == 0
-    assert front_end.post(IM).status_code == httpx.codes.CREATED
-
-
-def test_a_compressed_request_is_told_what_is_taken(front_end: FrontEnd) -> None:
-    for path in ("/v1/messages", "/v1/sip"):
-        answer = front_end.http.post(path, content=b"x", headers={"Content-Encoding": "br"})
-        assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
-
-
-def test_a_byte_order_mark_is_no_part_of_what_is_said(vhost: Vhost, front_end: FrontEnd) -> None:
-    bom, im = b"\xef\xbb\xbf", json.dumps(IM).encode()
-    answer = front_end.http.post(
-        "/v1/messages", content=bom + im, headers={"Content-Type": "application/json; charset=UTF-8"}
-    )
-    assert answer.status_code == httpx.codes.CREATED
-    assert [one["status"] for one in front_end.stream([bom + im, im, bom + im])] == [201, 201, 400]
-    assert [im.body for im in ims_of(vhost.take(QUEUE))] == ["hello"] * 3
-
-
-@pytest.mark.parametrize("content_type", ["audio/x", "video/mp4", "application/sdp"])
-def test_a_content_type_hides_nothing(vhost: Vhost, front_end: FrontEnd, content_type: str) -> None:
-    answer = front_end.post(IM | {"content_type": content_type, "encoding": "text"})
-    assert (answer.status_code, answer.json()["archived"]) == (201, True)
-    [im] = ims_of(vhost.take(QUEUE))
-    assert (im.content_type, im.body) == (content_type, "hello")
-
-
-def test_an_id_that_comes_again_is_archived_once(vhost: Vhost, front_end: FrontEnd) -> None:
-    im = IM | {"id": str(make_id())}
-    first, again = front_end.post(im), front_end.post(im)
-    assert (first.status_code, again.status_code) == (201, 201)
-    assert first.json() == again.json()
-    other = front_end.post(im | {"body": "something else"})
-    assert other.status_code == httpx.codes.CONFLICT
-    assert other.json()["field"] == "/id"
-    assert len(ims_of(vhost.take(QUEUE))) == 1
 
 
 def test_a_broker_that_is_down_at_start_and_later_costs_503_and_nothing_else(
@@ -303,18 +201,6 @@ def test_a_snapshot_that_cannot_be_read_means_that_everything_is_archived(
     assert front_end.post(IM).json()["rule"] == "no-policy"
 
 
-def test_a_client_that_sends_too_much_before_it_listens_still_hears_why(front_end: FrontEnd) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", front_end.port, timeout=20)
-    for _ in range(2):  # and may go on over the same connection
-        body = b"x" * 20_000_000
-        connection.request("POST", "/v1/messages", body, TOKEN | {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        assert response.status == httpx.codes.REQUEST_ENTITY_TOO_LARGE
-        assert b"262144" in response.read()
-    connection.close()
-    assert resident_bytes(front_end) < 150_000_000
-
-
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-ndjson"])
 def test_a_client_that_goes_away_in_mid_request_is_no_error(front_end: FrontEnd, content_type: str) -> None:
     with socket.create_connection(("127.0.0.1", front_end.port), timeout=20) as connection:
@@ -340,14 +226,6 @@ def test_what_is_counted_tells_outcomes_and_rules_but_nobody_s_name(front_end: F
     assert 'lcs_frontend_answered_ims_total{front_end="fe1",pool="pool1",rule="",status="400"} 1.0' in metrics
     assert 'lcs_frontend_confirmed_ims_total{front_end="fe1",pool="pool1"} 2.0' in metrics
     assert "contoso" not in metrics
-
-
-def test_the_openapi_document_has_examples_that_are_accepted(front_end: FrontEnd) -> None:
-    document = front_end.http.get("/openapi.json").json()
-    accepted = document["paths"]["/v1/messages"]["post"]["requestBody"]["content"]
-    assert front_end.post(accepted["application/json"]["example"]).status_code == httpx.codes.CREATED
-    lines = accepted["application/x-ndjson"]["example"].encode().splitlines()
-    assert [answer["status"] for answer in front_end.stream(lines)] == [201, 201]
 
 
 def test_logs_have_neither_text_nor_tokens(front_end: FrontEnd) -> None:

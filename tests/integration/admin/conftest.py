@@ -25,6 +25,7 @@ from archiving.archive import Archive
 from contract.message import IM, make_id, time_of
 from contract.token import hash_token
 from deploy.local.database import Database
+from deploy.local.process import NO_TLS
 from tests.conftest import ArchiveDatabase, role_passwords
 
 ROLES = ("administrator", "compliance", "operator", "frontend")
@@ -96,7 +97,7 @@ class AdminApi:
 def connect(url: str, token: str | None = None) -> httpx.Client:
     """Return a client of whoever has a token."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False)
+    return httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False, verify=NO_TLS)
 
 
 @contextlib.contextmanager
