@@ -320,10 +320,11 @@ def test_each_im_is_sent_under_the_pool_that_answered_it(
                 body = f"{pool} {len(answered)}"
                 assert (await fate_of(submit(agent, body))).kind in ("spooled", "confirmed")
                 answered.append((pool, body))
-            if not away:
-                await reached(lambda: agent.spooled == 0)
-                await asyncio.sleep(0.15)  # slots of its pool are adopted
-                await reached(lambda: agent.state.name == "normal")
+            if not away:  # what others of its pool left is adopted and sent
+                of_pool = sum(each == pool for each, _ in answered)
+                before = sum(each == pool for each, _ in sent)
+                await reached(lambda: before + len(port.confirmed) >= of_pool)
+                await reached(lambda: agent.spooled == 0 and agent.state.name == "normal")
             sent.extend((im.pool, im.body) for im in port.confirmed)
 
         slot = take_slot(shared, pool, _use(pool))
