@@ -181,6 +181,14 @@ def pipeline() -> Dashboard:
             },
             unit="cps", width=8,
         ))
+        .with_panel(graph(
+            "State folder unusable", "1: this front end can keep nothing on its disk. /readyz says why.",
+            {"{{front_end}}": of_front_ends("lcs_frontend_disk_trouble")},
+        ))
+        .with_panel(graph(
+            "Slots left", "Of the state folder, that a person must look after, by why: IMs answered 202 may wait in them.",
+            {"{{front_end}}: {{why}}": of_front_ends("lcs_frontend_left_slots")},
+        ))
         .with_row(row("RabbitMQ"))
         .with_panel(graph(
             "Messages", "A second: received, confirmed, acknowledged.",
@@ -261,6 +269,10 @@ def pipeline() -> Dashboard:
             },
             width=8,
         ))
+        .with_panel(graph(
+            "Months without a partition", "Of this month and those near it: their IMs go to the default partition.",
+            {"months": "max(lcs_archiving_lacking_partitions)"}, width=8,
+        ))
         .with_row(row("SIP edge, where there is one"))
         .with_panel(graph(
             "Asked of front ends", "A second, by what was answered: 201 and 202 archived, 200 not by policy, none: nobody did.",
@@ -285,7 +297,7 @@ def policy() -> Dashboard:
         .with_row(row("Completeness"))
         .with_panel(graph(
             "Missing", "Numbers neither archived nor parked: on their way, or lost if they stay.",
-            {"{{pool}}": 'lcs_completeness_missing_ims{pool=~"$pool"}'}, width=16, height=9,
+            {"{{pool}}": 'lcs_completeness_missing_ims{pool=~"$pool"}'}, width=16, height=12,
         ))
         .with_panel(figure(
             "Accepted", "Numbered by archiving agents: of the chosen pools, all front ends.",
@@ -298,6 +310,10 @@ def policy() -> Dashboard:
         .with_panel(figure(
             "Parked", "Of these.", 'sum(lcs_completeness_parked_ims{pool=~"$pool"})', bad_from=1, height=3,
             width=8, at=(16, 7),
+        ))
+        .with_panel(figure(
+            "Waiting", "Of these, told of by their front ends alone: they may be on the queue, and count as missing once it is read.",
+            'sum(lcs_completeness_waiting_ims{pool=~"$pool"})', height=3, width=8, at=(16, 10),
         ))
         .with_row(row("Policy"))
         .with_panel(figure("Version", "The newest.", "max(lcs_admin_policy_version)", width=4, height=8))

@@ -6,12 +6,13 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
 from archiving.archive import Archive
 from contract.message import IM, make_id, time_of
-from deploy.local.process import wait_for
+from deploy.local.process import find_free_port, wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
     changed,
@@ -72,11 +73,14 @@ def test_a_month_that_can_have_no_partition_stops_nothing_and_is_told_of(
     _execute(database, f"{statement}; DROP TABLE archive.messages_{_next_month():%Y_%m}")
     before = _partitions(database)
     ims = make_ims(3)
-    with running_worker(vhost, database, tmp_path) as worker:
+    port = str(find_free_port())
+    with running_worker(vhost, database, tmp_path, settings={"LCS_PORT": port}) as worker:
         publish(vhost, ims)
         wait_until_stored(database, ims)
         assert "database out of reach" not in worker.log.read_text()
         assert _THIS in worker.log.read_text()
+        told = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        assert "lcs_archiving_lacking_partitions 1.0\n" in told
     assert _partitions(database) == before | {f"archive.messages_{_next_month():%Y_%m}"}
     in_default = database.rows("SELECT count(*) FROM archive.messages_default")
     assert in_default == [(3,)] or "archive.some" in before

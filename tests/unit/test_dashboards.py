@@ -9,6 +9,7 @@ import pytest
 import yaml
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from admin_api.metrics import COMPLETENESS
 from deploy.grafana.boards import FOLDER, render_all
 from deploy.grafana.panels import DATA_SOURCE
 
@@ -85,3 +86,15 @@ def test_every_alert_has_a_test_that_it_fires_and_one_that_it_is_quiet() -> None
     names = {alert["alert"] for alert in alerts()}
     assert {test["alertname"] for test in tests if test["exp_alerts"]} == names
     assert {test["alertname"] for test in tests if not test["exp_alerts"]} == names
+
+
+def test_what_tells_of_ims_that_wait_for_somebody_is_on_a_dashboard() -> None:
+    shown = "\n".join(render_all().values())
+    for alert in ("StateFolderUnusable", "SlotLeft", "SpoolFilling", "ImsParked", "MonthWithoutPartition"):
+        [expr] = [each["expr"] for each in alerts() if each["alert"] == alert]
+        assert {name for name in re.findall(r"\blcs_\w+", expr) if name not in shown} == set()
+
+
+def test_every_figure_of_completeness_is_on_a_dashboard() -> None:
+    shown = render_all()["lcs-policy.json"]
+    assert {name for name in COMPLETENESS if f"lcs_completeness_{name}_ims" not in shown} == set()

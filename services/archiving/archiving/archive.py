@@ -107,8 +107,8 @@ class Archive(Replays):
         self._connection.close()
         self.names.close()
 
-    def ensure_partitions(self) -> None:
-        """Make the partitions of the months to come; say which months have none, for the default one has all.
+    def ensure_partitions(self) -> int:
+        """Make the partitions of the months to come; return how many have none, for the default one has all.
 
         Raises psycopg.Error if the database is not at our service.
         """
@@ -116,6 +116,7 @@ class Archive(Replays):
         assert row is not None
         for why in row[0]:
             log.warning("a month has no partition", extra={"error": why})
+        return len(row[0])
 
     def append(self, rows: bytes, account: Account, entry: BatchEntry) -> None:
         """Store IMs of which the archive knows none, in one transaction: nearly always it doesn't.

@@ -27,6 +27,10 @@ COMMITTED: Final = Counter("lcs_archiving_committed_ims", "IMs that were new whe
 DUPLICATES: Final = Counter("lcs_archiving_duplicate_ims", "IMs that the archive had already")
 PARKED: Final = Counter("lcs_archiving_parked_ims", "IMs that could not be stored and were parked")
 PARKED_WAITING: Final = Gauge("lcs_parked_ims", "IMs that are parked now: somebody should look at them")
+LACKING_PARTITIONS: Final = Gauge(
+    "lcs_archiving_lacking_partitions",
+    "Months without a partition of their own, when this worker last looked: their IMs go to the default one",
+)
 BATCH_SIZE: Final = Histogram(
     "lcs_archiving_batch_size_ims", "IMs in a transaction", buckets=(1, 10, 100, 500, 1000, 2000, 5000, 10000)
 )

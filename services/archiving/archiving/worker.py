@@ -22,6 +22,7 @@ from archiving.evidence import DoubtError
 from archiving.metrics import (
     BROKER_CONNECTED,
     DATABASE_CONNECTED,
+    LACKING_PARTITIONS,
     PARKED_WAITING,
     UNACKNOWLEDGED,
     UNACKNOWLEDGED_OLDEST,
@@ -122,7 +123,7 @@ class Worker:
             archive = self._connect()
             if time.monotonic() >= self._partitions_due:
                 self._partitions_due = time.monotonic() + _PARTITIONS_AGAIN
-                archive.ensure_partitions()
+                LACKING_PARTITIONS.set(archive.ensure_partitions())
                 self._partitions_due = time.monotonic() + _PARTITIONS_EVERY
             if time.monotonic() >= self._parked_due:
                 self._parked_due = time.monotonic() + _PARKED_EVERY
