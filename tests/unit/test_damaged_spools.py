@@ -1,8 +1,10 @@
 """A front end whose files on disk are damaged: it starts, takes IMs, and sends what can still be read."""
 
+import errno
 import os
 import shutil
 import sqlite3
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from frontend.agent import Agent
 from frontend.receipt import CONFIRMED, SPOOLED
-from frontend.rescue import files_aside, log_of, set_aside
+from frontend.rescue import files_aside, log_of, read_rows, set_aside
 from frontend.spool_file import SpoolFile
 from tests.unit.agent_port import Port, encode_spooled, fate_of, reached, run, submit
 
@@ -145,6 +147,101 @@ def test_damage_found_while_running_is_set_aside_and_what_can_be_read_is_sent_on
 
     run(scenario, critical=False, folder=tmp_path, publish_ims=100, deadline_seconds=5)
     assert len(files_aside(tmp_path / "spool.sqlite")) == 1
+
+
+@pytest.mark.parametrize("end", [".sqlite", ".sqlite-wal"])
+def test_of_a_running_front_ends_spool_on_a_bad_sector_all_else_is_sent_once_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.sender._DISK_SECONDS", 0.01)
+    monkeypatch.setattr("frontend.spool_file._PATIENCE_SECONDS", 0.05)
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        bodies = [f"{number} " + "x" * 3000 for number in range(1200)]  # more than SQLite has in memory
+        for some in (bodies[:1100], bodies[1100:]):  # the latter stand in the log alone
+            receipts = [submit(agent, body) for body in some]
+            assert {await fate_of(receipt) for receipt in receipts} == {SPOOLED}
+        _lay_on_bad_sector(tmp_path / f"spool{end}", monkeypatch)
+        port.connected.set()
+        await reached(lambda: agent.state.name == "normal")
+        await reached(lambda: "was taken over" in agent.left.get(tmp_path.name, ""))
+        sent = [im.body for im in port.confirmed]
+        assert len(set(sent)) == len(sent)
+        assert sent == sorted(sent, key=bodies.index)
+        assert 1150 < len(sent) < 1200
+        assert await fate_of(submit(agent, "new")) is CONFIRMED
+
+    run(scenario, critical=False, folder=tmp_path, publish_ims=100, deadline_seconds=5)
+    assert len(files_aside(tmp_path / "spool.sqlite")) == 1
+    [told] = [record for record in caplog.records if "were rescued" in record.message]
+    assert "Input/output error" in vars(told)["unread"]
+
+
+def test_a_damaged_spool_that_finds_no_new_file_at_once_is_sent_once_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontend.sender._DISK_SECONDS", 0.01)
+
+    def fail(path: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        bodies = [f"{number} " + "x" * 3000 for number in range(1200)]
+        receipts = [submit(agent, body) for body in bodies]
+        assert {await fate_of(receipt) for receipt in receipts} == {SPOOLED}
+        with (tmp_path / "spool.sqlite").open("r+b") as file:
+            file.seek(40 * 4096)
+            file.write(b"\xff")
+        with monkeypatch.context() as broken:
+            broken.setattr("frontend.spool_file.check_header", fail)
+            port.connected.set()
+            await reached(lambda: "Input/output error" in agent.disk_trouble)
+            assert files_aside(tmp_path / "spool.sqlite")
+        await reached(lambda: agent.state.name == "normal")
+        sent = [im.body for im in port.confirmed]
+        assert 1150 < len(sent) < 1200
+        assert sent == sorted(set(sent), key=bodies.index)
+
+    run(scenario, critical=False, folder=tmp_path, publish_ims=100, deadline_seconds=5)
+
+
+def test_a_long_log_is_read_without_holding_it(tmp_path: Path) -> None:
+    file = SpoolFile(tmp_path / "spool.sqlite")
+    file._connection.execute("PRAGMA wal_autocheckpoint = 0")  # as on a disk that takes no page back
+    contents = [b"%d" % number + b"x" * 60_000 for number in range(24)]
+    for content in contents:
+        file.append([content])
+    assert log_of(tmp_path / "spool.sqlite").stat().st_size > 1_400_000
+    tracemalloc.start()
+    try:
+        assert all(
+            row.content == content
+            for row, content in zip(read_rows(tmp_path / "spool.sqlite"), contents, strict=True)
+        )
+        assert tracemalloc.get_traced_memory()[1] < 700_000
+    finally:
+        tracemalloc.stop()
+        file.close()
+
+
+def _lay_on_bad_sector(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have SQLite, which has a file open, read nothing of it any more, and others not some of its pages."""
+    nowhere = os.open("/proc/self/mem", os.O_RDONLY)  # it has no first pages: to read them is EIO
+    for descriptor in Path("/proc/self/fd").iterdir():
+        if descriptor.is_symlink() and descriptor.readlink() == path:
+            os.dup2(nowhere, int(descriptor.name), inheritable=False)
+    os.close(nowhere)
+    read, end = os.pread, path.suffix
+
+    def read_badly(descriptor: int, size: int, offset: int) -> bytes:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == end and 10 < offset // 4096 < 20:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(descriptor, size, offset)
+
+    monkeypatch.setattr("os.pread", read_badly)
 
 
 def test_a_row_that_is_altered_is_not_sent(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ without a word what its log has behind a damaged place. Here each page is looked
 (https://sqlite.org/fileformat2.html).
 """
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -167,76 +168,102 @@ class _Frame(NamedTuple):
     page: int
     commits: bool
     valid: bool
-    content: bytes
+    start: int
+    """Where in the log its page is."""
+
+
+class _Readable:
+    """A file, read piece by piece; what stands on a bad sector is taken for empty."""
+
+    def __init__(self, path: Path) -> None:
+        """One that isn't there is empty. Raises OSError if it can't be opened."""
+        self.size = _size_of(path)
+        self.trouble: OSError | None = None
+        """Why a piece can't be read."""
+        self._file = path.open("rb") if self.size else None
+
+    def read(self, size: int, start: int) -> bytes:
+        """Return the bytes from a place, fewer at the end, none if they can't be read."""
+        if self._file is None:
+            return b""
+        try:
+            return os.pread(self._file.fileno(), size, start)
+        except OSError as error:
+            self.trouble = error
+            return b""
+
+    def close(self) -> None:
+        """Have done with it."""
+        if self._file is not None:
+            self._file.close()
 
 
 class _Pages:
-    """The pages of a file and its log: of each the last that is valid, and what came later but is damaged."""
+    """The pages of a file and its log: of each the last that is valid, and what came later but is damaged.
+
+    A log may be as long as the file: where its pages are is kept, not what they hold.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._size = _size_of(path)
-        self._file = path.open("rb") if self._size else None
-        self.trouble: OSError | None = None
-        """Why a page can't be read."""
-        self._logged: dict[int, bytes] = {}
-        self._damaged: list[bytes] = []
-        for frame in _frames(log_of(path)):
+        self._file = _Readable(path)
+        self._log = _Readable(log_of(path))
+        self._logged: dict[int, int] = {}
+        self._damaged: list[int] = []
+        for frame in _frames(self._log):
             if frame.valid:
-                self._logged[frame.page] = frame.content
+                self._logged[frame.page] = frame.start
             else:
-                self._damaged.append(frame.content)
+                self._damaged.append(frame.start)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
+        self._log.close()
+
+    @property
+    def trouble(self) -> OSError | None:
+        """Why a page can't be read."""
+        return self._file.trouble or self._log.trouble
 
     def page(self, number: int) -> bytes:
         """Return a page; those below 0 are damaged ones of the log."""
-        if number < 0:
-            return self._damaged[-number - 1]
-        if number in self._logged or self._file is None:
-            return self._logged.get(number, b"")
-        try:
-            return os.pread(self._file.fileno(), _PAGE, (number - 1) * _PAGE)
-        except OSError as error:  # a bad sector: of the other pages what they hold
-            self.trouble = error
-            return b""
+        start = self._damaged[-number - 1] if number < 0 else self._logged.get(number)
+        if start is not None:
+            return self._log.read(_PAGE, start)
+        return self._file.read(_PAGE, (number - 1) * _PAGE) if number else b""
 
     def numbers(self) -> Iterator[int]:
         """Return the numbers of all pages but the first, which has no rows."""
-        yield from range(2, max(self._size // _PAGE, *self._logged, 1) + 1)
+        yield from range(2, max(self._file.size // _PAGE, *self._logged, 1) + 1)
         yield from range(-1, -len(self._damaged) - 1, -1)
 
     @property
     def size(self) -> int:
         """How many bytes a row may have at most."""
-        return self._size + _PAGE * len(self._logged)
+        return self._file.size + _PAGE * len(self._logged)
 
 
-def _frames(path: Path) -> Iterator[_Frame]:
+def _frames(log: _Readable) -> Iterator[_Frame]:
     """Return the frames of a log, those of before it began anew only if its header doesn't tell which."""
-    content = path.read_bytes() if _size_of(path) else b""
-    size = _FRAME_HEADER + _PAGE
-    starts = range(_WAL_HEADER, len(content) - size + 1, size)
-    salts = [content[start + 8 : start + 16] for start in starts]
+    starts = range(_WAL_HEADER, log.size - _FRAME_HEADER - _PAGE + 1, _FRAME_HEADER + _PAGE)
+    salts = [log.read(8, start + 8) for start in starts]
     if not salts:
         return
-    header, before = content[:24], content[24:32]
+    header, before = log.read(24, 0), log.read(8, 24)
     order = _WAL_ORDERS.get(header[:4], "<")
     known = header[:4] in _WAL_ORDERS and header[4:12] == _WAL_KIND
-    known = valid = known and _wal_checksum(order, bytes(8), header) == before
+    known = valid = known and len(before) == 8 and _wal_checksum(order, bytes(8), header) == before
     salt = header[16:] if known else Counter(salts[:_FEW]).most_common(1)[0][0]
     last = max((index for index, each in enumerate(salts) if each == salt or not known), default=-1)
     for start, its_salt in zip(starts[: last + 1], salts, strict=False):
-        number, pages_after = struct.unpack_from(">II", content, start)
-        page = content[start + _FRAME_HEADER : start + size]
-        checksum = content[start + 16 : start + 24]
-        valid = valid and its_salt == salt
-        valid = valid and _wal_checksum(order, before, content[start : start + 8] + page) == checksum
-        yield _Frame(number, bool(pages_after), valid, page)
+        head = log.read(_FRAME_HEADER, start) or bytes(_FRAME_HEADER)
+        number, pages_after = struct.unpack_from(">II", head)
+        page, checksum = log.read(_PAGE, start + _FRAME_HEADER), head[16:]
+        valid = valid and its_salt == salt and len(page) == _PAGE
+        valid = valid and _wal_checksum(order, before, head[:8] + page) == checksum
+        yield _Frame(number, bool(pages_after), valid, start + _FRAME_HEADER)
         before, valid = checksum, True
 
 
@@ -252,10 +279,11 @@ def _wal_checksum(order: str, before: bytes, content: bytes) -> bytes:
 def _lacks_commits(path: Path) -> bool:
     """Whether a transaction that was committed stands behind a damaged place of a log: SQLite drops it."""
     damaged = False
-    for frame in _frames(path):
-        damaged |= not frame.valid
-        if damaged and frame.commits:
-            return True
+    with contextlib.closing(_Readable(path)) as log:
+        for frame in _frames(log):
+            damaged |= not frame.valid
+            if damaged and frame.commits:
+                return True
     return False
 
 

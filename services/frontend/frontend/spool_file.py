@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import logging
 import sqlite3
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -32,6 +33,14 @@ _DAMAGE: Final = {
     sqlite3.SQLITE_SCHEMA,
     sqlite3.SQLITE_MISMATCH,
 }
+_UNREADABLE: Final = {
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,  # so SQLite calls a bad sector
+    sqlite3.SQLITE_IOERR_DATA,
+}
+_PATIENCE_SECONDS: Final = 5.0
+"""For so long a place that can't be read is tried again: it may be the way to the disk."""
+_FORGET_SECONDS: Final = 60.0
 _MOST_PLACE: Final = 1 << 53
 _RESCUE_ROWS: Final = 1000
 _SCHEMA: Final = """
@@ -52,7 +61,8 @@ class SpoolFile:
     """Rows in order. Belongs to one thread at a time; raises sqlite3.Error or OSError if the disk fails.
 
     To take rows out is to write as well, first of all to SQLite's log: on a full disk ballast makes room. A
-    file that is damaged is set aside; what can be read of it goes to a new one, in its old place.
+    file that is damaged is set aside; what can be read of it goes to a new one, in its old place. So is one
+    that can't be read for seconds: all else in it would wait behind a bad sector.
     """
 
     def __init__(self, path: Path, ballast_bytes: int = 0) -> None:
@@ -67,6 +77,9 @@ class SpoolFile:
         self.unrescued = ""
         """Why IMs of a file set aside could not be taken over; empty if all were that can be read."""
         self._connection = sqlite3.connect(":memory:")
+        self._opened = False
+        """Whether that is to the file, as it should be: one that is made anew may find no room at first."""
+        self._unreadable_since = -_FORGET_SECONDS
         try:
             self._open_whole()
         except sqlite3.OperationalError:  # even to open it takes some room
@@ -77,12 +90,13 @@ class SpoolFile:
 
     def _open_whole(self) -> None:
         try:
-            self._whole(self._open)
+            self._whole(lambda: None)
         except (sqlite3.Error, OSError):
             self._connection.close()
             raise
 
     def _open(self) -> None:
+        self._opened = False
         self._connection.close()
         if wrong := check_header(self._path):
             raise DamageError(wrong)
@@ -102,6 +116,7 @@ class SpoolFile:
         self._keep_places()  # a file that can't be written is no spool
         self._count()  # at the end: what is being rescued is not gone meanwhile
         self._inodes = self._look()
+        self._opened = True
 
     def _make_tables(self) -> None:
         tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_schema")}
@@ -136,17 +151,31 @@ class SpoolFile:
     def _whole(self, function: Callable[[], _Result]) -> _Result:
         """Do something with the file, and once more with a new one if it turns out to be damaged."""
         try:
+            if not self._opened:
+                self._open()
             return function()
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of a name in SQLite's own error
-            if not isinstance(error, DamageError | UnicodeDecodeError) and _code_of(error) not in _DAMAGE:
+            if not self._is_damage(error):
                 raise
             self._replace(error)
             result = function()
             self._count()
             return result
 
+    def _is_damage(self, error: sqlite3.Error | UnicodeDecodeError) -> bool:
+        """Whether the file must be set aside: it is damaged, or can't be read again and again."""
+        if isinstance(error, DamageError | UnicodeDecodeError):
+            return True
+        if getattr(error, "sqlite_errorcode", None) in _UNREADABLE:
+            now = time.monotonic()
+            if now > self._unreadable_since + _FORGET_SECONDS:
+                self._unreadable_since = now
+            return now >= self._unreadable_since + _PATIENCE_SECONDS
+        return _code_of(error) in _DAMAGE
+
     def _replace(self, error: Exception) -> None:
         aside = set_aside(self._path)
+        self._unreadable_since = -_FORGET_SECONDS
         self._connection.close()  # after: SQLite leaves alone what has another name
         log.critical(
             "the spool is damaged: its file is set aside",
@@ -187,7 +216,8 @@ class SpoolFile:
 
     def _take_over(self, aside: Path) -> None:
         first = last = rescued = 0
-        rows = read_rows(aside)
+        unread: list[OSError] = []
+        rows = read_rows(aside, unread=unread)
         while some := list(islice(rows, _RESCUE_ROWS)):
             with self._connection:  # a transaction
                 for row in some:
@@ -202,6 +232,7 @@ class SpoolFile:
                 "file": str(aside),
                 "rescued": rescued,
                 "lost_at_least": last - first + 1 - rescued if rescued else 0,
+                "unread": str(unread[0]) if unread else "",
             },
         )
 
@@ -226,7 +257,7 @@ class SpoolFile:
 
     def check_place(self) -> None:
         """Raise OSError if the file isn't under its name any more: nobody would find there what is put in."""
-        if self._look() != self._inodes:
+        if self._opened and self._look() != self._inodes:
             raise FileNotFoundError(f"{self._path} is another file now")
 
     def try_out(self) -> bool:
@@ -241,7 +272,7 @@ class SpoolFile:
         """Put room by for when the disk is full, if it isn't; return whether it is there."""
         if self._ballast.kept:
             return True
-        with contextlib.suppress(sqlite3.OperationalError):  # first the file gives back what it can
+        with contextlib.suppress(sqlite3.Error):  # first the file gives back what it can
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             if not self.count:
                 self._connection.execute("VACUUM")
