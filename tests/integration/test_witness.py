@@ -11,7 +11,8 @@ from deploy.local.process import wait_for
 from frontend.numbering import read_agents
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.admin.conftest import AdminApi, running_api
-from tests.integration.archiving_service import running_worker
+from tests.integration.archiving_service import running_worker, wait_until_empty
+from tests.integration.backups import dump, execute_file
 from tests.integration.frontend_service import IM, FrontEnd
 
 LOST = {"accepted": 20, "archived": 0, "parked": 0, "missing": 20, "waiting": 0}
@@ -114,3 +115,34 @@ def test_what_a_front_end_could_not_tell_is_told_by_the_next_on_its_disk(
         wait_for(lambda: totals_of(api) == LOST | {"missing": 0, "waiting": 20}, "the word of the first")
         slot = again.folder / "state" / "1"
         wait_for(lambda: not read_agents(slot), "nothing more to be told")
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["the next runs meanwhile", "the next starts later"])
+def test_an_agent_that_ended_between_a_backup_and_its_restore_is_missing(
+    api: AdminApi,
+    vhost: Vhost,
+    database: ArchiveDatabase,
+    tmp_path: Path,
+    start: Callable[..., FrontEnd],
+    runs: bool,
+) -> None:
+    dump(database, tmp_path / "dump.sql")
+    found = LOST
+    first = start_with(api, vhost, start)
+    with running_worker(vhost, database, tmp_path / "worker"):
+        send_20(first)
+        assert first.process.stop() == 0
+        if runs:
+            again = start_with(api, vhost, start)
+            assert again.post(IM).status_code == 201
+            found = {"accepted": 22, "archived": 1, "parked": 0, "missing": 21, "waiting": 0}
+        wait_for(lambda: totals_of(api)["archived"] == 20 + runs, "all rows")
+        wait_until_empty(vhost)
+    execute_file(database, tmp_path / "dump.sql", "DROP SCHEMA archive, cdr CASCADE")
+    if runs:
+        assert again.post(IM).status_code == 201
+    else:
+        assert totals_of(api)["accepted"] == 0
+        start_with(api, vhost, start)
+    with running_worker(vhost, database, tmp_path / "worker"):
+        wait_for(lambda: totals_of(api) == found, "the hole to be told of", seconds=60)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import sqlalchemy
 from fastapi import APIRouter, Security
-from pydantic import Field
+from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from admin_api.database import DatabaseOf
@@ -22,6 +22,7 @@ _LOG: Final = sqlalchemy.text(
     sqlalchemy.bindparam("confirmed", type_=ARRAY(sqlalchemy.BigInteger)),
     sqlalchemy.bindparam("ended", type_=ARRAY(sqlalchemy.Boolean)),
 )
+_INCARNATION: Final = sqlalchemy.text("SELECT archive.incarnation()")
 
 
 class AgentNumbers(Document):
@@ -39,9 +40,18 @@ class Numbers(Document):
     numbers: list[AgentNumbers] = Field(max_length=1000)
 
 
-@router.post("/{name:path}/numbers", status_code=204, dependencies=[Security(Allow("frontend"))])
-def note_numbers(name: NameInPath, document: Numbers, database: DatabaseOf) -> None:
-    """Note how far agents got. Completeness counts with it if the queue is lost with what says so there."""
+class Noted(BaseModel):
+    """Where it is noted."""
+
+    incarnation: UUID = Field(
+        description="The archive's. Another: it was restored; tell again of all agents that ended"
+    )
+
+
+@router.post("/{name:path}/numbers", dependencies=[Security(Allow("frontend"))])
+def note_numbers(name: NameInPath, document: Numbers, database: DatabaseOf) -> Noted:
+    """Note how far agents got. Completeness counts with it if the queue is lost with what says so there, or
+    the archive is restored to before they began."""
     values = {
         "front_end": name,
         "pool": document.pool,
@@ -51,3 +61,4 @@ def note_numbers(name: NameInPath, document: Numbers, database: DatabaseOf) -> N
     }
     with database.transaction() as session:
         session.connection().execute(_LOG, values)
+        return Noted(incarnation=session.execute(_INCARNATION).scalar_one())

@@ -16,6 +16,7 @@ from frontend.numbering import AGENTS_FILE, Numbering, forget_agents, read_agent
 from frontend.rescue import files_aside
 from frontend.slot import Slot, slots_beside
 from frontend.spool import SPOOL_FILE, Spool, SpoolError
+from frontend.told import TOLD_FILE, read_told
 
 log = logging.getLogger("frontend")
 
@@ -129,6 +130,7 @@ class Adoption:
             if adopted.ims:
                 log.info("adopted a spool", extra={"slot": slot.folder.name, "ims": adopted.ims})
             self._adopt_agents(slot, agents)
+            await self._adopt_told(slot)
             if adopted.trouble:
                 return Left("disk", adopted.trouble)
             return _DAMAGED if await asyncio.to_thread(files_aside, slot.folder / SPOOL_FILE) else None
@@ -142,11 +144,18 @@ class Adoption:
         if self._numbering.adopt(new):
             forget_agents(slot.folder)
 
+    async def _adopt_told(self, slot: Slot) -> None:
+        """Take over of which agents was told. Where the slot can't note that, it is done again: no harm."""
+        told = await asyncio.to_thread(read_told, slot.folder)
+        if told and self._numbering.told.add(told):
+            with contextlib.suppress(OSError):
+                (slot.folder / TOLD_FILE).unlink(missing_ok=True)
+
 
 def _looks_of(slot: Slot) -> list[tuple[int, int]]:
     """Return what differs once something was written to a slot."""
     looks = []
-    for name in (SPOOL_FILE, AGENTS_FILE):
+    for name in (SPOOL_FILE, AGENTS_FILE, TOLD_FILE):
         with contextlib.suppress(OSError):
             stat = (slot.folder / name).stat()
             looks.append((stat.st_ino, stat.st_mtime_ns))

@@ -3,7 +3,7 @@
 An agent ends when its process does, or when nobody knows what became of a publish; then the next begins at 1.
 How far an agent got is said on the queue and, as a queue may be lost with all that was on it, told to the
 admin API. What could not be said or told yet, by this process or by one that was killed, stands in a file
-until it is.
+until it is; what was told, in another: an archive that is restored is told again.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
@@ -41,6 +41,7 @@ from frontend.config import FrontEndSettings
 from frontend.metrics import CONFIRM_SECONDS, CONFIRMED, PUBLISH_SIZE
 from frontend.publisher import Publisher, RefusedError, UnknownError
 from frontend.submission import CheckedIM
+from frontend.told import Told
 
 if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
     from frontend.tracing import Tracing
@@ -90,6 +91,8 @@ class Numbering:
         self._stated = 0
         self._ended: dict[UUID, int] = {}
         self._untold: dict[UUID, int] = {}
+        self.told = Told()
+        """Agents that ended, to tell of again should the archive be another."""
         self._over = False
         self._descriptor = -1
         self.disk_trouble = "there is no folder for agents' numbers"
@@ -106,6 +109,7 @@ class Numbering:
         else:
             left.pop(self.id, None)
             self._note_ended(left)
+        self.told.keep_in(folder)
         self._path = folder / AGENTS_FILE
         self._save()
 
@@ -229,12 +233,13 @@ class Numbering:
     def numbers(self) -> list[AgentNumbers]:
         """Return what the admin API is to be told, this agent first."""
         current = [AgentNumbers(self.id, self.confirmed, self._over)] if self.confirmed else []
-        ended = [AgentNumbers(*each, True) for each in islice(self._untold.items(), _MOST_TOLD)]
-        return current + ended
+        ended = islice(chain(self._untold.items(), self.told.of_another()), _MOST_TOLD)
+        return current + [AgentNumbers(*each, True) for each in ended]
 
-    def note_told(self, numbers: Sequence[AgentNumbers]) -> None:
-        """The admin API has noted these."""
-        told = [each.agent for each in numbers if each.ended]
+    def note_told(self, numbers: Sequence[AgentNumbers], incarnation: str) -> None:
+        """The admin API has noted these, in the archive of this incarnation; empty: it did not say."""
+        told = {each.agent: each.confirmed for each in numbers if each.ended}
+        self.told.note(told, incarnation)  # before the other file loses them
         for agent in told:
             self._untold.pop(agent, None)
         if told:

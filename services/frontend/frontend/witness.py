@@ -28,6 +28,11 @@ class _Statement(msgspec.Struct):
     numbers: list[AgentNumbers]
 
 
+class _Noted(msgspec.Struct):
+    incarnation: str
+    """Another once the archive was restored."""
+
+
 class Witness:
     """Tells what is news, within a second or two."""
 
@@ -68,13 +73,18 @@ class Witness:
     async def _tell(self, client: httpx.AsyncClient, seconds: float) -> None:
         numbers = self._numbering.numbers()
         again = time.monotonic() >= self._told_at + _AGAIN_SECONDS
-        if not numbers or (numbers == self._told and not again):
+        if not numbers and not self._numbering.told:
+            return
+        if numbers == self._told and not again:
             return
         try:
             async with asyncio.timeout(seconds):
                 content = _encoder.encode(_Statement(self._settings.pool, numbers))
-                (await client.post(self._path, content=content)).raise_for_status()
-        except (httpx.HTTPError, TimeoutError) as error:
+                answer = (await client.post(self._path, content=content)).raise_for_status()
+            incarnation = ""
+            if answer.content:  # an admin API of before says nothing
+                incarnation = msgspec.json.decode(answer.content, type=_Noted).incarnation
+        except (httpx.HTTPError, TimeoutError, msgspec.MsgspecError) as error:
             if repr(error) != self._trouble:  # else it is known
                 self._trouble = repr(error)
                 log.warning(
@@ -82,4 +92,4 @@ class Witness:
                 )
             return
         self._told, self._told_at, self._trouble = numbers, time.monotonic(), ""
-        self._numbering.note_told(numbers)
+        self._numbering.note_told(numbers, incarnation)
