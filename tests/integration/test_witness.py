@@ -32,10 +32,12 @@ def totals_of(api: AdminApi) -> dict[str, int]:
     return {name: totals[name] for name in LOST}
 
 
-def start_with(api: AdminApi, vhost: Vhost, start: Callable[..., FrontEnd], **settings: str) -> FrontEnd:
+def start_with(
+    api: AdminApi, vhost: Vhost, start: Callable[..., FrontEnd], name: str = "fe", **settings: str
+) -> FrontEnd:
     """Start a front end that tells the admin API."""
     front_end = start(
-        vhost.url("frontend"), LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend", **settings
+        vhost.url("frontend"), name, LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend", **settings
     )
     front_end.wait_until_ready()
     return front_end
@@ -51,28 +53,20 @@ def lose_queue(vhost: Vhost) -> None:
     assert vhost.take(QUEUE)
 
 
-def kill(front_end: FrontEnd) -> None:
-    """Kill it for good, with what it had on disk."""
-    front_end.process.kill()
-
-
-@pytest.mark.parametrize("end", [kill, None], ids=["killed for good", "idle"])
 def test_ims_lost_with_the_queue_are_missing(
-    api: AdminApi,
-    vhost: Vhost,
-    database: ArchiveDatabase,
-    tmp_path: Path,
-    start: Callable[..., FrontEnd],
-    end: Callable[[FrontEnd], None] | None,
+    api: AdminApi, vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, start: Callable[..., FrontEnd]
 ) -> None:
-    front_end = start_with(api, vhost, start)
-    send_20(front_end)
-    wait_for(lambda: totals_of(api) == WAITS, "the front end's word")
-    if end is not None:
-        end(front_end)
+    """One front end is killed for good, with what it had on disk; the other has nothing more to say."""
+    killed, idle = (start_with(api, vhost, start, name, LCS_FRONT_END=name) for name in ("fe1", "fe2"))
+    send_20(killed)
+    send_20(idle)
+    both = {count: 2 * number for count, number in WAITS.items()}
+    wait_for(lambda: totals_of(api) == both, "the front ends' word")
+    killed.process.kill()
     lose_queue(vhost)
+    lost = {count: 2 * number for count, number in LOST.items()}
     with running_worker(vhost, database, tmp_path / "worker"):
-        wait_for(lambda: totals_of(api) == LOST, "the hole to be told of", seconds=60)
+        wait_for(lambda: totals_of(api) == lost, "the holes to be told of", seconds=60)
 
 
 def test_what_waits_long_is_not_missing(

@@ -44,9 +44,8 @@ class Backup:
     def __init__(self, api: AdminApi) -> None:
         self._api = api
         self._schema = f"backup_{uuid4().hex}"
-        api.execute(f"CREATE SCHEMA {self._schema}")
-        for table in TABLES:
-            api.execute(f"CREATE TABLE {self._schema}.{table} AS TABLE policy.{table}")
+        copies = [f"CREATE TABLE {self._schema}.{table} AS TABLE policy.{table}" for table in TABLES]
+        api.execute("; ".join([f"CREATE SCHEMA {self._schema}", *copies]))
 
     def restore(self) -> None:
         """Have the tables be as they were, as pg_restore does: in one transaction, without triggers."""
