@@ -23,6 +23,7 @@ class Proxy:
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
+        self._refusing = False
         self._ended = False
         self.delay = 0.0
         """Seconds by which each piece of data is late."""
@@ -33,8 +34,15 @@ class Proxy:
         """Let nothing through any more, and tell nobody."""
         self._passing.clear()
 
+    def refuse(self) -> None:
+        """Reset all connections (RST), and each new one at once."""
+        with self._lock:
+            self._refusing = True
+        self.cut()
+
     def mend(self) -> None:
         """Let everything through again; what stood still goes on."""
+        self._refusing = False
         self._passing.set()
 
     def cut(self) -> None:
@@ -72,9 +80,13 @@ class Proxy:
                 continue
             theirs.settimeout(None)
             with self._lock:
-                self._pairs[ours], self._pairs[theirs] = theirs, ours
+                if not (refused := self._refusing):
+                    self._pairs[ours], self._pairs[theirs] = theirs, ours
             for end in (ours, theirs):
-                self._selector.register(end, selectors.EVENT_READ)
+                if refused:
+                    self._reset(end)
+                else:
+                    self._selector.register(end, selectors.EVENT_READ)
 
     def _pump(self) -> None:
         while not self._ended:

@@ -23,8 +23,10 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 class FrontEnd:
     """A front end's process and a client of it."""
 
-    def __init__(self, folder: Path, amqp_url: str, under: Sequence[str] = (), **settings: str) -> None:
-        """``under``: a command that runs it."""
+    def __init__(
+        self, folder: Path, amqp_url: str, under: Sequence[str] = (), patch: str = "", **settings: str
+    ) -> None:
+        """``under``: a command that runs it; ``patch``: Python that runs in its process first."""
         connectors = [
             {"name": name, "hash": hash_token(token), "pool": pool, "domains": ["contoso.com"], **rights}
             for name, token, pool, rights in (
@@ -45,7 +47,8 @@ class FrontEnd:
             "LCS_FRONT_END": "fe1",
             **settings,
         }
-        self.process = Process("frontend", [*under, sys.executable, "-m", "frontend"], folder, environment)
+        program = f"{patch}\nfrom frontend.__main__ import main; main()"
+        self.process = Process("frontend", [*under, sys.executable, "-c", program], folder, environment)
         self.http = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}",
             headers=TOKEN,

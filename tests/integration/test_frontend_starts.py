@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socketserver
 import threading
 import time
@@ -127,6 +128,24 @@ def put_on_disk(state: Path, slot: int, content: bytes | PolicyHeader, *, second
     return path
 
 
+GIVES_UP_WHEN_TOLD = (
+    "import signal, frontend.policies as p\n"
+    "p._FIRST_SECONDS = float('inf')\n"
+    "signal.signal(signal.SIGUSR1, lambda *_: setattr(p, '_FIRST_SECONDS', 0.0))\n"
+)
+"""A patch: an admin API that says nothing is given up at SIGUSR1, not after some seconds."""
+HURRIED = (
+    "import frontend.policies as p\n"
+    "p._CHECK_IN_SECONDS = 0.5; p._FIRST_SECONDS = p._FETCH_SECONDS = 2.0; p._RETRY_SECONDS = 0.5\n"
+)
+"""A patch: all that takes seconds takes few."""
+SOON_TOO_OLD = HURRIED + (
+    "import frontend.__main__ as main_module\n"
+    "load = main_module.load_settings\n"
+    "old = {'policy_max_age_seconds': 3.0}\n"  # as a setting it is 10 s at least
+    "main_module.load_settings = lambda cls: load(cls).model_copy(update=old)\n"
+)
+"""A patch: a policy that nobody confirms is too old after seconds."""
 NOBODY_OLD = header_of(7, GlobalSetting.NONE)
 EVERYONE = header_of(9, GlobalSetting.EVERYONE, critical=True)
 
@@ -169,9 +188,21 @@ def test_an_admin_api_that_says_nothing_is_given_up_and_the_newest_policy_of_the
     put_on_disk(state, 4, msgspec.json.encode(header_of(11, GlobalSetting.NONE)) + b"\n[cut o", seconds_ago=5)
     put_on_disk(state, 5, header_of(12, GlobalSetting.NONE), seconds_ago=3600)
     put_on_disk(state, 6, header_of(13, GlobalSetting.NONE), seconds_ago=-3600)  # nobody knows how old
-    with in_place(behaviour) as url:
-        front_end = start(vhost.url("frontend"), LCS_ADMIN_API_URL=url, LCS_ADMIN_API_TOKEN="frontend")
-        assert post_until(front_end, "internal-everyone") == {"policy-unconfirmed"}
+    asked = threading.Semaphore(0)
+
+    def behave(path: str, document: dict[str, Any], ended: threading.Event) -> Iterator[bytes]:
+        asked.release()
+        return behaviour(path, document, ended)
+
+    settings = {"LCS_ADMIN_API_TOKEN": "frontend"}
+    with in_place(behave) as url:
+        front_end = start(vhost.url("frontend"), patch=GIVES_UP_WHEN_TOLD, LCS_ADMIN_API_URL=url, **settings)
+        assert post_until(front_end, "policy-unconfirmed") == set()
+        for _ in range(1 if behaviour in (silent, dripping) else 2):  # the first was answered
+            assert asked.acquire(timeout=15)
+        assert front_end.post(IM).json()["rule"] == "policy-unconfirmed"
+        front_end.process.send(signal.SIGUSR1)
+        assert post_until(front_end, "internal-everyone") <= {"policy-unconfirmed"}
         assert policy_of(front_end) == {"version": 9, "source": "snapshot"}
     assert front_end.process.log.read_text().count("a policy on disk can't be read") == 2
 
@@ -188,8 +219,9 @@ def test_what_is_known_to_be_outdated_never_decides(
         check_ins += "check-in" in path
         yield answer(b'{"version": 9}') if "check-in" in path else answer(b"{}", 503)
 
+    settings = {"LCS_ADMIN_API_TOKEN": "frontend"}
     with in_place(behave) as url:
-        front_end = start(vhost.url("frontend"), LCS_ADMIN_API_URL=url, LCS_ADMIN_API_TOKEN="frontend")
+        front_end = start(vhost.url("frontend"), patch=HURRIED, LCS_ADMIN_API_URL=url, **settings)
         front_end.wait_until_ready()
         wait_for(lambda: check_ins > 8, "some seconds' tries")
         assert front_end.post(IM).json()["rule"] == "policy-unconfirmed"
@@ -209,8 +241,9 @@ def test_a_front_end_that_ran_on_what_is_outdated_does_so_for_seconds(
         else:
             yield answer(b"{}", 503) if lost.is_set() else answer(msgspec.json.encode(counts) + b"\n")
 
+    settings = {"LCS_ADMIN_API_TOKEN": "frontend"}
     with in_place(behave) as url:
-        front_end = start(vhost.url("frontend"), LCS_ADMIN_API_URL=url, LCS_ADMIN_API_TOKEN="frontend")
+        front_end = start(vhost.url("frontend"), patch=HURRIED, LCS_ADMIN_API_URL=url, **settings)
         wait_for_rule(front_end, "internal-none", seconds=15)
         lost.set()
         counts = header_of(10, GlobalSetting.EVERYONE)
@@ -241,11 +274,10 @@ def test_a_front_end_that_loses_the_admin_api_for_too_long_archives_everything_u
     settings = {
         "LCS_ADMIN_API_URL": f"http://{address[0]}:{address[1]}",
         "LCS_ADMIN_API_TOKEN": "frontend",
-        "LCS_POLICY_MAX_AGE_SECONDS": "10",
     }
     with running_api(database, tmp_path, address=address) as api:
         api.administrator.put("/v1/policy/global/federated", json={"archive": "none"}).raise_for_status()
-        front_end = start(vhost.url("frontend"), **settings)
+        front_end = start(vhost.url("frontend"), patch=SOON_TOO_OLD, **settings)
         wait_for_rule(front_end, "federated-none", seconds=20)
     wait_for_rule(front_end, "policy-stale", seconds=30)
     with running_api(database, tmp_path, address=address):

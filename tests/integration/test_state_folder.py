@@ -11,6 +11,7 @@ import pytest
 
 from deploy.local.process import wait_for
 from tests.conftest import Vhost
+from tests.integration.conftest import BrokerLine
 from tests.integration.frontend_service import IM, FrontEnd, ims_of
 from tests.integration.test_frontend_spool import QUEUE, Start, is_normal, state_of, write_policy
 
@@ -41,7 +42,7 @@ def _metric(front_end: FrontEnd, name: str) -> bool:
 
 @pytest.mark.parametrize("kind", ["a file", "nobody's", "another user's", "a link to nowhere"])
 def test_a_state_folder_that_cannot_be_used_costs_the_spool_and_nothing_else(
-    own_broker: Vhost, start: Start, tmp_path: Path, kind: str
+    line: BrokerLine, start: Start, tmp_path: Path, kind: str
 ) -> None:
     state = tmp_path / "state"
     if kind == "a file":
@@ -54,7 +55,7 @@ def test_a_state_folder_that_cannot_be_used_costs_the_spool_and_nothing_else(
         state.chmod(0 if kind == "nobody's" else 0o700)
         if kind == "another user's":
             os.chown(state, 12345, 12345)
-    front_end = start(own_broker.url("frontend"), under=AS_ANYBODY, LCS_STATE_DIR=str(state))
+    front_end = start(line.url, under=AS_ANYBODY, LCS_STATE_DIR=str(state))
     front_end.wait_until_ready()
     assert front_end.post(IM).status_code == CREATED
     assert "state" in state_of(front_end)["disk"]
@@ -69,13 +70,13 @@ def test_a_state_folder_that_cannot_be_used_costs_the_spool_and_nothing_else(
     write_policy(state, critical=False)
     wait_for(lambda: state_of(front_end)["disk"] == "", "the state folder")
     assert front_end.process.stop() == 0
-    again = start(own_broker.url("frontend"), under=AS_ANYBODY, LCS_STATE_DIR=str(state))
-    own_broker.broker.kill()
+    again = start(line.url, under=AS_ANYBODY, LCS_STATE_DIR=str(state))
+    line.cut()
     wait_for(lambda: state_of(again)["state"] == "spooling", "the state")
     assert again.post(IM).status_code == ACCEPTED
 
 
-def test_slots_of_another_user_are_left_alone(own_broker: Vhost, start: Start, tmp_path: Path) -> None:
+def test_slots_of_another_user_are_left_alone(vhost: Vhost, start: Start, tmp_path: Path) -> None:
     state = tmp_path / "state"
     for name in ("1", "2"):
         (state / name).mkdir(parents=True)
@@ -85,7 +86,7 @@ def test_slots_of_another_user_are_left_alone(own_broker: Vhost, start: Start, t
     (state / "2").chmod(0o700)
     (state / "lost+found").mkdir(0o700)  # as the root of a disk has it
     os.chown(state / "lost+found", 12345, 12345)
-    front_end = start(own_broker.url("frontend"), under=AS_ANYBODY, LCS_STATE_DIR=str(state))
+    front_end = start(vhost.url("frontend"), under=AS_ANYBODY, LCS_STATE_DIR=str(state))
     front_end.wait_until_ready()
     assert front_end.post(IM).status_code == CREATED
     assert (state / "3" / "spool.sqlite").exists()
@@ -95,13 +96,13 @@ def test_slots_of_another_user_are_left_alone(own_broker: Vhost, start: Start, t
 
 
 def test_nothing_is_answered_202_once_the_state_folder_has_vanished(
-    own_broker: Vhost, start: Start, tmp_path: Path
+    vhost: Vhost, line: BrokerLine, start: Start, tmp_path: Path
 ) -> None:
     state = tmp_path / "state"
     write_policy(state, critical=False)
-    front_end = start(own_broker.url("frontend"), LCS_STATE_DIR=str(state))
+    front_end = start(line.url, LCS_STATE_DIR=str(state))
     front_end.wait_until_ready()
-    own_broker.broker.kill()
+    line.cut()
     wait_for(lambda: state_of(front_end)["state"] == "spooling", "the state")
     ids = {front_end.post(IM).json()["id"]}
     state.rename(tmp_path / "away")
@@ -113,22 +114,22 @@ def test_nothing_is_answered_202_once_the_state_folder_has_vanished(
     assert answer.status_code == ACCEPTED
     ids.add(answer.json()["id"])
     front_end.process.kill()
-    again = start(own_broker.url("frontend"), LCS_STATE_DIR=str(state))
-    own_broker.broker.start()
+    again = start(line.url, LCS_STATE_DIR=str(state))
+    line.mend()
     wait_for(lambda: is_normal(again), "the spool to be sent")
-    assert ids <= {str(im.id) for im in ims_of(own_broker.take(QUEUE))}
+    assert ids <= {str(im.id) for im in ims_of(vhost.take(QUEUE))}
 
 
-def test_a_volume_that_goes_and_comes_ends_nobody(own_broker: Vhost, start: Start, volume: Path) -> None:
+def test_a_volume_that_goes_and_comes_ends_nobody(line: BrokerLine, start: Start, volume: Path) -> None:
     write_policy(volume, critical=False)
-    front_end = start(own_broker.url("frontend"), LCS_STATE_DIR=str(volume))
+    front_end = start(line.url, LCS_STATE_DIR=str(volume))
     front_end.wait_until_ready()
     unmount = ["umount", "--lazy", str(volume)]
     subprocess.run(unmount, check=True)
     wait_for(lambda: state_of(front_end)["disk"] != "", "the volume to be missed")
     for _ in range(5):
         assert front_end.post(IM).status_code == CREATED
-    own_broker.broker.kill()
+    line.cut()
     wait_for(lambda: state_of(front_end)["state"] == "blocking", "the state")
     assert front_end.post(IM).status_code == UNAVAILABLE
     assert list(volume.iterdir()) == []
@@ -142,23 +143,23 @@ def test_a_volume_that_goes_and_comes_ends_nobody(own_broker: Vhost, start: Star
 
 
 def test_a_front_end_starts_on_a_spool_that_sqlite_cannot_open(
-    own_broker: Vhost, start: Start, tmp_path: Path
+    vhost: Vhost, line: BrokerLine, start: Start, tmp_path: Path
 ) -> None:
     state = tmp_path / "state"
     write_policy(state, critical=False)
-    own_broker.broker.kill()
-    front_end = start(own_broker.url("frontend"), LCS_STATE_DIR=str(state))
+    line.cut()
+    front_end = start(line.url, LCS_STATE_DIR=str(state))
     answers = [front_end.post(IM) for _ in range(30)]
     assert {answer.status_code for answer in answers} == {ACCEPTED}
     front_end.process.kill()
     for path in (state / "1").glob("spool.sqlite*"):
         with path.open("r+b") as file:
             file.write(os.urandom(64))
-    again = start(own_broker.url("frontend"), LCS_STATE_DIR=str(state))
+    again = start(line.url, LCS_STATE_DIR=str(state))
     assert again.post(IM).status_code == ACCEPTED
-    own_broker.broker.start()
+    line.mend()
     wait_for(lambda: is_normal(again), "the spool to be sent")
-    sent = [str(im.id) for im in ims_of(own_broker.take(QUEUE))]
+    sent = [str(im.id) for im in ims_of(vhost.take(QUEUE))]
     assert len(sent) == 31
     assert {answer.json()["id"] for answer in answers} <= set(sent)
     wait_for(lambda: "damaged" in state_of(again)["left"].get("1", ""), "the damage to be told of")

@@ -19,6 +19,7 @@ from tests.integration.archiving_service import changed, make_ims, parked, store
 
 IN_CHILD = "import os, sys, time\nif sys.orig_argv[-1:] == ['trial']:\n"
 """Python that runs first in a child process alone."""
+MANY = 40
 DIE_AT = (
     "    import archiving.batch as batch\n"
     "    decode = batch.decode_ims\n"
@@ -80,7 +81,7 @@ def trials(database: ArchiveDatabase, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_child_that_cannot_begin_finds_nobody_guilty(
     trials: Trials, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ims = make_ims(200)
+    ims = make_ims(MANY)
     with monkeypatch.context() as patch:
         if how == "executable":
             patch.setattr(sys, "executable", "/nonexistent/python")
@@ -94,10 +95,10 @@ def test_a_child_that_cannot_begin_finds_nobody_guilty(
     assert stored_ids(trials.database) == sorted(im.id for im in ims)
 
 
-@pytest.mark.parametrize("places", [{77}, {0, 199}, {10, 11}])
+@pytest.mark.parametrize("places", [{17}, {0, MANY - 1}, {10, 11}])
 def test_true_killers_among_many_are_found(trials: Trials, places: set[int]) -> None:
     trials.break_children(DIE_AT.format("os._exit(9)"))
-    ims = make_ims(200)
+    ims = make_ims(MANY)
     for place in places:
         ims[place] = changed(ims[place], body="killer")
     assert trials.run(ims) == [(place, "exit code 9") for place in sorted(places)]
