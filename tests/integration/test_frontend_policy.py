@@ -16,6 +16,8 @@ from tests.integration.backups import dump, execute_file
 from tests.integration.frontend_service import IM, FrontEnd
 
 USER = "/v1/policy/users/sip:yannis@contoso.com"
+SOON = "import frontend.policies as p; p._CHECK_IN_SECONDS = p._FIRST_SECONDS = 0.5"
+"""A patch: a front end checks in twice a second, and waits no longer for an admin API that is not there."""
 
 
 @pytest.fixture
@@ -33,9 +35,11 @@ def front_end(vhost: Vhost, api: AdminApi, start: Callable[..., FrontEnd]) -> Fr
     return start_with(api, vhost, start)
 
 
-def start_with(api: AdminApi, vhost: Vhost, start: Callable[..., FrontEnd]) -> FrontEnd:
+def start_with(api: AdminApi, vhost: Vhost, start: Callable[..., FrontEnd], *, patch: str = "") -> FrontEnd:
     """Start a front end of an admin API, wait until it runs the current policy."""
-    front_end = start(vhost.url("frontend"), LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend")
+    front_end = start(
+        vhost.url("frontend"), patch=patch, LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend"
+    )
     wait_for(lambda: policy_of(front_end)["version"] == api.version, "the policy")
     return front_end
 
@@ -99,7 +103,7 @@ def test_a_change_whose_notice_is_lost_is_found_by_the_next_check_in(
     vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, start: Callable[..., FrontEnd]
 ) -> None:
     with running_api(database, tmp_path) as api:  # which reaches no broker
-        front_end = start_with(api, vhost, start)
+        front_end = start_with(api, vhost, start, patch=SOON)
         api.administrator.put("/v1/policy/global/federated", json={"archive": "none"}).raise_for_status()
         wait_for_rule(front_end, "federated-none", seconds=10)
 
@@ -135,7 +139,9 @@ def test_a_front_end_goes_on_without_the_admin_api_and_starts_without_it(
         version = api.version
     assert front_end.post(IM).json()["rule"] == "federated-none"
     assert front_end.process.stop(signal.SIGTERM) == 0
-    again = start(vhost.url("frontend"), LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend")
+    again = start(
+        vhost.url("frontend"), patch=SOON, LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend"
+    )
     wait_for_rule(again, "federated-none", seconds=10)
     assert policy_of(again) == {"version": version, "source": "snapshot"}
 
@@ -151,7 +157,7 @@ def test_front_ends_go_by_a_restored_policy_though_its_number_is_theirs(
     execute_file(database, tmp_path / "policy.sql", "DROP SCHEMA policy CASCADE")
     federated = api.administrator.put("/v1/policy/global/federated", json={"archive": "none"})
     assert federated.json()["version"] == version_on_disk(tmp_path), "else this is another test"
-    again = start_with(api, vhost, start)
+    again = start_with(api, vhost, start, patch=SOON)
     wait_for_rule(again, "internal-no-user", seconds=20)
     assert again.post(IM | {"recipients": ["x@partner.com"]}).json()["rule"] == "federated-none"
 
@@ -181,7 +187,9 @@ def test_two_front_ends_of_one_name_are_told_so(
     api: AdminApi, vhost: Vhost, start: Callable[..., FrontEnd]
 ) -> None:
     both = [
-        start(vhost.url("frontend"), name, LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend")
+        start(
+            vhost.url("frontend"), name, patch=SOON, LCS_ADMIN_API_URL=api.url, LCS_ADMIN_API_TOKEN="frontend"
+        )
         for name in ("one", "other")
     ]
     logs = [each.process.log for each in both]
