@@ -4,6 +4,7 @@ import json
 import random
 import tracemalloc
 from collections.abc import Callable
+from datetime import UTC, datetime
 from sys import getsizeof
 
 import pytest
@@ -12,12 +13,15 @@ from hypothesis import strategies as st
 
 from contract.address import MAX_LENGTH, parse_address
 from contract.domain import DomainError, parse_domain
+from contract.message import make_id
 from contract.policy import Decision
 from contract.remembered import Remembered
 from frontend import cdr as cdr_module
 from frontend import decisions as decisions_module
-from frontend import submission
+from frontend import disclaimers, notice_records, submission
 from frontend.decisions import Decisions
+from frontend.disclaimers import Disclaimers, _who_is
+from frontend.notice_records import Claim, HandedOver, NoticeRecords, Worded
 from frontend.submission import CheckedIM, read_submission
 from tests.unit.agent_port import CONNECTOR, SETTINGS, Policies
 
@@ -121,3 +125,50 @@ def test_call_detail_records_that_wait_are_bounded(monkeypatch: pytest.MonkeyPat
         cdr.note_im(_read(_long(number), [_long(number + each) for each in range(20)]), decision)
 
     assert _most_held(note, 100) < 2 * BUDGET
+
+
+def _handed_over(number: int) -> HandedOver:
+    claim = Claim(
+        front_end="1",
+        connector="c",
+        conversation=_long(number),
+        im=make_id(),
+        at=datetime.now(UTC),
+        version=7,
+        notices=[Worded(_long(number + each), "en", "Is archived.") for each in range(20)],
+    )
+    return HandedOver(claim, f"{number}")
+
+
+def test_of_partners_with_long_names_hardly_more_is_remembered_than_of_others() -> None:
+    told = Disclaimers(SETTINGS, Policies(critical=True))  # type: ignore[arg-type] # stands in
+
+    def tell(number: int) -> None:
+        handed_over = _handed_over(0)
+        assert told._is_due(_who_is(_long(number), _long(number + 1)), handed_over)
+        told._note_told(_long(number), [_long(number + 2)])
+
+    assert _most_held(tell, 100) < 200_000
+
+
+def test_what_is_handed_over_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disclaimers, "_MAX_GIVEN_BYTES", BUDGET)
+    told = Disclaimers(SETTINGS, Policies(critical=True))  # type: ignore[arg-type] # stands in
+
+    def give(number: int) -> None:
+        handed_over = _handed_over(number)
+        assert told._give(handed_over, [each.partner for each in handed_over.claim.notices])
+
+    assert _most_held(give, 60) < 2 * BUDGET
+    for im in list(told._given):
+        told._take_given(im, "c")
+    assert told._given_bytes == 0
+
+
+def test_notices_that_wait_to_be_recorded_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notice_records, "_MAX_WAITING_BYTES", BUDGET)
+    records = NoticeRecords(SETTINGS)
+    assert _most_held(lambda number: records.note(_handed_over(number)), 60) < 2 * BUDGET
+    for key in list(records._waiting):
+        records._forget(key)
+    assert records._waiting_bytes == 0

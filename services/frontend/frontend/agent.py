@@ -84,6 +84,7 @@ class Agent:
         self.cdr = CDR(settings, policies)
         """Call detail records: of what may be delivered."""
         self._newcomers, self._waiting = Newcomers(), Waiting(settings)
+        # Bounded by entries alone: nothing in one is as long as its caller likes.
         self._recent: OrderedDict[UUID, tuple[bytes, Receipt]] = OrderedDict()
         self._state = State()
         self.room = self._waiting.room

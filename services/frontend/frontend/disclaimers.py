@@ -6,6 +6,7 @@ over while it did not answer makes that no more than needed: twice rather than n
 """
 
 import asyncio
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,8 @@ from frontend.submission import CheckedIM
 
 _MAX_REMEMBERED: Final = 100_000
 _MAX_GIVEN: Final = 10_000
+_MAX_GIVEN_BYTES: Final = 64 << 20
+"""An IM may have hundreds of partners."""
 _TOLD_SECONDS: Final = 900.0
 """So long nobody asks again: the archive may have been restored to before it."""
 _FIRST_SECONDS: Final = 10.0
@@ -34,8 +37,9 @@ the admin API has it (``policy.claim_disclaimers``); here it is for when that do
 _MAX_SAME: Final = 10
 """So often an IM comes again under other ids until it is taken for another."""
 
-_Who = tuple[str, str]
-"""A conversation and a partner in it."""
+_Who = bytes
+"""Tells a conversation and a partner in it from others. Callers choose how long their names are: of so many
+only this is remembered, which is as short for all."""
 
 
 class _Unanswered(msgspec.Struct):
@@ -63,6 +67,7 @@ class Disclaimers:
         self._unanswered: OrderedDict[_Who, _Unanswered] = OrderedDict()
         self._given: OrderedDict[UUID, dict[str, HandedOver]] = OrderedDict()
         """To connectors by this front end with an IM, without their word yet."""
+        self._given_bytes = 0
         self._telling: set[asyncio.Task[None]] = set()
 
     def accompany(self, im: CheckedIM, receipt: Receipt, connector: str) -> Receipt:
@@ -81,7 +86,9 @@ class Disclaimers:
             return receipt
         now = time.monotonic()
         notices = [
-            notice for notice in _word(im, policy) if self._told.get((im.conversation, notice.to), now) <= now
+            notice
+            for notice in _word(im, policy)
+            if self._told.get(_who_is(im.conversation, notice.to), now) <= now
         ]
         if not notices:
             return receipt
@@ -130,7 +137,7 @@ class Disclaimers:
         try:
             standing = await self._records.claim(claim, claimed.digest)
         except UnansweredError as error:
-            due = [each for each in everybody if self._is_due((claim.conversation, each), claimed)]
+            due = [each for each in everybody if self._is_due(_who_is(claim.conversation, each), claimed)]
             if error.noted:  # for all of them: a word of this IM will be one about all
                 due = everybody
             given = self._give(claimed, due)
@@ -138,7 +145,7 @@ class Disclaimers:
                 self._records.note(given)
             return due
         for each in everybody:
-            self._unanswered.pop((claim.conversation, each), None)
+            self._unanswered.pop(_who_is(claim.conversation, each), None)
         self._note_told(claim.conversation, standing.told)
         self._give(claimed, standing.partners)
         return standing.partners
@@ -171,9 +178,13 @@ class Disclaimers:
         claim = claimed.claim
         notices = [each for each in claim.notices if each.partner in partners]
         given = HandedOver(msgspec.structs.replace(claim, notices=notices), claimed.digest)
-        self._given.setdefault(claim.im, {})[claim.connector] = given
-        if len(self._given) > _MAX_GIVEN:
-            self._given.popitem(last=False)
+        of_im = self._given.setdefault(claim.im, {})
+        before = of_im.get(claim.connector)
+        self._given_bytes += given.size - (before.size if before is not None else 0)
+        of_im[claim.connector] = given
+        while len(self._given) > _MAX_GIVEN or self._given_bytes > _MAX_GIVEN_BYTES:
+            _, forgotten = self._given.popitem(last=False)
+            self._given_bytes -= sum(each.size for each in forgotten.values())
         return given
 
     def _take_given(self, im: UUID, connector: str) -> HandedOver | None:
@@ -187,10 +198,11 @@ class Disclaimers:
                 raise LookupError(im)
             return None
         taken = given.pop(connector)
+        self._given_bytes -= taken.size
         if not given:
             del self._given[im]
         for each in taken.claim.notices:
-            who = taken.claim.conversation, each.partner
+            who = _who_is(taken.claim.conversation, each.partner)
             before = self._unanswered.get(who)
             if before is not None and before.im == im and before.connector == connector:
                 del self._unanswered[who]
@@ -199,8 +211,9 @@ class Disclaimers:
     def _note_told(self, conversation: str, partners: Iterable[str]) -> None:
         until = time.monotonic() + _TOLD_SECONDS
         for partner in partners:
-            self._told[conversation, partner] = until
-            self._told.move_to_end((conversation, partner))
+            who = _who_is(conversation, partner)
+            self._told[who] = until
+            self._told.move_to_end(who)
             if len(self._told) > _MAX_REMEMBERED:
                 self._told.popitem(last=False)
 
@@ -234,6 +247,10 @@ class Disclaimers:
     async def run(self) -> None:
         """Connect with the admin API, and record what could not be recorded, until cancelled."""
         await self._records.run()
+
+
+def _who_is(conversation: str, partner: str) -> _Who:
+    return hashlib.blake2b(f"{conversation}\0{partner}".encode(), digest_size=16).digest()
 
 
 def _word(im: CheckedIM, policy: Policy) -> list[Notice]:

@@ -16,12 +16,19 @@ from uuid import UUID
 import httpx
 import msgspec
 
+from contract.remembered import weigh_texts
 from frontend.config import FrontEndSettings
 from frontend.metrics import NOTICES_LOST, NOTICES_WAITING
 
 log = logging.getLogger("frontend")
 
 _MAX_WAITING: Final = 10_000
+_MAX_WAITING_BYTES: Final = 64 << 20
+"""A claim may have hundreds of partners."""
+_WORD_BYTES: Final = 300
+_CLAIM_BYTES: Final = 800
+_NOTICE_BYTES: Final = 150
+"""Of a notice beside its partner; what it is told is the policy's."""
 _CLAIM_SECONDS: Final = 1.0
 """An IM's answer waits no longer for the admin API."""
 _AWAY_SECONDS: Final = 5.0
@@ -59,6 +66,13 @@ class HandedOver(msgspec.Struct, frozen=True):
 
     claim: Claim
     digest: str
+
+    @property
+    def size(self) -> int:
+        """How many bytes it holds, about."""
+        partners = [each.partner for each in self.claim.notices]
+        texts = weigh_texts(self.claim.conversation, self.digest, *partners)
+        return _CLAIM_BYTES + _NOTICE_BYTES * len(partners) + texts
 
 
 class Word(msgspec.Struct, frozen=True):
@@ -105,6 +119,8 @@ class _Waiting(msgspec.Struct):
     refusals: int = 0
     taken: int = 0
     """What the admin API had taken of others when it refused this last."""
+    size: int = 0
+    """Bytes of all that was noted."""
 
 
 class NoticeRecords:
@@ -117,6 +133,7 @@ class NoticeRecords:
         self._away_until = 0.0
         self._taken = 0
         self._waiting: OrderedDict[_Key, _Waiting] = OrderedDict()
+        self._waiting_bytes = 0
         self._to_record = asyncio.Event()
 
     @property
@@ -164,10 +181,13 @@ class NoticeRecords:
         key = _key_of(entry)
         waiting = self._waiting.get(key)
         if waiting is None:
-            if len(self._waiting) >= _MAX_WAITING:
-                self._lose(next(iter(self._waiting)))
             waiting = self._waiting[key] = _Waiting(deque(), taken=self._taken)
         waiting.entries.append(entry)
+        size = entry.size if isinstance(entry, HandedOver) else _WORD_BYTES
+        waiting.size += size
+        self._waiting_bytes += size
+        while len(self._waiting) > _MAX_WAITING or self._waiting_bytes > _MAX_WAITING_BYTES:
+            self._lose(next(iter(self._waiting)))
         self._tell_waiting()
 
     async def run(self) -> None:
@@ -210,8 +230,8 @@ class NoticeRecords:
                 return self._put_behind(key, waiting, _status_of(error))
             if waiting.entries and waiting.entries[0] is entry:
                 waiting.entries.popleft()
-        if self._waiting.get(key) is waiting:
-            del self._waiting[key]
+        if waiting is not None and self._waiting.get(key) is waiting:
+            self._forget(key)
         return True
 
     def _put_behind(self, key: _Key, waiting: _Waiting, status: int) -> bool:
@@ -273,8 +293,11 @@ class NoticeRecords:
         self._away_until = 0.0
         return response
 
+    def _forget(self, key: _Key) -> None:
+        self._waiting_bytes -= self._waiting.pop(key).size
+
     def _lose(self, key: _Key) -> None:
-        del self._waiting[key]
+        self._forget(key)
         NOTICES_LOST.inc()
         log.error("not recorded who was told", extra={"im": str(key[0]), "connector": key[1]})
 
