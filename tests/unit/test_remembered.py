@@ -57,7 +57,7 @@ def _weigh(key: str, value: str) -> int:
     return getsizeof(key) + getsizeof(value)
 
 
-@given(st.lists(st.tuples(st.text(max_size=300), st.integers(0, 300))))
+@given(st.lists(st.tuples(st.text(max_size=300), st.integers(1, 300))))
 def test_no_more_bytes_are_held_than_the_budget_and_one_entry(items: list[tuple[str, int]]) -> None:
     remembered = Remembered[str, str](2000, _weigh)
     for key, size in items:
