@@ -195,6 +195,21 @@ def test_an_im_that_is_alone_on_the_queue_and_always_fails_is_parked(
         wait_until_empty(vhost)
 
 
+def test_a_database_that_is_there_is_not_waited_for_while_an_im_is_under_doubt(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    curse(database, "archive.messages", "ends", "NEW.body = 'cursed'")
+    ims = make_ims(40)
+    bad = ims[17] = changed(ims[17], body="cursed")
+    publish(vhost, ims)
+    with running_worker(vhost, database, tmp_path) as worker:
+        wait_for(lambda: len(parked(database)) == 1, "the cursed one", seconds=60)
+        wait_until_stored(database, [im for im in ims if im is not bad])
+        said = worker.log.read_bytes()
+    # Of the session that the batch ended nothing was known; of all others that it is the IM.
+    assert (said.count(b"out of reach"), said.count(b"more evidence is needed") > 8) == (1, True)
+
+
 @contextlib.contextmanager
 def refusing(database: ArchiveDatabase, how: str, agent: object) -> Iterator[None]:
     """Have the database store nothing, or nothing of an agent's, for as long as it lasts."""

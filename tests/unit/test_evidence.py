@@ -104,6 +104,40 @@ def test_things_under_doubt_do_not_hold_up_the_others() -> None:
     assert store.stored == {0, 1, 2, 4, 6, 7}
 
 
+def test_a_thing_that_ends_the_session_is_under_doubt_and_a_database_that_is_away_is_not() -> None:
+    ends = psycopg.OperationalError("the connection is lost")
+    open_ = True
+
+    def store(things: object) -> None:
+        nonlocal open_
+        rehearse(things)
+        if 3 in things:  # type: ignore[operator] # a list
+            open_ = False
+            raise ends
+
+    def rehearse(_things: object) -> None:
+        if not open_:
+            raise ends
+
+    refused: list[int] = []
+    sieve = Sieve(list(range(8)), lambda thing, _: refused.append(thing))
+    with pytest.raises(psycopg.OperationalError):
+        sieve.sift(store, rehearse)
+    for _ in range(20):
+        with pytest.raises(psycopg.OperationalError):  # it is away: that counts for nothing
+            sieve.sift(store, rehearse)
+    assert refused == []
+    doubts = 0
+    while not refused:
+        open_ = True
+        try:
+            sieve.sift(store, rehearse)
+        except DoubtError:
+            doubts += 1
+    assert refused == [3]
+    assert doubts >= 8
+
+
 def test_the_reason_is_in_the_databases_words() -> None:
     reasons: list[str] = []
     store = Store({0: psycopg.errors.NumericValueOutOfRange("bigint out of range")})

@@ -15,7 +15,7 @@ import psycopg
 
 from archiving.config import CDRSettings
 from archiving.consumer import Consumer, Delivery
-from archiving.evidence import DoubtError
+from archiving.evidence import DOUBT_PAUSE, DoubtError
 from archiving.metrics import (
     BROKER_CONNECTED,
     CDR_ACTIVITIES,
@@ -132,6 +132,7 @@ class CDRWorker:
                 stored = settlement.settle(self._connect())
             except Exception as error:
                 self._disconnect(error)
+                pause = DOUBT_PAUSE if isinstance(error, DoubtError) else pause
             else:
                 self._consumer.acknowledge(delivery)
                 CDR_ACTIVITIES.inc(stored)

@@ -31,6 +31,10 @@ _TIMES_AT_MOST: Final = 8
 of its own, for any error of another kind may be a moment's."""
 
 
+DOUBT_PAUSE: Final = 0.3
+"""Seconds from a DoubtError to the next try: the database is there, so longer gains nothing."""
+
+
 class DoubtError(Exception):
     """Some things failed though others would be stored: more evidence is needed, a little later."""
 
@@ -58,16 +62,24 @@ class Sieve(Generic[Thing]):
         """Store what can be stored, and refuse the rest.
 
         ``store`` stores things together, and may be called again with what it has stored already;
-        ``rehearse`` stores things like these and takes them back. Raises what ``rehearse`` raises, and
-        DoubtError: then the caller takes a new session and comes again, until nothing is raised.
+        ``rehearse`` stores things like these and takes them back. Raises what ``rehearse`` raises at first,
+        and DoubtError: then the caller takes a new session and comes again, until nothing is raised.
         """
         doubtful: list[_Piece[Thing]] = []
         doubt: Exception | None = None
+        rehearsed = False
         try:
             while self._pieces:
                 piece = self._pieces[0]
                 if piece.failed:
-                    rehearse(piece.things)
+                    try:
+                        rehearse(piece.things)
+                    except Exception as away:
+                        if not rehearsed:
+                            raise
+                        doubt = doubt or away  # what was tried since it went well may have ended the session
+                        break
+                    rehearsed = True
                 error = _try(store, piece.things)
                 if error is not None and len(piece.things) > 1:
                     middle = len(piece.things) // 2

@@ -18,7 +18,7 @@ from archiving.archive import Archive
 from archiving.batch import park_unread
 from archiving.config import WorkerSettings
 from archiving.consumer import Consumer, Delivery
-from archiving.evidence import DoubtError
+from archiving.evidence import DOUBT_PAUSE, DoubtError
 from archiving.metrics import (
     BROKER_CONNECTED,
     DATABASE_CONNECTED,
@@ -195,6 +195,7 @@ class Worker:
                 log.warning("no verdict on what comes again", extra={"error": str(error)[:300]})
             except Exception as error:
                 self._disconnect(error)
+                pause = DOUBT_PAUSE if isinstance(error, DoubtError) else pause
             else:
                 self._consumer.acknowledge(deliveries[-1])
                 self._progress.note_stored(deliveries)
