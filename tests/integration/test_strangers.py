@@ -16,7 +16,7 @@ from deploy.local.process import Process, find_free_port, wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.admin.conftest import NO_BROKER, write_principals
 from tests.integration.conftest import BrokerLine
-from tests.integration.frontend_service import IM, FrontEnd, ims_of
+from tests.integration.frontend_service import IM, TOKEN, FrontEnd, ims_of
 
 FILES = 256
 STRANGERS = 400
@@ -64,14 +64,18 @@ def test_an_im_is_archived_whatever_strangers_hold_open(
 ) -> None:
     front_end = start(line.url, under=FEW_FILES)
     front_end.wait_until_ready()
-    with _strangers(front_end.port, said), _strangers(front_end.port, said):
-        assert front_end.post(IM).status_code == httpx.codes.CREATED
+    with (
+        _client(front_end.port, TOKEN) as client,
+        _strangers(front_end.port, said),
+        _strangers(front_end.port, said),
+    ):
+        assert client.post("/v1/messages", json=IM).status_code == httpx.codes.CREATED
         line.cut()
         wait_for(lambda: front_end.http.get("/readyz").json()["state"] == "blocking", "the broker's end seen")
         line.mend()
         with _strangers(front_end.port, said):
             front_end.wait_until_ready()
-            assert front_end.post(IM).status_code == httpx.codes.CREATED
+            assert client.post("/v1/messages", json=IM).status_code == httpx.codes.CREATED
         assert _files_of(front_end.process) < FILES
     assert front_end.process.alive
     assert front_end.process.stop(signal.SIGTERM) == 0
@@ -132,7 +136,7 @@ def test_the_admin_api_serves_whatever_strangers_hold_open(database: ArchiveData
     process = Process("admin-api", [*FEW_FILES, sys.executable, "-m", "admin_api"], tmp_path, settings)
     operator = {"Authorization": "Bearer operator"}
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, headers=operator) as client:
+        with _client(port, operator) as client:
             process.wait_until(lambda: _is_ready(client))
             body = (
                 b"PUT /v1/policy HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
@@ -143,6 +147,12 @@ def test_the_admin_api_serves_whatever_strangers_hold_open(database: ArchiveData
         assert process.stop() == 0
     finally:
         process.kill()
+
+
+def _client(port: int, headers: dict[str, str] | None = None) -> httpx.Client:
+    """Return a client that comes anew with each request: a connection it had before would be no proof."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, limits=limits, trust_env=False)
 
 
 def _is_ready(client: httpx.Client) -> bool:
@@ -162,7 +172,7 @@ def test_the_worker_serves_its_health_whatever_strangers_hold_open(
     }
     process = Process("archiving", [*FEW_FILES, sys.executable, "-m", "archiving"], tmp_path, settings)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        with _client(port) as client:
             process.wait_until(lambda: _is_ready(client))
             for said in (b"", b"GET / HTTP/1.1\r\nX: "):
                 with _strangers(port, said):
