@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pika.spec import BasicProperties
 
+from archiving.archive import Archive
 from contract.message import (
     AGENT_TYPE,
     IM,
@@ -450,3 +451,14 @@ def test_an_agent_that_the_database_refuses_stops_only_its_own_ims(
         wait_until_stored(database, good, seconds=60)
         wait_for(lambda: len(parked(database)) == 2, "the bad ones", seconds=60)
         wait_until_empty(vhost)
+
+
+def test_rehearsals_use_up_no_numbers_of_which_there_are_few(database: ArchiveDatabase) -> None:
+    with contextlib.closing(Archive(database.url("lcs_archiving"))) as archive:
+        for number in range(3):
+            archive.rehearse()
+            [im] = make_ims(1)
+            archive.rehearse([changed(im, pool=f"new {number}", rule=f"new {number}")])
+    for kind in ("pools", "rules", "content_types"):
+        query = f"SELECT max(id) = (SELECT last_value FROM archive.{kind}_id_seq) FROM archive.{kind}"  # noqa: S608
+        assert database.rows(query) == [(True,)]

@@ -33,12 +33,18 @@ _LOG_MESSAGES: Final = (
     f"SELECT logged.* FROM {_HOLD}, archive.log_messages("  # noqa: S608 - names of our own
     "%s, %s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[]) AS logged"
 )
+_REHEARSED: Final = "rehearsal"
+"""Pool and rule of an IM that is only rehearsed, where those of another aren't known."""
+_NAME_REHEARSED: Final = (
+    "SELECT archive.intern('pools', ARRAY[%(name)s]), archive.intern('rules', ARRAY[%(name)s]),"
+    " archive.intern('content_types', ARRAY['text/plain'])"
+)
+"""Were they new to each rehearsal, which is taken back, it would use up one of their 32,767 numbers."""
 _MAX_REHEARSED: Final = 1 << 20
 """Bytes of the text of an IM that is only rehearsed, at most."""
 _LOCK_TIMEOUT: Final = (
     "SELECT set_config('lock_timeout', '10s', true) WHERE current_setting('lock_timeout') = '0'"
 )
-_MAX_TOKEN: Final = 100
 Account = tuple[list[int], list[str], list[str]]
 """Agents' numbers and, beside each, the ranges archived and parked as multirange literals."""
 
@@ -100,6 +106,7 @@ class Archive(Replays):
             super().__init__(connection, "im")
             self._connection.execute("SELECT archive.open_batch(%s::text[])", [list(COLUMNS)])
             self._connection.execute("SELECT archive.begin_era()")
+            self._connection.execute(_NAME_REHEARSED, {"name": _REHEARSED})
             opened.pop_all()
 
     def close(self) -> None:
@@ -177,7 +184,10 @@ class Archive(Replays):
             except Exception as error:  # it is the IM's fault, also if it ends the session of names
                 log.debug("no such agent can be", extra={"error": repr(error)[:200]})
         size = max((size, *(len(im.body) for im in ims)))
-        im = _rehearsed(ims, min(size, _MAX_REHEARSED))
+        named = (ims[0].pool, ims[0].rule) if ims else ("", "")
+        if not self.names.know(*named):
+            named = _REHEARSED, _REHEARSED
+        im = _rehearsed(ims, min(size, _MAX_REHEARSED), *named)
         with self._connection.transaction(force_rollback=True):
             self._connection.execute(_LOCK_TIMEOUT)
             names = Names(self._connection)  # of its own: what is taken back must not be remembered
@@ -298,14 +308,13 @@ def runs_of(ims: Sequence[IM]) -> Iterable[Numbers]:
     yield Numbers(first.agent, first.pool, first.seq, last.seq)
 
 
-def _rehearsed(ims: Sequence[IM], size: int) -> IM:
+def _rehearsed(ims: Sequence[IM], size: int, pool: str, rule: str) -> IM:
     """Return an IM like some, that nothing is wrong with."""
     im_id = make_id()
     if len(ims) == 1:
         with contextlib.suppress(ValueError):
             time_of(ims[0].id)
             im_id = make_id(milliseconds_of(ims[0].id))
-    pool, rule = ims[0].pool if ims else "", ims[0].rule if ims else ""
     return IM(
         id=im_id,
         sent_at=time_of(im_id),
@@ -316,14 +325,9 @@ def _rehearsed(ims: Sequence[IM], size: int) -> IM:
         content_type="text/plain",
         encoding="text",
         body=base64.b64encode(os.urandom(size)).decode()[:size],
-        pool=_token(pool),
+        pool=pool,
         agent=uuid4(),
         seq=1,
         policy_version=1,
-        rule=_token(rule),
+        rule=rule,
     )
-
-
-def _token(text: str) -> str:
-    """Return a name that is sane; it is known, most likely: what is taken back uses up numbers."""
-    return text if text.isascii() and text.isprintable() and len(text) <= _MAX_TOKEN else "rehearsal"

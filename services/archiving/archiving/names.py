@@ -87,6 +87,10 @@ class Names:
         """Raise psycopg.Error if the session is over."""
         self._connection.execute("SELECT")
 
+    def know(self, pool: str, rule: str) -> bool:
+        """Return whether both have numbers, as far as we met them."""
+        return pool in self._pools.values() and rule in self._ids["rules"]
+
     def known_number(self, agent: UUID, pool: str) -> int | None:
         """Return the number of an agent that came before; else None."""
         return self._agents[agent.int] if self._pools.get(agent.int) == pool else None
