@@ -299,20 +299,20 @@ def test_a_slot_that_is_let_go_does_not_change_any_more(
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     steps=st.lists(
-        st.tuples(st.sampled_from(["pool1", "pool2"]), st.booleans(), st.integers(0, 3)),
+        st.tuples(st.sampled_from(["pool1", "pool2"]), st.booleans(), st.integers(0, 3), st.booleans()),
         min_size=2,
         max_size=6,
     )
 )
 def test_each_im_is_sent_under_the_pool_that_answered_it(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, bool, int]]
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, bool, int, bool]]
 ) -> None:
     """In whichever order front ends of two pools come and go on a volume, with the broker there or not."""
     shared = tmp_path_factory.mktemp("volume")
     answered: list[tuple[str, str]] = []
     sent: list[tuple[str, str]] = []
 
-    def live(pool: str, *, away: bool, ims: int) -> None:
+    def live(pool: str, *, away: bool, ims: int, fresh: bool) -> None:
         async def scenario(agent: Agent, port: Port) -> None:
             if away:
                 port.connected.clear()
@@ -320,21 +320,25 @@ def test_each_im_is_sent_under_the_pool_that_answered_it(
                 body = f"{pool} {len(answered)}"
                 assert (await fate_of(submit(agent, body))).kind in ("spooled", "confirmed")
                 answered.append((pool, body))
-            if not away:  # what others of its pool left is adopted and sent
+            if not away:  # what its pool left is sent: found in the slot, or adopted
                 of_pool = sum(each == pool for each, _ in answered)
                 before = sum(each == pool for each, _ in sent)
                 await reached(lambda: before + len(port.confirmed) >= of_pool)
                 await reached(lambda: agent.spooled == 0 and agent.state.name == "normal")
             sent.extend((im.pool, im.body) for im in port.confirmed)
 
-        slot = take_slot(shared, pool, _use(pool))
-        slot.release()
-        run(scenario, critical=False, folder=slot.folder, pool=pool, deadline_seconds=5)
+        if fresh:
+            folder = shared / f"{len(list(shared.iterdir())) + 1}"
+        else:
+            slot = take_slot(shared, pool, _use(pool))
+            slot.release()
+            folder = slot.folder
+        run(scenario, critical=False, folder=folder, pool=pool, deadline_seconds=5)
 
-    for pool, away, ims in steps:
-        live(pool, away=away, ims=ims)
+    for pool, away, ims, fresh in steps:
+        live(pool, away=away, ims=ims, fresh=fresh)
     for pool in ("pool1", "pool2"):
-        live(pool, away=False, ims=1)
+        live(pool, away=False, ims=1, fresh=True)
     assert sorted(sent) == sorted(answered)
 
 
