@@ -62,7 +62,7 @@ class Broker:
 
     @property
     def alive(self) -> bool:
-        """Whether the node's process runs."""
+        """The node's process runs."""
         return self._process is not None and self._process.alive
 
     @property

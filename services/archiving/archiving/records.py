@@ -146,7 +146,7 @@ class Records(Replays):
 
 
 class Settlement:
-    """What becomes of a message: the lines that can be stored are, all at once; the others are parked."""
+    """Settles a message: its lines that can be stored are, all at once; the others are parked."""
 
     def __init__(self, delivery: Delivery, senders: Senders, message: UUID | None = None) -> None:
         """``message``: its id, if it is another than the one it says."""

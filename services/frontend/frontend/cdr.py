@@ -41,7 +41,7 @@ _MAX_ENDED: Final = 64
 _MAX_UNPUBLISHED: Final = 50
 """AMQP messages that the broker does not take; then what comes is summed up further."""
 _Key = tuple[str, str, tuple[str, ...], str]
-"""What tells one activity from another: conversation, sender, recipients, client."""
+"""Conversation, sender, recipients and client tell one activity from another."""
 
 
 class CDR:
@@ -69,7 +69,7 @@ class CDR:
         self._slice: dict[_Key, Activity] = {}
         """Of the IM that came last."""
         self._begin = self._end = 0
-        """What ids of IMs in it are not below, and what they are below."""
+        """The least id of an IM in that slice, and the first beyond it."""
 
     def _turn_to(self, milliseconds: int) -> None:
         """Go on with the slice of a time."""

@@ -78,7 +78,7 @@ class SpoolFile:
         """Why IMs of a file set aside could not be taken over; empty if all were that can be read."""
         self._connection = sqlite3.connect(":memory:")
         self._opened = False
-        """Whether that is to the file, as it should be: one that is made anew may find no room at first."""
+        """The connection is to the file, as it should be: a file made anew may find no room at first."""
         self._unreadable_since = -_FORGET_SECONDS
         try:
             self._open_whole()
