@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import pika
-from pika import data
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
+from archiving import amqp_tables
 from archiving.config import ConsumerSettings
 from contract.broker import BrokerAddress
 from contract.message import COUNT_HEADER, MAX_COUNT, PEOPLE_HEADER
@@ -119,6 +119,7 @@ class Consumer(threading.Thread):
     def __init__(self, settings: ConsumerSettings, prefetch: int, queues: Sequence[str]) -> None:
         """Nothing starts yet."""
         super().__init__(name="consumer", daemon=True)
+        amqp_tables.use()
         self.deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self.channel_number = 0
         self.consuming = False
@@ -269,41 +270,6 @@ class Consumer(threading.Thread):
                 connection.add_callback_threadsafe(function)
             except AMQPError:
                 log.debug("connection closed meanwhile")
-
-
-_WIDTHS: Final = {b"T": 8, b"d": 8, b"f": 4}
-
-
-def _decode_table(encoded: bytes, offset: int) -> tuple[dict[str | bytes, Any], int]:
-    """Return an AMQP table and where it ends, as pika does; what pika can't read of it as text of its bytes.
-
-    pika gives up the connection for such a value (a time in milliseconds is beyond the year 9999), and the
-    message would be the first again on the next, for ever.
-    """
-    end = offset + 4 + int.from_bytes(encoded[offset : offset + 4])
-    offset += 4
-    table: dict[str | bytes, Any] = {}
-    while offset < end:
-        key, offset = data.decode_short_string(encoded, offset)
-        try:
-            table[key], offset = data.decode_value(encoded, offset)
-        except Exception:  # of many kinds: RecursionError is one
-            start, offset = offset, min(end, _end_of_value(encoded, offset, end))
-            table[key] = repr(encoded[start:offset])
-    return table, end
-
-
-def _end_of_value(encoded: bytes, offset: int, end: int) -> int:
-    """Return where a value ends; ``end``, that of its table, if nobody can tell."""
-    kind, rest = encoded[offset : offset + 1], offset + 1
-    if kind in _WIDTHS:
-        return rest + _WIDTHS[kind]
-    if kind in b"AF":
-        return rest + 4 + int.from_bytes(encoded[rest : rest + 4])
-    return end
-
-
-data.decode_table = _decode_table  # there is no way to give pika another
 
 
 def _count(channel: BlockingChannel, queue: str) -> int:
