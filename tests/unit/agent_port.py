@@ -112,6 +112,9 @@ def run(
             spool,
         )
         task = asyncio.create_task(agent.run())
+        await asyncio.sleep(
+            0
+        )  # it begins: else a scenario that never waits ends before, and nothing is closed
         try:
             await asyncio.wait_for(scenario(agent, port), 10)
         finally:

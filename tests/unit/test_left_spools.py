@@ -6,6 +6,7 @@ import os
 import random
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,6 +166,7 @@ def test_a_long_left_spool_that_nobody_may_write_is_read_once(
     monkeypatch.setattr("frontend.left.read_rows", read)
     monkeypatch.setattr("frontend.left.SpoolFile", refuse)
     left = LeftFile(tmp_path / "1" / "spool.sqlite")
+    left.open()
     left.next_rows(1, 1)
     places = []
     while rows := left.next_rows(1000, 100_000):
@@ -279,6 +281,34 @@ def _use(pool: str) -> Any:
         spool.close()
 
     return use
+
+
+def test_a_left_slot_is_let_go_after_its_file_by_who_ends_while_it_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next front end that has it would find it locked."""
+    _leave(tmp_path / "1", BODIES)
+    opening, released, order = threading.Event(), threading.Event(), []
+
+    def open_slowly(left: LeftFile) -> None:
+        opening.set()
+        released.wait(0.3)
+        order.append("opened")
+
+    def release(slot: Slot) -> None:
+        if slot.folder.name == "1":
+            released.set()
+            order.append("let go")
+
+    monkeypatch.setattr(LeftFile, "open", open_slowly)
+    monkeypatch.setattr(LeftFile, "close", lambda left: order.append("closed"))
+    monkeypatch.setattr(Slot, "release", release)
+
+    async def ends(agent: Agent, _port: Port) -> None:
+        await reached(opening.is_set)
+
+    run(ends, critical=False, folder=tmp_path / "2")
+    assert order == ["opened", "closed", "let go"]
 
 
 def test_a_slot_that_is_let_go_does_not_change_any_more(

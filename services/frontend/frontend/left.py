@@ -17,7 +17,7 @@ class LeftFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file, if there is one. Raises OSError if nothing can be read."""
+        """It isn't open yet: see ``open``."""
         self._path = path
         self._place = 0
         self._file: SpoolFile | None = None
@@ -27,6 +27,10 @@ class LeftFile:
         """Place of the row that was read last so."""
         self.trouble = ""
         """Why nothing can be taken out; empty while that can be."""
+
+    def open(self) -> None:
+        """Open the file, if there is one. Raises OSError if nothing can be read."""
+        path = self._path
         if not (path.exists() or log_of(path).exists() or files_aside(path)):
             return
         try:

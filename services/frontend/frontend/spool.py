@@ -301,9 +301,10 @@ class Spool:
         file = self._file
         if file is None:
             raise SpoolError(self.trouble)
-        left = await self._run(LeftFile, slot.folder / SPOOL_FILE)
+        left = LeftFile(slot.folder / SPOOL_FILE)
         ims = 0
         try:
+            await self._run(left.open)
             pool = await self._run(lambda: slot.pool or _pool_of(left.next_rows(1, 1)))
             if pool in ("", self._pool):
                 await self._run(self._go_on, file, left, slot)
@@ -313,7 +314,7 @@ class Spool:
             return Adopted(pool, ims, await self._run(lambda: left.count), left.trouble or left.unrescued)
         finally:
             self._show()
-            await self._run(left.close)
+            await self._run(left.close)  # also if this is cancelled: another may have the slot from then on
 
     def _go_on(self, file: SpoolFile, left: LeftFile, slot: Slot) -> None:
         left.release_ballast()
