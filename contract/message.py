@@ -124,7 +124,7 @@ def decode_im(line: bytes) -> IM:
     """Return the IM of one line.
 
     Raises msgspec.DecodeError (msgspec.ValidationError names the field) or UnicodeDecodeError; RecursionError
-    for what is nested a thousandfold.
+    for what is nested deeper than this Python can follow: a thousandfold, or more.
     """
     return _im_decoder.decode(line)
 

@@ -148,6 +148,19 @@ def test_a_forked_process_mints_other_ids() -> None:
     assert ours.isdisjoint(theirs)
 
 
+@given(st.integers(1, 100_000), st.sampled_from([(b"[", b"]"), (b'{"a":[', b"]}")]))
+def test_a_line_nested_to_any_depth_is_read_or_said_to_be_too_deep(
+    depth: int, brackets: tuple[bytes, bytes]
+) -> None:
+    """How deep a newer writer's field may be is Python's: 1,000 up to 3.11, more since."""
+    opening, closing = brackets
+    line = FIRST_VERSION[:-1] + b',"mood":' + opening * depth + b"1" + closing * depth + b"}"
+    try:
+        assert decode_im(line) == decode_im(FIRST_VERSION)
+    except RecursionError:
+        assert depth > 400
+
+
 def test_an_id_that_carries_no_time_is_refused() -> None:
     with pytest.raises(ValueError, match="UUIDv7"):
         time_of(uuid4())
