@@ -38,8 +38,13 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 
 def check_names(raw: bytes) -> None:
-    """Raise RepeatedNameError if a name stands twice in an object; other ValueErrors for what is no JSON."""
-    json.loads(raw, object_pairs_hook=_check_pairs)
+    """Raise RepeatedNameError if a name stands twice in an object; other ValueErrors for what is no JSON, or
+    nested so deep that it can't be read.
+    """
+    try:
+        json.loads(raw, object_pairs_hook=_check_pairs)
+    except RecursionError:
+        raise ValueError("the request is nested too deep") from None
 
 
 def _check_pairs(pairs: list[tuple[str, Any]]) -> None:

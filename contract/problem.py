@@ -31,23 +31,25 @@ class Problem(Exception):
         return document if self.field is None else document | {"field": self.field}
 
 
+def answer_of(problem: Problem) -> JSONResponse:
+    """Return a problem as a response."""
+    return JSONResponse(problem.document(), problem.status, problem.headers, MEDIA_TYPE)
+
+
 def add_problem_handlers(app: FastAPI) -> None:
     """Let an app answer every error, its own and the framework's, as problem details."""
 
-    def respond(problem: Problem) -> JSONResponse:
-        return JSONResponse(problem.document(), problem.status, problem.headers, MEDIA_TYPE)
-
     @app.exception_handler(Problem)
     async def on_problem(_: Request, problem: Problem) -> JSONResponse:
-        return respond(problem)
+        return answer_of(problem)
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(_: Request, error: HTTPException) -> JSONResponse:
-        return respond(Problem(error.status_code, error.detail, headers=error.headers))
+        return answer_of(Problem(error.status_code, error.detail, headers=error.headers))
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place, *path = [str(part) for part in first["loc"]]
         field = "/" + "/".join(path) if place == "body" else "/".join(path)
-        return respond(Problem(422, f"{first['msg']} (in the {place})", field=field))
+        return answer_of(Problem(422, f"{first['msg']} (in the {place})", field=field))

@@ -1,7 +1,8 @@
 """Bearer tokens: what a service keeps of them is only their hash."""
 
 import hashlib
-from typing import Annotated, Final
+from collections.abc import Mapping
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -56,6 +57,15 @@ def hash_token(token: str) -> str:
     Tokens are 256 random bits, so a plain hash cannot be searched (no need for a slow one).
     """
     return "sha256:" + hashlib.sha256(token.encode()).hexdigest()
+
+
+Caller = TypeVar("Caller")
+
+
+def find_caller(callers: Mapping[str, Caller], authorization: str | None) -> Caller | None:
+    """Return who sends an Authorization header, by the hash of its token; None if nobody here."""
+    token = bearer_of(authorization)
+    return None if token is None else callers.get(hash_token(token))
 
 
 def bearer_of(authorization: str | None) -> str | None:

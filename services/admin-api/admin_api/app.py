@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
@@ -29,13 +28,13 @@ from admin_api import (
     users,
     witness,
 )
-from admin_api.bodies import CheckRequests, check_json
+from admin_api.admission import LARGE, Admit, Limits
 from admin_api.config import AdminSettings
 from admin_api.database import UNAVAILABLE, Database, unavailable
 from admin_api.digests import Digests
 from admin_api.metrics import CountRequests
 from admin_api.notices import Notices
-from contract.problem import MEDIA_TYPE, add_problem_handlers
+from contract.problem import MEDIA_TYPE, add_problem_handlers, answer_of
 from contract.token import Principal
 
 _DESCRIPTION = """
@@ -76,6 +75,7 @@ _PROBLEMS: dict[int | str, dict[str, object]] = {
         (400, "The request is no JSON, or has a name twice in one object"),
         (401, "No token, or one that is not known"),
         (403, "The token's roles do not allow this"),
+        (413, "The request is too long for this path"),
         (415, "The request is compressed, or not in UTF-8"),
         (422, "The request is wrong: `field` says where"),
         (503, "The database is out of reach: try again later"),
@@ -101,21 +101,18 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
         lifespan=run_parts,
-        dependencies=[Depends(check_json)],
     )
     app.state.settings = settings
     app.state.principals = principals
     app.state.database = Database(settings.database_url)
     app.state.digests = Digests()
     app.state.notices = Notices(settings.amqp_url)
-    app.add_middleware(CheckRequests, principals, bulk.router.prefix)
-    app.add_middleware(CountRequests)
     add_problem_handlers(app)
     for error in UNAVAILABLE:
         app.add_exception_handler(error, _answer_unavailable)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
     # bulk before users, whose paths take any address; following before messages, whose path takes any id.
-    for part in (
+    parts = (
         decisions,
         snapshots,
         bulk,
@@ -133,15 +130,25 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         cdr,
         front_ends,
         witness,
-    ):
+    )
+    for part in parts:
         app.include_router(part.router, responses=_PROBLEMS)
     app.include_router(health.router)
+    routes = [route for part in parts for route in part.router.routes]
+    limits: Limits = {
+        bulk.patch_users: settings.bulk_bytes,
+        connectors.put_connector: LARGE,
+        disclaimers.claim: LARGE,
+        policies.put_disclaimer: LARGE,
+        witness.note_numbers: LARGE,
+    }
+    app.add_middleware(Admit, routes, principals, limits)
+    app.add_middleware(CountRequests)
     return app
 
 
 async def _answer_unavailable(_: Request, error: Exception) -> Response:
-    problem = unavailable(error)
-    return JSONResponse(problem.document(), problem.status, problem.headers, MEDIA_TYPE)
+    return answer_of(unavailable(error))
 
 
 async def _answer_nobody(_: Request, __: Exception) -> Response:

@@ -1,5 +1,6 @@
 """Who may do what: bearer tokens and the roles that go with them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -9,7 +10,7 @@ from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from contract.problem import Problem
-from contract.token import Principal, hash_token
+from contract.token import Principal, bearer_of, find_caller
 
 Role = Literal["administrator", "compliance", "operator", "frontend"]
 ROLES: Final = {
@@ -41,6 +42,16 @@ def load_principals(path: Path) -> dict[str, Principal]:
     return {principal.hash: principal for principal in principals}
 
 
+def find_principal(principals: Mapping[str, Principal], authorization: str | None) -> Principal:
+    """Return who sends an Authorization header. Raises Problem (401)."""
+    if bearer_of(authorization) is None:
+        raise _unknown("Send a token: Authorization: Bearer …", "Bearer")
+    principal = find_caller(principals, authorization)
+    if principal is None:
+        raise _unknown("This token is not known here.", 'Bearer error="invalid_token"')
+    return principal
+
+
 def _unknown(detail: str, challenge: str) -> Problem:
     return Problem(401, detail, headers={"WWW-Authenticate": challenge})
 
@@ -53,9 +64,9 @@ _bearer = HTTPBearer(
 
 
 class Allow:
-    """A dependency that lets principals with any of some roles pass, and says who it is.
+    """A dependency that gives who makes a request, if that principal has any of some roles.
 
-    Raises Problem: 401 without a known token, 403 without such a role.
+    ``admission.Admit`` asks it before anybody reads the request's body.
     """
 
     def __init__(self, *roles: Role) -> None:
@@ -63,15 +74,13 @@ class Allow:
         self._roles = roles
 
     def __call__(
-        self, request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+        self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
     ) -> Actor:
         """Return who makes the request."""
-        if credentials is None:
-            raise _unknown("Send a token: Authorization: Bearer …", "Bearer")
-        principals: dict[str, Principal] = request.app.state.principals
-        principal = principals.get(hash_token(credentials.credentials))
-        if principal is None:
-            raise _unknown("This token is not known here.", 'Bearer error="invalid_token"')
+        return self.choose(request.state.principal)
+
+    def choose(self, principal: Principal) -> Actor:
+        """Return a principal in the first of these roles that it has. Raises Problem (403)."""
         for role in self._roles:
             if role in principal.roles:
                 return Actor(principal.name, role)

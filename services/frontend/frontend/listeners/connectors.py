@@ -6,7 +6,7 @@ from fastapi import Request
 
 from contract.json_text import check_headers
 from contract.problem import Problem
-from contract.token import Connector, bearer_of, hash_token
+from contract.token import Connector, find_caller
 from frontend.agent import RETRY_AFTER
 from runtime.listening import note_known
 
@@ -32,8 +32,7 @@ class Connectors:
         """
         if self._stopping:
             raise Problem(503, "this front end stops: send it to another", headers=RETRY_AFTER)
-        token = bearer_of(request.headers.get("authorization"))
-        connector = self._connectors.get(hash_token(token)) if token is not None else None
+        connector = find_caller(self._connectors, request.headers.get("authorization"))
         if connector is None:
             raise Problem(
                 401,
