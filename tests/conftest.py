@@ -214,7 +214,7 @@ def database_server(tmp_path_factory: pytest.TempPathFactory, credentials: Path)
 def _migrate(server: Database, credentials: Path) -> None:
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute((credentials / "postgres" / "roles.sql").read_bytes())
-    server.create_database("template", owner="lcs_owner")
+    server.create_database("template")
     owner = server.url("lcs_owner", role_passwords(credentials)["lcs_owner"], "template")
     archiving.migrations.migrate(owner)
     admin_api.migrations.migrate(owner)
@@ -235,7 +235,7 @@ def database(
 ) -> Iterator[ArchiveDatabase]:
     """A fresh migrated database on the shared server."""
     name = f"test_{id(request)}_{abs(hash(request.node.nodeid))}"[:63]
-    database_server.create_database(name, owner="lcs_owner", template="template")
+    database_server.create_database(name, template="template")
     yield ArchiveDatabase(database_server, name, role_passwords(credentials))
     with psycopg.connect(database_server.url(), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -11,6 +12,7 @@ import tempfile
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import LiteralString
 from urllib.parse import quote
 
 import psycopg
@@ -25,6 +27,10 @@ _SUPERUSER = "postgres"
 _ROOM = ("-c", "shared_buffers=512MB", "-c", "max_wal_size=4GB")
 """As in docker-compose.yml: the index of conversations in memory, and not a checkpoint every half minute."""
 _UNPRIVILEGED = "nobody"
+_MADE_BY = (Path(__file__).parents[1] / "postgres" / "database.sql").read_text()
+_STATEMENTS: list[LiteralString] = [
+    re.sub(r"\b(lcslog|template0)\b", r"{\1}", statement) for statement in _MADE_BY.split(";\n")[:-1]
+]
 
 
 class Database:
@@ -84,14 +90,13 @@ class Database:
         secret = self._password if password is None else password
         return f"postgresql://{quote(user)}:{quote(secret)}@127.0.0.1:{self.port}/{quote(database)}"
 
-    def create_database(self, name: str, *, owner: str | None = None, template: str = "template1") -> None:
-        """Create a database unless it is there."""
+    def create_database(self, name: str, *, template: str = "template0") -> None:
+        """Create a database as every form of the stack has it, unless it is there; the roles must be."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
             if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
-                statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
-                    sql.Identifier(name), sql.Identifier(owner or _SUPERUSER), sql.Identifier(template)
-                )
-                connection.execute(statement)
+                for statement in _STATEMENTS:
+                    names = {"lcslog": sql.Identifier(name), "template0": sql.Identifier(template)}
+                    connection.execute(sql.SQL(statement).format(**names))
 
     def stop(self) -> None:
         """Stop the server in order; its data stay."""

@@ -129,7 +129,7 @@ class Stack:
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute(roles)
         if self._database_url is None:
-            self._server.create_database(DATABASE, owner="lcs_owner")
+            self._server.create_database(DATABASE)
         owner = self._database_url or _read(secrets / "migrations" / "lcs_database_url")
         archiving.migrations.migrate(owner)
         admin_api.migrations.migrate(owner)

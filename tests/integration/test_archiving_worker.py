@@ -314,15 +314,13 @@ def test_a_bad_setting_stops_the_service_with_one_clear_line(vhost: Vhost, datab
 def test_the_database_is_of_unicode_whatever_the_server_makes_by_default(
     own_database: ArchiveDatabase,
 ) -> None:
-    statements = (Path(__file__).parents[2] / "deploy" / "postgres" / "database.sql").read_text()
     with psycopg.connect(own_database.server.url(), autocommit=True) as connection:
         connection.execute("ALTER DATABASE template1 IS_TEMPLATE false")
         connection.execute("ALTER DATABASE template1 RENAME TO unicode")
         connection.execute(
             "CREATE DATABASE template1 TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C' IS_TEMPLATE true"
         )
-        for statement in statements.split(";\n")[:-1]:
-            connection.execute(statement.encode())
+        own_database.server.create_database("lcslog")
         encoding = connection.execute(
             "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'lcslog'"
         ).fetchone()

@@ -164,7 +164,7 @@ def test_whoever_takes_names_away_waits_for_batches_and_they_for_him(
 def test_a_database_copied_in_its_cluster_is_another_archive(database: ArchiveDatabase) -> None:
     asking = "SELECT archive.incarnation()"
     copy = ArchiveDatabase(database.server, f"{database.name[:40]}_copy", database.passwords)
-    database.server.create_database(copy.name, owner="lcs_owner", template=database.name)
+    database.server.create_database(copy.name, template=database.name)
     assert database.rows(asking) == database.rows(asking) != copy.rows(asking)
     with psycopg.connect(database.server.url(), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {copy.name}".encode())

@@ -41,7 +41,7 @@ def _dump(database: ArchiveDatabase, folder: Path) -> Restore:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database.name]
             )
             connection.execute(f"ALTER DATABASE {database.name} RENAME TO lcslog_before".encode())
-        database.server.create_database(database.name, owner="lcs_owner", template="template0")
+        database.server.create_database(database.name)
         url = f"--dbname={database.url('postgres')}"
         run("pg_restore", url, "--exit-on-error", "--single-transaction", file)
         archiving.migrations.migrate(database.url("lcs_owner"))

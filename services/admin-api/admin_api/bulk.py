@@ -26,21 +26,6 @@ _MAX_LINE: Final = 10_000
 _IN_MEMORY: Final = 1 << 20
 _COLUMNS: Final = ("address", "archive_internal", "archive_federated")
 
-# What a line leaves out stays as it is; a user that is as wanted already keeps its version.
-_CHANGED: Final = """
-CREATE TEMPORARY TABLE changed ON COMMIT DROP AS
-SELECT DISTINCT ON (b.address)
-       b.address, u.address IS NULL AS is_new,
-       CASE WHEN NOT u.deleted THEN jsonb_build_object(
-           'archive_internal', u.archive_internal, 'archive_federated', u.archive_federated
-       ) END AS before,
-       coalesce(b.archive_internal, u.archive_internal, false) AS archive_internal,
-       coalesce(b.archive_federated, u.archive_federated, false) AS archive_federated
-FROM bulk AS b LEFT JOIN policy.users AS u ON u.address = b.address
-WHERE u.address IS NULL OR u.deleted
-   OR b.archive_internal <> u.archive_internal OR b.archive_federated <> u.archive_federated
-ORDER BY b.address
-"""
 # Two statements, not one with ON CONFLICT: nobody else writes users meanwhile, and so it takes two thirds of
 # the time.
 _UPDATE: Final = """
@@ -258,14 +243,10 @@ def _store(rows: IO[bytes], change: Change) -> int:
     assert connection is not None
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = '120s'")
-        cursor.execute(
-            'CREATE TEMPORARY TABLE bulk (line integer, address text COLLATE "C",'
-            " archive_internal boolean, archive_federated boolean) ON COMMIT DROP"
-        )
+        cursor.execute("SELECT policy.open_bulk()")
         with cursor.copy("COPY bulk FROM STDIN") as copy:
             while chunk := rows.read(_IN_MEMORY):
                 copy.write(chunk)
-        cursor.execute("ANALYZE bulk")
         contradictions = cursor.execute(_CONTRADICTIONS, [_MAX_ERRORS]).fetchall()
         if contradictions:
             raise LinesProblem(
@@ -274,7 +255,7 @@ def _store(rows: IO[bytes], change: Change) -> int:
                     for (lines,) in contradictions
                 ]
             )
-        cursor.execute(_CHANGED)
+        cursor.execute("SELECT policy.compare_bulk()")
         values = {
             "version": change.next_version,
             "actor": change.actor.name,

@@ -138,7 +138,7 @@ def idle_api(
 ) -> Iterator[AdminApi]:
     """An admin API that the tests of a module share: they must not change or archive anything."""
     name = f"idle_{uuid4().hex}"
-    database_server.create_database(name, owner="lcs_owner", template="template")
+    database_server.create_database(name, template="template")
     database = ArchiveDatabase(database_server, name, role_passwords(credentials))
     with running_api(database, tmp_path_factory.mktemp("idle")) as running:
         yield running

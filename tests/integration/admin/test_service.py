@@ -113,7 +113,7 @@ def test_migrations_run_twice_at_once_do_the_work_once(
     database_server: Database, credentials: Path, tmp_path: Path
 ) -> None:
     name = f"migrated_{uuid4().hex}"
-    database_server.create_database(name, owner="lcs_owner")
+    database_server.create_database(name)
     database = ArchiveDatabase(database_server, name, role_passwords(credentials))
     url = database.url("lcs_owner")
     with ThreadPoolExecutor(3) as threads:
@@ -122,6 +122,15 @@ def test_migrations_run_twice_at_once_do_the_work_once(
     assert database.rows("SELECT version FROM policy.version") == [(1,)]
     owners = database.rows("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'policy'")
     assert owners == [("lcs_owner",)]
+
+
+@pytest.mark.parametrize("role", ["lcs_archiving", "lcs_admin"])
+def test_a_service_may_do_no_more_with_the_database_than_connect(
+    database: ArchiveDatabase, role: str
+) -> None:
+    rights = ("CONNECT", "TEMPORARY", "CREATE")
+    asked = ", ".join(f"has_database_privilege('{role}', current_database(), '{right}')" for right in rights)
+    assert database.rows(f"SELECT {asked}") == [(True, False, False)]
 
 
 def test_it_outlives_a_restart_of_the_database(own_database: ArchiveDatabase, tmp_path: Path) -> None:
