@@ -16,6 +16,8 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from runtime.safe_headers import SendSafely
+
 log = logging.getLogger("listening")
 
 _MOST: Final = 10_000
@@ -62,7 +64,7 @@ def listen_with(app: Any, host: str, port: int, **settings: Any) -> uvicorn.Conf
 
     Protocol.strangers = strangers
     return uvicorn.Config(
-        app,
+        SendSafely(app),
         host=host,
         port=port,
         http=Protocol,

@@ -36,6 +36,7 @@ from admin_api.metrics import CountRequests
 from admin_api.notices import Notices
 from contract.problem import MEDIA_TYPE, add_problem_handlers, answer_of
 from contract.token import Principal
+from runtime.docs import add_docs
 
 _DESCRIPTION = """
 Who is archived, what was archived, and whether all of it was.
@@ -101,7 +102,10 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
         lifespan=run_parts,
+        docs_url=None,
+        redoc_url=None,
     )
+    add_docs(app)
     app.state.settings = settings
     app.state.principals = principals
     app.state.database = Database(settings.database_url)

@@ -29,6 +29,7 @@ from frontend.policy_source import CheckIn
 from frontend.publisher import Publisher
 from frontend.spool import Spool
 from frontend.vouchers import Vouchers
+from runtime.docs import add_docs
 from runtime.listening import most_connections
 
 if TYPE_CHECKING:
@@ -87,7 +88,10 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
 
-    app = FastAPI(title="LCS Archive front end", version="1", lifespan=lifespan)
+    app = FastAPI(
+        title="LCS Archive: front end", version="1", lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    add_docs(app)
     add_problem_handlers(app)
     # Every IM passes one of these: FastAPI's own routes take their time for what isn't needed here.
     app.router.routes += [listener.route, sip.route, *notices.routes, attempts.route]

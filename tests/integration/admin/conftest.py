@@ -26,6 +26,7 @@ from contract.message import IM, make_id, time_of
 from contract.token import hash_token
 from deploy.local.database import Database
 from deploy.local.process import NO_TLS
+from runtime.safe_headers import SendSafely
 from tests.conftest import ArchiveDatabase, role_passwords
 
 ROLES = ("administrator", "compliance", "operator", "frontend")
@@ -118,7 +119,7 @@ def running_api(
         **settings,
     }
     app = create_app(AdminSettings(**settings), load_principals(principals_file))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+    server = uvicorn.Server(uvicorn.Config(SendSafely(app), log_config=None, access_log=False))
     with socket.create_server(address) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
