@@ -1,4 +1,5 @@
-"""Admission: a request's caller, whether the route is theirs, how much of its body is taken; in this order.
+"""Admission: a request's caller, whether the route is theirs, whether it may be asked so, how much of its
+body is taken; in this order.
 
 Before a caller is known and allowed nobody reads a byte of the body.
 """
@@ -16,6 +17,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from admin_api.principals import Allow, find_principal
+from admin_api.questions import check_question
 from contract.json_text import RepeatedNameError, check_headers, check_names
 from contract.problem import Problem, answer_of
 from contract.token import Principal
@@ -96,6 +98,7 @@ class Admit:
             allow.choose(principal)
         note_known(scope)
         check_headers(headers)
+        check_question(scope, door.route)
         if not door.most:
             return _empty(receive)
         receive = _bounded(receive, door.most)

@@ -248,7 +248,9 @@ def get_domain(domain: DomainInPath, database: DatabaseOf, response: Response) -
 
 
 @router.put("/domains/{domain}", response_model=DomainAnswer, responses={201: {"description": "Created"}})
-def put_domain(domain: DomainInPath, changes: ChangesOf, response: Response) -> PolicyRow:
+def put_domain(
+    domain: DomainInPath, changes: ChangesOf, response: Response, _: Document | None = None
+) -> PolicyRow:
     """Say that a domain is ours: its users are local, and IMs among our domains only are internal."""
     return put(changes, DomainRow(domain=domain), response)
 

@@ -6,6 +6,7 @@ from fastapi import Request
 
 from contract.json_text import check_headers
 from contract.problem import Problem
+from contract.question import check_query, check_single
 from contract.token import Connector, find_caller
 from frontend.agent import RETRY_AFTER
 from runtime.listening import note_known
@@ -28,7 +29,7 @@ class Connectors:
         """Return who calls.
 
         Raises Problem: 401 without a token that we know, 403 if it is another pool's, 415 if the request is
-        compressed or not in UTF-8, 503 once stopped.
+        compressed or not in UTF-8, 422 with a query or a header twice, 503 once stopped.
         """
         if self._stopping:
             raise Problem(503, "this front end stops: send it to another", headers=RETRY_AFTER)
@@ -44,5 +45,7 @@ class Connectors:
                 403, f"connector {connector.name!r} is of {connector.pool}, this front end is of {self._pool}"
             )
         check_headers(request.headers)
+        check_single(request.scope["headers"])
+        check_query(request.scope["query_string"], {})
         note_known(request.scope)
         return connector

@@ -1,0 +1,91 @@
+"""Requests that ask for what nobody answers: refused, for an answer without it would look like an answer.
+
+A parameter that is not known, that stands twice where one counts, or that readers decode differently.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+
+from contract.problem import Problem
+
+_SINGLE: Final = frozenset(
+    (b"authorization", b"content-type", b"content-encoding", b"if-match", b"if-none-match", b"traceparent")
+)
+_OURS: Final = b"lcs-"
+_TIME: Final = TypeAdapter(AwareDatetime)
+
+
+class Parameter(NamedTuple):
+    """A parameter of a query that a route knows."""
+
+    repeatable: bool
+    takes_blanks: bool
+
+
+def check_single(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise Problem (422) if a header stands twice of which one counts. ``headers``: of an ASGI scope."""
+    seen = set()
+    for name, _ in headers:
+        if name in _SINGLE or name.startswith(_OURS):
+            if name in seen:
+                header = name.decode("latin-1").title()
+                raise Problem(422, f"{header} stands twice: send it once.", field=header)
+            seen.add(name)
+
+
+def check_query(query: bytes, parameters: Mapping[str, Parameter]) -> None:
+    """Raise Problem (422) for a query that asks for what a route does not know.
+
+    Also for a scalar parameter that stands twice, what is not escaped as every reader reads it, and times
+    that end before they begin (``from`` and ``to``, ``…_from`` and ``…_to``).
+    """
+    if not query:
+        return
+    asked: dict[str, str] = {}
+    for pair in query.split(b"&"):
+        raw_name, _, raw_value = pair.partition(b"=")
+        if not pair:
+            continue
+        name = _decode(raw_name, "query")
+        parameter = parameters.get(name)
+        if parameter is None:
+            known = f"it knows {', '.join(sorted(parameters))}" if parameters else "it knows none"
+            raise Problem(422, f"There is no parameter {name[:80]!r} here: {known}.", field=name[:80])
+        if name in asked and not parameter.repeatable:
+            raise Problem(422, f"{name} stands twice: ask with one at a time.", field=name)
+        asked[name] = _decode(raw_value, name)
+        if b"+" in raw_value and not (parameter.takes_blanks and _are_blanks(raw_value)):
+            raise Problem(
+                422, f"A plus may mean a blank in {name}: write a plus as %2B, a blank as %20.", field=name
+            )
+    _check_order(asked)
+
+
+def _decode(raw: bytes, field: str) -> str:
+    try:
+        raw.decode("ascii")
+        return unquote_to_bytes(raw.replace(b"+", b" ")).decode()
+    except UnicodeDecodeError:
+        raise Problem(
+            422, "A query is in ASCII, other characters as escapes of their UTF-8: é as %C3%A9.", field=field
+        ) from None
+
+
+def _are_blanks(raw: bytes) -> bool:
+    """Return whether all pluses in a value can only be blanks, as forms write them."""
+    return b"%20" not in raw and b"++" not in raw and not raw.startswith(b"+") and not raw.endswith(b"+")
+
+
+def _check_order(asked: Mapping[str, str]) -> None:
+    for name in asked:
+        until = f"{name.removesuffix('from')}to"
+        if name.endswith("from") and until in asked:
+            try:
+                begin, end = (_TIME.validate_python(asked[each]) for each in (name, until))
+            except ValidationError:
+                return  # what reads them says what is wrong
+            if begin >= end:
+                raise Problem(422, f"{until} must be later than {name}: no time lies between.", field=until)
