@@ -1,11 +1,10 @@
 """``python -m deploy.local demo | up | down``: the stack on this machine."""
 
 import argparse
-import shutil
+import contextlib
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -27,38 +26,41 @@ def _demo(state: Path, chat: Path, *, sip: bool) -> None:
     if not chat.is_file():
         sys.exit(f"CHAT: there is no file {chat}")
     folder = state / "demo"
-    kill_leftovers(folder)
-    shutil.rmtree(folder, ignore_errors=True)
     started = time.monotonic()
     stack = Stack(folder, sip=sip, say=_say)
     try:
+        stack.clear()
         print("Starting the stack")
         stack.start()
         Demo(stack).run(chat)
     finally:
-        stack.stop()
+        _stop(stack)
     print(f"\nAll agree. {time.monotonic() - started:.0f} s; nothing is left running.")
 
 
 def _up(state: Path, *, sip: bool) -> None:
     stack = Stack(state / "up", sip=sip, say=_say)
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
     try:
         stack.start()
         people = stack.folder / "secrets" / "people"
-        print(
-            f"\nTokens are in {people}: connector for front ends; administrator, compliance, operator for the"
-        )
-        print(f"admin API ({stack.admin_url}/docs). Logs: {stack.folder / 'processes'}.")
-        print("Ctrl-C stops it all.", flush=True)
-        while not stopped.wait(1):
-            if ended := stack.watch():
-                raise StartError(f"{ended} has ended by itself: see its log in {stack.folder / 'processes'}")
+        with contextlib.suppress(KeyboardInterrupt):
+            print(f"\nTokens are in {people}: connector for front ends; administrator, compliance, operator")
+            print(f"for the admin API ({stack.admin_url}/docs). Logs: {stack.folder / 'processes'}.")
+            print("Ctrl-C stops it all.", flush=True)
+            while not (ended := stack.watch()):
+                time.sleep(1)
+            raise StartError(f"{ended} has ended by itself: see its log in {stack.folder / 'processes'}")
     finally:
-        print("stopping")
+        print("stopping (Ctrl-C once more: at once)", flush=True)
+        _stop(stack)
+
+
+def _stop(stack: Stack) -> None:
+    try:
         stack.stop()
+    except KeyboardInterrupt:
+        stack.clean()
+        raise
 
 
 def _down(state: Path) -> None:
@@ -92,6 +94,7 @@ def main() -> None:
     for command in (demo, up):
         command.add_argument("--sip", action="store_true", help="with an edge for SIP clients (Debian 13)")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         match arguments.command:
             case "demo":
@@ -106,6 +109,8 @@ def main() -> None:
                 _down(arguments.state)
     except (StartError, DisagreementError, TimeoutError, HTTPError, OSError, psycopg.Error) as error:
         sys.exit(f"\n{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except subprocess.CalledProcessError as error:
         sys.exit(f"\n{Path(error.cmd[0]).name} failed: what it said stands above")
 

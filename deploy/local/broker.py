@@ -14,7 +14,8 @@ from urllib.parse import quote
 import httpx
 
 from deploy.credentials import read_definitions
-from deploy.local.process import NO_TLS, Process, StartError, find_free_port
+from deploy.local.ports import Ports
+from deploy.local.process import NO_TLS, Process, StartError
 
 _SCRIPTS = Path("/usr/lib/rabbitmq/bin")  # Debian's own; /usr/sbin has wrappers that change the user
 
@@ -35,14 +36,16 @@ class Broker:
     """One RabbitMQ node with its management API; its data stay in its folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Prepare a node in a folder; nothing starts yet. Ports are new each time."""
+        """Prepare a node in a folder; nothing starts yet. Its ports are kept there."""
         self.folder = folder
-        self.amqp_port = find_free_port()
-        self.management_port = find_free_port()
-        self.prometheus_port = find_free_port()
-        self._epmd_port = find_free_port()
-        self._distribution_port = find_free_port()
+        self._ports = Ports(folder)
+        self.amqp_port = self._ports.take("amqp")
+        self.management_port = self._ports.take("management")
+        self.prometheus_port = self._ports.take("prometheus")
+        self._epmd_port = self._ports.take("epmd")
+        self._distribution_port = self._ports.take("distribution")
         self._configuration = folder / "rabbitmq.conf"
+        self._number = folder / "beam.number"
         self._password = self._known_password() or secrets.token_hex(16)
         self._definitions: list[dict[str, Any]] = []
         self._process: Process | None = None
@@ -88,6 +91,7 @@ class Broker:
             )
         )
         (self.folder / "enabled_plugins").write_text("[rabbitmq_management,rabbitmq_prometheus].\n")
+        self._number.unlink(missing_ok=True)  # of an earlier run: another process may have it by now
         # Erlang's port mapper would start by itself, but as a daemon that nobody stops.
         mapper = shutil.which("epmd") or "epmd"
         self._epmd = Process(
@@ -107,7 +111,7 @@ class Broker:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
-            "RABBITMQ_PID_FILE": str(self.folder / "beam.number"),
+            "RABBITMQ_PID_FILE": str(self._number),
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
@@ -172,11 +176,12 @@ class Broker:
     def stop(self) -> None:
         """Stop the node in order; its data stay."""
         if self._process is not None and self._process.alive:
-            with contextlib.suppress(OSError, ValueError):
-                os.kill(int((self.folder / "beam.number").read_text()), signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            # Without a number it has only begun to start, and nobody would end it.
+            with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
+                os.kill(int(self._number.read_text()), signal.SIGTERM)
                 self._process.popen.wait(30)
         self.kill()
+        self._ports.release()
 
     def kill(self) -> None:
         """Kill the node as a power cut would; its data stay."""

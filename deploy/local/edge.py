@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from deploy.kamailio.edge import check
-from deploy.local.process import Process, find_free_port
+from deploy.local.ports import Ports
+from deploy.local.process import Process
 
 MODULES: Final = ("kamailio-extra-modules", "kamailio-tls-modules", "kamailio-websocket-modules")
 """The packages beside ``kamailio`` itself."""
@@ -19,13 +20,13 @@ _HOST: Final = "127.0.0.1"
 class LocalEdge:
     """An edge on loopback, for UDP, TCP and WebSocket. The chat page is in the image alone: npm builds it."""
 
-    def __init__(self, folder: Path, *, hook: str, secrets: Path, domains: str) -> None:
+    def __init__(self, folder: Path, *, hook: str, secrets: Path, domains: str, ports: Ports) -> None:
         """``folder``: for logs and what Kamailio reads; ``hook``: a front end's ``/v1/sip``. Starts it.
 
         Raises StartError.
         """
-        self.port, websocket_port = find_free_port(5060), find_free_port(8088)
-        metrics_port = find_free_port(9273)
+        self.port, websocket_port = ports.take("edge", 5060), ports.take("edge-websocket", 8088)
+        metrics_port = ports.take("edge-metrics", 9273)
         self.websocket_url = f"ws://{_HOST}:{websocket_port}"
         self.process = Process(
             "edge",

@@ -7,8 +7,9 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,16 +25,21 @@ NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For HTTP clients on loopback: to load certificates that nothing there shows takes each client 30 ms."""
 
 
-def find_free_port(wanted: int = 0) -> int:
-    """Return a TCP port of the loopback interface that nothing listens on: the one wanted, if it is free."""
-    port = wanted or secrets.choice(_PORTS)
+def is_free(port: int) -> bool:
+    """Whether nothing listens on a TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            return find_free_port()
-        return port
+            return False
+    return True
+
+
+def find_free_port(wanted: int = 0) -> int:
+    """Return a TCP port of the loopback interface that nothing listens on: the one wanted, if it is free."""
+    port = wanted or secrets.choice(_PORTS)
+    return port if is_free(port) else find_free_port()
 
 
 def wait_for(condition: Callable[[], bool], what: str, *, seconds: float = 30, every: float = 0.05) -> None:
@@ -43,6 +49,26 @@ def wait_for(condition: Callable[[], bool], what: str, *, seconds: float = 30, e
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {seconds:g} s in vain for {what}")
         time.sleep(every)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C: a process that has begun is in its file before anybody cleans up."""
+    if threading.current_thread() is not threading.main_thread():  # signals come to that one alone
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for each in came:
+            signal.raise_signal(each)
 
 
 class Process:
@@ -64,7 +90,7 @@ class Process:
         self.name = name
         self.log = folder / f"{name}.log"
         self._group_file = folder / f"{name}.group"
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, _uninterrupted():
             self.popen = subprocess.Popen(
                 [str(part) for part in command],
                 env=ours | dict(env or {}),
@@ -73,8 +99,9 @@ class Process:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=0o077,
             )
-        self._group_file.write_text(f"{self.popen.pid}\n")
+            self._group_file.write_text(f"{self.popen.pid}\n")
 
     @property
     def alive(self) -> bool:
@@ -119,15 +146,23 @@ class Process:
 
 
 def kill_leftovers(folder: Path) -> list[str]:
-    """Kill the process groups that files below a folder still name; return their names."""
-    killed = []
+    """Kill the process groups that files below a folder still name and see them end; return their names."""
+    killed: dict[str, int] = {}
     for group_file in sorted(folder.rglob("*.group")):
         pid = int(group_file.read_text())
-        command = Path(f"/proc/{pid}/environ")
         # A number may have been given to another process meanwhile: ours are the leaders of their groups.
         with contextlib.suppress(ProcessLookupError, PermissionError, FileNotFoundError):
-            if command.exists() and os.getpgid(pid) == pid:
+            if _runs(pid) and os.getpgid(pid) == pid:
                 os.killpg(pid, signal.SIGKILL)
-                killed.append(group_file.stem)
+                killed[group_file.stem] = pid
         group_file.unlink(missing_ok=True)
-    return killed
+    for name, pid in killed.items():  # until then its ports are taken
+        wait_for(lambda: not _runs(pid), f"{name} to end")  # noqa: B023 - called at once
+    return list(killed)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -1,12 +1,15 @@
 """The stack on this machine: broker, database, admin API, archiving workers, two front ends in one pool."""
 
 import contextlib
+import fcntl
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -20,7 +23,8 @@ from deploy.credentials import DOMAINS, POOL, make_credentials
 from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
 from deploy.local.edge import LocalEdge
-from deploy.local.process import NO_TLS, Process, find_free_port, kill_leftovers
+from deploy.local.ports import Ports
+from deploy.local.process import NO_TLS, Process, StartError, kill_leftovers
 
 DATABASE = "lcslog"
 
@@ -56,6 +60,8 @@ class Stack:
         self._sip = sip
         self.edge: LocalEdge | None = None
         self._say = say
+        self._ports = Ports(folder, say)
+        self._lock: IO[str] | None = None
         self._amqp_url = os.environ.get("LCS_AMQP_URL")
         self._database_url = os.environ.get("LCS_DATABASE_URL")
 
@@ -67,6 +73,7 @@ class Stack:
 
     def start(self) -> None:
         """Start everything and wait until it serves. Raises StartError, naming the part."""
+        self._take_folder()
         self.clean()
         secrets = self.folder / "secrets"
         front_ends = [f"fe{number}" for number in range(1, self._front_ends + 1)]
@@ -90,6 +97,25 @@ class Stack:
             self.start_front_end(name)
         if self._sip:
             self._start_edge(secrets / "edge")
+
+    def clear(self) -> None:
+        """Begin anew: nothing that an earlier run left is kept. Raises StartError if it still runs."""
+        self._take_folder()
+        self.clean()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _take_folder(self) -> None:
+        """Be the only stack in the folder: whoever cleans up after another that runs would kill it."""
+        if self._lock is not None:
+            return
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = self.folder.with_name(f"{self.folder.name}.lock").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise StartError(f"a stack runs in {self.folder} already: stop that first") from None
+        self._lock = lock
 
     @property
     def _broker(self) -> Broker:
@@ -143,7 +169,7 @@ class Stack:
         return urlunsplit(urlsplit(url)._replace(path=urlsplit(self._database_url).path))
 
     def _start_admin_api(self, secrets: Path) -> None:
-        port = find_free_port(8081)
+        port = self._ports.take("admin-api", 8081)
         self.admin_url = f"http://127.0.0.1:{port}"
         self._start(
             "admin-api",
@@ -170,15 +196,15 @@ class Stack:
 
     def start_worker(self, name: str) -> Process:
         """Start an archiving worker."""
-        return self._start(name, "archiving", find_free_port(), self._archiving_settings())
+        return self._start(name, "archiving", self._ports.take(name), self._archiving_settings())
 
     def _start_cdr(self) -> None:
         """Start the worker of call detail records."""
-        self._start("cdr", "archiving", find_free_port(), self._archiving_settings(), "cdr")
+        self._start("cdr", "archiving", self._ports.take("cdr"), self._archiving_settings(), "cdr")
 
     def start_front_end(self, name: str) -> Process:
         """Start a front end."""
-        port = find_free_port(8080)
+        port = self._ports.take(name, 0 if self.front_end_urls else 8080)
         secrets = self.folder / "secrets" / "frontend"
         own = secrets.with_name(f"front-end-{name}")
         process = self._start(
@@ -201,7 +227,9 @@ class Stack:
 
     def _start_edge(self, secrets: Path) -> None:
         hook = f"{self.front_end_urls[0]}/v1/sip"
-        self.edge = LocalEdge(self.folder / "processes", hook=hook, secrets=secrets, domains=DOMAINS)
+        self.edge = LocalEdge(
+            self.folder / "processes", hook=hook, secrets=secrets, domains=DOMAINS, ports=self._ports
+        )
         self.processes["edge"] = self.edge.process
         self._say("{:11} sip:{}:{}, {}".format("edge", *self.edge.address, self.edge.websocket_url))
 
@@ -219,6 +247,8 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything in the order in which nothing is lost: front ends, workers, the rest."""
+        if self._lock is None:  # the folder is another's
+            return
         for process in reversed(self.processes.values()):
             process.stop(signal.SIGTERM)
         self.processes.clear()
@@ -227,6 +257,10 @@ class Stack:
             self.broker.stop()
         if self.database is not None:
             self.database.stop()
+        self.clean()  # what was interrupted as it began
+        self._ports.release()
+        self._lock.close()
+        self._lock = None
 
     def clean(self) -> list[str]:
         """End what an earlier run that was killed left running; return the names."""

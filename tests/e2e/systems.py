@@ -14,6 +14,7 @@ import httpx
 import pytest
 from docker.models.containers import Container
 
+from deploy.local.edge import LocalEdge
 from deploy.local.process import find_free_port, wait_for
 from deploy.local.stack import Stack
 
@@ -61,13 +62,16 @@ class System(Protocol):
     def start_broker(self) -> None:
         """Start the broker again; return when it serves."""
 
+    def restart(self) -> None:
+        """End everything in order, as a person would, and start it again."""
+
 
 class Processes:
     """The stack of ``make up``."""
 
     def __init__(self, folder: Path) -> None:
         """Nothing starts yet."""
-        self.stack = Stack(folder, say=lambda _: None)
+        self.stack = Stack(folder, sip=LocalEdge.is_installed(), say=lambda _: None)
 
     @property
     def front_end_urls(self) -> Sequence[str]:
@@ -109,6 +113,10 @@ class Processes:
     def start_broker(self) -> None:
         assert self.stack.broker is not None
         self.stack.broker.start()
+
+    def restart(self) -> None:
+        self.stack.stop()
+        self.stack.start()
 
 
 @contextmanager
@@ -224,6 +232,10 @@ class Containers:
 
     def start_broker(self) -> None:
         self.compose("start", "--wait", "rabbitmq")
+
+    def restart(self) -> None:
+        self.compose("down", "--timeout", "30")
+        self.up()
 
     def stop(self) -> None:
         """Remove everything, data included."""

@@ -2,7 +2,6 @@
 
 import json
 
-import httpx
 import pytest
 
 from tests.e2e.systems import Containers
@@ -54,20 +53,3 @@ def test_no_secret_can_be_read_from_a_container_s_settings(containers: Container
 
 def test_parked_ims_are_replayed_by_one_command(containers: Containers) -> None:
     containers.compose("run", "--rm", "-T", "replay")
-
-
-def test_what_was_archived_and_who_may_read_it_outlives_the_containers(containers: Containers) -> None:
-    connector = {"Authorization": f"Bearer {containers.tokens['connector']}"}
-    officer = {"Authorization": f"Bearer {containers.tokens['compliance']}"}
-    im = {
-        "sender": "sip:yannis@contoso.com",
-        "recipients": ["sip:administrator@litware.com"],  # no domain of ours: archived by default
-        "body": "Keep this",
-    }
-    with httpx.Client(timeout=30, trust_env=False) as client:
-        sent = client.post(f"{containers.front_end_urls[0]}/v1/messages", json=im, headers=connector)
-        assert sent.status_code == 201
-        containers.compose("rm", "--force", "--stop", "--volumes")
-        containers.up()
-        found = client.get(f"{containers.admin_url}/v1/messages/{sent.json()['id']}", headers=officer)
-    assert found.json()["body"] == "Keep this"

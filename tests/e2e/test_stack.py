@@ -323,3 +323,21 @@ def _new_id() -> str:
     """Return a UUIDv7 of now (RFC 9562, section 5.7)."""
     random = uuid.uuid4().int & ~(0xFFFFFFFFFFFF << 80) & ~(0xF << 76)
     return str(uuid.UUID(int=random | time.time_ns() // 1_000_000 << 80 | 7 << 76))
+
+
+def test_what_is_queued_and_spooled_and_where_all_is_outlive_a_restart(
+    office: Office, system: System
+) -> None:
+    office.archive_internal("everyone")
+    addresses = [*system.front_end_urls, system.admin_url]
+    system.kill_workers()
+    queued = office.front_ends[0].post("/v1/messages", json=office.im("queued"))
+    assert queued.status_code == 201
+    system.stop_broker()
+    spooled = office.front_ends[-1].post("/v1/messages", json=office.im("spooled"))
+    assert spooled.status_code == 202
+    system.restart()
+    assert [*system.front_end_urls, system.admin_url] == addresses
+    wait_for(lambda: len(office.archived()) >= 2, "both IMs in the archive", seconds=60)
+    assert {im["id"] for im in office.archived()} == {queued.json()["id"], spooled.json()["id"]}
+    wait_for(office.is_complete, "completeness without holes")

@@ -1,0 +1,66 @@
+"""Ports of a stack: the same at each start, and no other stack's on this machine."""
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from deploy.local.process import find_free_port, is_free
+
+
+class Ports:
+    """Ports of the loopback interface by what they are for, kept in a folder.
+
+    Between the choice of a port and the moment its service listens, nothing shows that it is taken. So each
+    is held by a name, at which other stacks look: an abstract socket, which is gone when the process is.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        """``folder`` keeps which are ours; ``say`` is told of one that somebody else has."""
+        self._file = folder / "ports.json"
+        self._say = say
+        self._held: list[socket.socket] = []
+        self._taken: dict[str, int] = {}
+
+    def take(self, name: str, wanted: int = 0) -> int:
+        """Return the port kept under a name, else the one wanted, else any; it is held until ``release``.
+
+        If another program has the one kept, any is returned for this time, and ``say`` is told.
+        """
+        if name in self._taken:
+            return self._taken[name]
+        kept: dict[str, int] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        first = kept.get(name, wanted)
+        port = first or find_free_port()
+        while not self._hold(port):
+            port = find_free_port()
+        self._taken[name] = port
+        if name not in kept:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            new = self._file.with_suffix(".new")
+            new.write_text(json.dumps(kept | {name: port}, indent=2))
+            new.replace(self._file)
+        if first and port != first:
+            until = "until it is free" if name in kept else f"kept in {self._file}"
+            self._say(f"{name:11} port {first} is taken by another program: {port} in its place, {until}")
+        return port
+
+    def _hold(self, port: int) -> bool:
+        holder = socket.socket(socket.AF_UNIX)
+        try:
+            holder.bind(f"\0lcs-archive-port-{port}")
+        except OSError:
+            holder.close()
+            return False
+        if not is_free(port):
+            holder.close()
+            return False
+        self._held.append(holder)
+        return True
+
+    def release(self) -> None:
+        """Hold none any more."""
+        for holder in self._held:
+            holder.close()
+        self._held.clear()
+        self._taken.clear()
