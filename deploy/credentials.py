@@ -2,6 +2,8 @@
 
 Runs in the local stack and, as a script without any package installed, as the first container of the
 Compose file. What was made before is kept; addresses are written anew, for hosts and ports may change.
+In lists (who may use the API, connectors, SIP users, what the broker declares) an entry of ours is written
+anew by its name; one that a person added stays, and one of ours that a person took out stays out.
 """
 
 import argparse
@@ -48,12 +50,18 @@ def make_credentials(
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # below it a consumer, whoever it runs as, may read what it is given
     known = folder / "kept" / "secrets.json"
-    kept: dict[str, str] = json.loads(known.read_text()) if known.exists() else {}
+    kept: dict[str, str] = _load(known, {})
 
     def secret(name: str) -> str:
         return kept.setdefault(name, secrets.token_urlsafe(32))
 
     files: dict[str, str] = {}
+    record = folder / "kept" / "made.json"
+    made: dict[str, list[str]] = _load(record, {})
+
+    def merged(name: str, entries: list[dict[str, Any]]) -> str:
+        return json.dumps(_merge(_load(folder / name, None), entries, made, name), indent=2)
+
     users = _SERVICES | {f"front-end-{name}": f"{FRONT_END_USER}~{name}" for name in front_ends}
     for consumer, user in users.items():
         files[f"{consumer}/lcs_amqp_url"] = f"amqp://{user}:{secret(f'broker {user}')}@{amqp}/lcs"
@@ -73,24 +81,59 @@ def make_credentials(
         files[f"people/{person}"] = secret(f"token {person}")
     files["frontend/lcs_admin_api_token"] = secret("token frontend")
     principals = [_principal(role, secret(f"token {role}")) for role in (*_PEOPLE, "frontend")]
-    files["admin-api/principals.json"] = json.dumps(principals, indent=2)
+    files["admin-api/principals.json"] = merged("admin-api/principals.json", principals)
     files["edge/token"] = secret("token edge")
     connectors = [
         _connector(name, secret(f"token {name}"), gateway_for) for name, gateway_for in _CONNECTORS.items()
     ]
-    files["frontend/connectors.json"] = json.dumps(connectors, indent=2)
+    files["frontend/connectors.json"] = merged("frontend/connectors.json", connectors)
     for address in _SIP_USERS:
         files[f"people/sip-{address.partition('@')[0]}"] = secret(f"sip {address}")
     sip_users = [_sip_user(address, secret(f"sip {address}")) for address in _SIP_USERS]
-    files["edge/users.json"] = json.dumps(sip_users, indent=2)
-    files["rabbitmq/definitions.json"] = json.dumps(
-        _definitions({user: secret(f"broker {user}") for user in (*users.values(), _OPERATOR)}), indent=2
-    )
+    files["edge/users.json"] = merged("edge/users.json", sip_users)
+    definitions = _definitions({user: secret(f"broker {user}") for user in (*users.values(), _OPERATOR)})
+    name = "rabbitmq/definitions.json"
+    before: dict[str, Any] = _load(folder / name, {})
+    for kind, entries in definitions.items():
+        if isinstance(entries, list):
+            definitions[kind] = _merge(before.get(kind), entries, made, f"{name} {kind}")
+    files[name] = json.dumps(before | definitions, indent=2)
 
     _write(known, json.dumps(kept))
     known.chmod(0o400)
     for name, text in files.items():
         _write(folder / name, text)
+    _write(record, json.dumps(made))
+
+
+def _load(path: Path, default: Any) -> Any:
+    """Return what a file holds. Ends the program if a person left it as no JSON."""
+    try:
+        return json.loads(path.read_text()) if path.exists() else default
+    except ValueError as error:
+        raise SystemExit(f"{path} is no JSON ({error}): mend it, or remove it to have it made anew") from None
+
+
+def _merge(
+    before: list[dict[str, Any]] | None, ours: list[dict[str, Any]], made: dict[str, list[str]], name: str
+) -> list[dict[str, Any]]:
+    """Return our entries and a person's; ``made[name]``, names that were ever ours, is kept up to date."""
+    known = set(made.get(name, ()))
+    entries = {_key(entry): entry for entry in ours}
+    made[name] = sorted(known | entries.keys())
+    if before is None:
+        return ours
+    there = {_key(entry): entry for entry in before}
+    merged = {
+        key: entries.get(key, entry) for key, entry in there.items() if key in entries or key not in known
+    }
+    return [*merged.values(), *(entry for key, entry in entries.items() if key not in known | there.keys())]
+
+
+def _key(entry: dict[str, Any]) -> str:
+    """Return what an entry is known by; the broker's bindings and rights have more than a name."""
+    parts = ("name", "address", "user", "vhost", "source", "destination", "routing_key")
+    return " ".join(str(entry[part]) for part in parts if part in entry)
 
 
 def _principal(role: str, token: str) -> dict[str, Any]:

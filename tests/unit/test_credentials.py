@@ -114,5 +114,74 @@ def test_no_secret_is_used_twice_and_no_consumer_is_given_another_s(folder: Path
     }
 
 
+_BY_HAND = (
+    "admin-api/principals.json",
+    "frontend/connectors.json",
+    "edge/users.json",
+    "rabbitmq/definitions.json",
+)
+
+
+def _entries(folder: Path, name: str) -> list[dict[str, object]]:
+    found = json.loads((folder / name).read_text())
+    entries: list[dict[str, object]] = found["users"] if isinstance(found, dict) else found
+    return entries
+
+
+def _change(folder: Path, name: str, entries: list[dict[str, object]]) -> None:
+    path = folder / name
+    found = json.loads(path.read_text())
+    path.chmod(0o600)
+    path.write_text(json.dumps(found | {"users": entries} if isinstance(found, dict) else entries))
+
+
+def _names(entries: list[dict[str, object]]) -> list[object]:
+    return [entry.get("name", entry.get("address")) for entry in entries]
+
+
+@pytest.mark.parametrize("name", _BY_HAND)
+@pytest.mark.parametrize("out", range(3))
+def test_what_a_person_adds_stays_and_what_they_take_out_stays_out(folder: Path, name: str, out: int) -> None:
+    ours = _entries(folder, name)
+    added: dict[str, object] = {"name": "eve", "address": "eve@contoso.com", "hash": "sha256:00"}
+    removed = ours.pop(out)
+    _change(folder, name, [added, *ours])
+    for _ in range(2):
+        make_credentials(folder)
+        after = _entries(folder, name)
+        assert added in after
+        assert sorted(map(str, _names(after))) == sorted(map(str, _names([added, *ours])))
+        assert not set(_names([removed])) & set(_names(after))
+
+
+def test_what_is_ours_is_brought_up_to_date_where_a_person_changed_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "frontend/connectors.json"
+    _change(folder, name, [*_entries(folder, name), {"name": "eve", "domains": ["fabrikam.com"]}])
+    monkeypatch.setenv("LCS_CONNECTOR_DOMAINS", "tailspin.example")
+    make_credentials(folder)
+    domains = {str(entry["name"]): entry["domains"] for entry in _entries(folder, name)}
+    assert domains.pop("eve") == ["fabrikam.com"]
+    assert list(domains.values()) == [["tailspin.example"]] * 3
+
+
+def test_a_broker_s_user_of_a_front_end_that_is_no_more_is_not_declared(tmp_path: Path) -> None:
+    make_credentials(tmp_path, front_ends=["fe1", "fe2"])
+    make_credentials(tmp_path, front_ends=["fe1"])
+    users = set(_names(_entries(tmp_path, "rabbitmq/definitions.json")))
+    assert "frontend~pool1~fe1" in users
+    assert "frontend~pool1~fe2" not in users
+
+
+def test_a_file_that_a_person_broke_is_named_and_left_as_it_is(folder: Path) -> None:
+    path = folder / "admin-api/principals.json"
+    path.chmod(0o600)
+    path.write_text("[{")
+    with pytest.raises(SystemExit, match=r"principals\.json is no JSON"):
+        make_credentials(folder)
+    assert path.read_text() == "[{"
+
+
 def test_only_the_owner_can_enter_the_folder(folder: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
