@@ -12,7 +12,7 @@ import psycopg
 from httpx import HTTPError
 
 from deploy.local.broker import Broker
-from deploy.local.chat import SAMPLE
+from deploy.local.chat import SAMPLE, ChatError, read_chat
 from deploy.local.demo import Demo, DisagreementError
 from deploy.local.edge import MODULES, LocalEdge
 from deploy.local.process import StartError, kill_leftovers
@@ -25,6 +25,10 @@ STATE = ROOT / ".state"
 def _demo(state: Path, chat: Path, *, sip: bool) -> None:
     if not chat.is_file():
         sys.exit(f"CHAT: there is no file {chat}")
+    try:
+        next(read_chat(chat, 1))  # rather than when all has started
+    except ChatError as error:
+        sys.exit(f"CHAT: {error}")
     folder = state / "demo"
     started = time.monotonic()
     stack = Stack(folder, sip=sip, say=_say)

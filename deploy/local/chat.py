@@ -1,4 +1,4 @@
-"""Real chat as IMs: an IRC log, one line a message, becomes what a chat system would send."""
+"""Real chat as IMs: a log of IRC, one line a message, becomes what a chat system would send."""
 
 import base64
 import re
@@ -9,40 +9,101 @@ from typing import Final
 DOMAIN: Final = "contoso.com"
 SAMPLE: Final = Path(__file__).parent / "sample-chat.txt"
 
-_LINE: Final = re.compile(
-    rb"\d{4}-\d\d-\d\d (?:\[\d\d:\d\d\])? *"
-    rb"(?:<(?P<nick>[^>]+)> ?(?P<text>.*)|\* (?P<actor>\S+) (?P<action>.*))"
+FORMS: Final = """\
+2004-12-25 [09:14] <nora> good morning
+09:14 <@nora> good morning                  (irssi; without a time, too)
+2004-12-25 09:14:33<TAB>nora<TAB>good morning    (WeeChat)
+[09:14:33] <nora> good morning              (ZNC, mIRC)
+Dec 25 09:14:33 <nora><TAB>good morning     (HexChat)
+09:14  * nora waves                         (an action, in any of them)"""
+
+_DATE: Final = (
+    rb"(?:\d{4}[-/.]\d\d[-/.]\d\d|\d\d?[-/.]\d\d?[-/.]\d{2,4}|(?:[A-Z][a-z]{2},? )?[A-Z][a-z]{2} [ \d]?\d)"
 )
+_TIME: Final = rb"\d\d?:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?(?: ?[AaPp][Mm])?"
+_STAMP: Final = rb"[\[(]?(?:%b|%b|%b[T ] ?[\[(]?%b)[\])]?" % (_DATE, _TIME, _DATE, _TIME)
+_NICK: Final = rb"[ @+%&~!]*(?P<nick>[^\s<>@+%&~!][^\s>]*)"
+_LINES: Final = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rb"%b\t ?\*\t(?P<actor>\S+)(?: (?P<text>.*))?" % _STAMP,
+        rb"%b\t%b\t(?P<text>.*)" % (_STAMP, _NICK),
+        rb"(?:%b *)?<%b>(?:[ \t](?P<text>.*))?" % (_STAMP, _NICK),
+        rb"%b *(?:\*[ \t]|Action: )(?P<actor>\S+)(?: (?P<text>.*))?" % _STAMP,
+    )
+)
+_EVENT: Final = re.compile(
+    rb"\S+ (\[?\(?\S+@\S+\)? )?has (joined|left|quit|kicked|changed the topic)\b.*|\S+ is now known as \S+"
+    rb"|\S+ (sets|gives|removes) (mode|modes|ban|exempt|invite|channel|voice)\b.*|Now talking (on|in) .*"
+    rb"|You(r| are| have)\b.*|Topic (for|on|is)\b.*|(Disconnected|Connecting|Looking up|Channel)\b.*"
+)
+"""What programs write as they write actions."""
+_NOT_NICKS: Final = (b"--", b"-->", b"<--", b"=!=")
+"""WeeChat's, in the column of nicks."""
 _NOT_IN_ADDRESS: Final = re.compile(r"[^a-z0-9_.-]")
+
+
+class ChatError(ValueError):
+    """A log in which nothing is a message; the text says what was expected."""
+
+
+def parse_line(line: bytes) -> tuple[bytes, bytes] | None:
+    """Return who says what on a line of a log (``FORMS``); None: it is no message.
+
+    An action's text is as an IM would show it: ``* nora waves``.
+    """
+    for form in _LINES:
+        if match := form.fullmatch(line):
+            said = match.groupdict()
+            text = said["text"] or b""
+            if nick := said.get("nick"):
+                return None if nick in _NOT_NICKS else (nick, text)
+            action = said["actor"] + b" " + text
+            return None if _EVENT.fullmatch(action) else (said["actor"], b"* " + action)
+    return None
 
 
 def read_chat(path: Path, most: int) -> Iterator[dict[str, object]]:
     """Yield the IMs of a log, at most ``most``: bodies of ``POST /v1/messages``.
 
-    A line is ``YYYY-MM-DD [HH:MM] <nick> text`` or ``YYYY-MM-DD [HH:MM]  * nick does``; channel events
-    (``===``) are no IMs. A text that begins with ``nick: `` goes to that nick, any other to the channel
-    (the people who spoke last). Text that isn't UTF-8 is sent as base64, byte for byte.
+    A text that begins with ``nick: `` goes to that nick, any other to the channel (the people who spoke
+    last). Text that isn't UTF-8 is sent as base64, byte for byte. Raises ChatError if no line is an IM.
     """
     known: dict[str, str] = {}
     lately: list[str] = []
     sent = 0
+    other = ""
+    for number, line in _read_lines(path):
+        said = parse_line(line)
+        if said is None:
+            if line.strip():
+                other = other or f", as line {number} ({line[:80].decode(errors='replace')!r})"
+            continue
+        if sent == most:
+            return
+        nick, text = said[0].decode(errors="replace"), said[1]
+        sender = known.setdefault(nick, _address_of(nick))
+        addressee = known.get(text.split(b":", 1)[0].decode(errors="replace")) if b": " in text else None
+        others = [address for address in lately if address != sender][-5:]
+        recipients = [addressee] if addressee else others or [f"sip:channel@{DOMAIN}"]
+        lately = [*(address for address in lately[-9:] if address != sender), sender]
+        im: dict[str, object] = {"sender": sender, "recipients": recipients, **_body_of(text)}
+        yield im if addressee else im | {"conversation": "#ubuntu"}
+        sent += 1
+    if not sent and most:
+        known_forms = FORMS.replace("<TAB>", "\t")
+        raise ChatError(
+            f"{path} has no message{other or ': it is empty'}. A message is written in one of these forms:\n"
+            f"{known_forms}"
+        )
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield lines with their numbers, without their ends and the mark that some editors begin with."""
     with path.open("rb") as log:
-        for line in log:
-            match = _LINE.fullmatch(line.rstrip(b"\r\n"))
-            if match is None:
-                continue
-            if sent == most:
-                return
-            nick = (match["nick"] or match["actor"]).decode(errors="replace")
-            text = match["text"] if match["nick"] else b"* " + match["actor"] + b" " + match["action"]
-            sender = known.setdefault(nick, _address_of(nick))
-            addressee = known.get(text.split(b":", 1)[0].decode(errors="replace")) if b": " in text else None
-            others = [address for address in lately if address != sender][-5:]
-            recipients = [addressee] if addressee else others or [f"sip:channel@{DOMAIN}"]
-            lately = [*(address for address in lately[-9:] if address != sender), sender]
-            im: dict[str, object] = {"sender": sender, "recipients": recipients, **_body_of(text)}
-            yield im if addressee else im | {"conversation": "#ubuntu"}
-            sent += 1
+        for number, line in enumerate(log, 1):
+            text = line.removesuffix(b"\n").removesuffix(b"\r")
+            yield number, text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
 
 
 def _address_of(nick: str) -> str:

@@ -1,10 +1,16 @@
 """IRC logs as IMs: what the demo sends."""
 
 import base64
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from contract.address import parse_address
-from deploy.local.chat import SAMPLE, read_chat
+from deploy.local.chat import SAMPLE, ChatError, parse_line, read_chat
 
 LOG = b"""\
 2004-12-25 [09:14] <crimsun> hello all
@@ -53,3 +59,97 @@ def test_the_sample_has_everything_that_can_go_wrong() -> None:
         recipients = im["recipients"]
         assert isinstance(recipients, list)
         assert parse_address(str(im["sender"])) not in recipients
+
+
+_NICKS = st.from_regex(rb"[A-Za-z\[\]\\`_^{|}\xe9][A-Za-z0-9\[\]\\`_^{|}-]{0,15}", fullmatch=True)
+_TEXTS = st.binary(max_size=60).filter(lambda text: b"\n" not in text and not text.endswith(b"\r"))
+_MODES = st.sampled_from([b"", b" ", b"@", b"+", b"%", b"&", b"~"])
+_SAID = {
+    "the corpus": b"2004-12-25 [09:14] <%b%b> %b",
+    "the corpus, without a time": b"2004-12-25 <%b%b> %b",
+    "irssi": b"09:14 <%b%b> %b",
+    "irssi, with seconds": b"09:14:33 <%b%b> %b",
+    "irssi, with a date": b"2004-12-25 09:14:33 <%b%b> %b",
+    "irssi, in brackets": b"[09:14] <%b%b> %b",
+    "without a time": b"<%b%b> %b",
+    "weechat": b"2004-12-25 09:14:33\t%b%b\t%b",
+    "weechat 4.3": b"2004-12-25 09:14:33.123456Z\t%b%b\t%b",
+    "znc": b"[09:14:33] <%b%b> %b",
+    "hexchat": b"Dec 25 09:14:33 <%b%b>\t%b",
+    "hexchat, early in a month": b"Dec  5 09:14:33 <%b%b>\t%b",
+    "mirc": b"[25.12.2004 09:14:33] <%b%b> %b",
+    "a bot": b"2004-12-25T09:14:33+0000 <%b%b> %b",
+    "american": b"9:14 PM <%b%b> %b",
+}
+_DONE = {
+    "the corpus": b"2004-12-25 [09:14]  * %b %b",
+    "irssi": b"09:14  * %b %b",
+    "irssi, with seconds": b"09:14:33 * %b %b",
+    "weechat": b"2004-12-25 09:14:33\t *\t%b %b",
+    "znc": b"[09:14:33] * %b %b",
+    "hexchat": b"Dec 25 09:14:33 *\t%b %b",
+    "eggdrop": b"[09:14] Action: %b %b",
+}
+_EVENTS = rb"""--- Log opened Sat Dec 25 09:14:00 2004
+--- Day changed Sun Dec 26 2004
+09:14 -!- nora [nora@example.org] has joined #ubuntu
+09:14 -!- mode/#ubuntu [+o nora] by ChanServ
+2004-12-25 === will is now known as will_
+2004-12-25 09:14:33	-->	nora (nora@example.org) has joined #ubuntu
+2004-12-25 09:14:33	<--	nora (nora@example.org) has quit (Quit)
+2004-12-25 09:14:33	--	Topic for #ubuntu is "Be kind"
+[09:14:33] *** Joins: nora (nora@example.org)
+[09:14:33] *** Quits: nora (nora@example.org) (Quit)
+**** BEGIN LOGGING AT Sat Dec 25 09:14:00 2004
+Dec 25 09:14:33 *	Now talking on #ubuntu
+Dec 25 09:14:33 *	nora (~nora@example.org) has joined
+Dec 25 09:14:33 *	nora has quit (Ping timeout)
+Dec 25 09:14:33 *	nora is now known as nora_
+Dec 25 09:14:33 *	ChanServ gives channel operator status to nora
+[09:14] * nora (nora@example.org) has left #ubuntu
+Session Start: Sat Dec 25 09:14:00 2004
+* a list in a text
+""".splitlines()
+
+
+@pytest.mark.parametrize("form", _SAID)
+@settings(deadline=None, max_examples=30)
+@given(_MODES, _NICKS, _TEXTS)
+def test_who_says_what_is_read_in_every_form(form: str, mode: bytes, nick: bytes, text: bytes) -> None:
+    assert parse_line(_SAID[form] % (mode, nick, text)) == (nick, text)
+
+
+@pytest.mark.parametrize("form", _DONE)
+@settings(deadline=None, max_examples=30)
+@given(_NICKS, st.from_regex(rb"(waves|hugs ada|goes \xe0 la mer)[^\n\r]{0,20}", fullmatch=True))
+def test_who_does_what_is_read_in_every_form(form: str, nick: bytes, action: bytes) -> None:
+    assert parse_line(_DONE[form] % (nick, action)) == (nick, b"* " + nick + b" " + action)
+
+
+@pytest.mark.parametrize("event", _EVENTS)
+def test_nobody_says_an_event(event: bytes) -> None:
+    assert parse_line(event) is None
+
+
+def test_a_log_of_windows_with_a_mark_at_its_start_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"\xef\xbb\xbf09:14 <nora> one\r\n09:15 <nora> two\r\n")
+    assert [im["body"] for im in read_chat(tmp_path / "log", 100)] == ["one", "two"]
+
+
+@pytest.mark.parametrize("log", [b"", b"\n\n--- Log opened Sat Dec 25\n", b"Nora said good morning\n"])
+def test_a_log_without_a_message_says_what_was_expected(tmp_path: Path, log: bytes) -> None:
+    (tmp_path / "log").write_bytes(log)
+    with pytest.raises(ChatError, match="<nora> good morning") as raised:
+        list(read_chat(tmp_path / "log", 100))
+    first = next((line for line in log.splitlines() if line), b"").decode()
+    place = log.splitlines().index(first.encode()) + 1 if first else 0
+    assert (f"line {place} ({first!r})" if first else "it is empty") in str(raised.value)
+
+
+def test_a_demo_that_has_nothing_to_send_is_no_success(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"Nora said good morning\n")
+    state, log = str(tmp_path), str(tmp_path / "log")
+    command = [sys.executable, "-m", "deploy.local", "--state", state, "demo", "--chat", log]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "line 1 ('Nora said good morning')" in done.stderr
