@@ -5,6 +5,7 @@ few enough to leave descriptors for what must work; of those on which no request
 way the one that has waited for longest makes room for the next, and each has some seconds for what it wants.
 """
 
+import asyncio
 import logging
 import resource
 import socket
@@ -33,6 +34,9 @@ _LOOK_SECONDS: Final = 1.0
 _MAX_HEAD: Final = 65_536
 """Bytes of a request's head, and of what else there is between parts of its body."""
 _KNOWN: Final = "lcs.known"
+_CUT: Final = "lcs.cut"
+_STALLED_SECONDS: Final = 30.0
+"""A reader that takes nothing of an answer for so long is cut."""
 
 
 def raise_file_limit() -> None:
@@ -53,6 +57,14 @@ def note_known(scope: MutableMapping[str, Any]) -> None:
     extensions = scope.get("extensions")
     if extensions is not None and _KNOWN in extensions:  # else it came on none
         extensions[_KNOWN]()
+
+
+async def cut(scope: MutableMapping[str, Any]) -> None:
+    """End a request's connection at once, whatever of the answer is not sent yet."""
+    extensions = scope.get("extensions")
+    if extensions is not None and _CUT in extensions:
+        extensions[_CUT]()
+        await asyncio.sleep(0)  # then it has ended
 
 
 def listen_with(app: Any, host: str, port: int, **settings: Any) -> uvicorn.Config:
@@ -142,6 +154,7 @@ class _Protocol(HttpToolsProtocol):
     strangers: _Strangers
     _between = 0
     """Bytes that came since the last that were of a body."""
+    _watching: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -151,7 +164,33 @@ class _Protocol(HttpToolsProtocol):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.strangers.enter(self)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self._end_watch()
+        super().resume_writing()
+
+    def _watch(self, unsent: int) -> None:
+        """Cut the reader unless it takes something in time."""
+
+        def look() -> None:
+            left = self.transport.get_write_buffer_size()
+            if left < unsent:
+                self._watch(left)
+            else:
+                self.transport.abort()
+
+        self._watching = self.loop.call_later(_STALLED_SECONDS, look)
+
+    def _end_watch(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._end_watch()
         self.strangers.leave(self)
         super().connection_lost(exc)
 
@@ -166,7 +205,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._between = 0
-        self.scope["extensions"] = {_KNOWN: self._note_known}  # type: ignore[dict-item]  # ours: see note_known
+        self.scope["extensions"] = {_KNOWN: self._note_known, _CUT: self._cut}  # type: ignore[dict-item]  # ours: see note_known, cut
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -180,6 +219,9 @@ class _Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.strangers.wait(self)
         super().on_response_complete()
+
+    def _cut(self) -> None:
+        self.transport.abort()
 
     def _note_known(self) -> None:
         self.strangers.note_known(self)

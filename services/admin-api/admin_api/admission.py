@@ -6,7 +6,7 @@ Before a caller is known and allowed nobody reads a byte of the body.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from admin_api.bulkheads import Bulkheads
 from admin_api.principals import Allow, find_principal
 from admin_api.questions import check_question
 from contract.json_text import RepeatedNameError, check_headers, check_names
@@ -48,6 +49,13 @@ class _Door:
     """Bytes of a body; 0: nobody reads it."""
     whole: bool
     """Whether the body is a JSON document."""
+    free: bool
+    """Whether a request needs no place."""
+
+    @property
+    def for_front_ends(self) -> bool:
+        """Whether front ends go in here, and no people."""
+        return any("frontend" in allow.roles for allow in self.allowed)
 
 
 class Admit:
@@ -61,11 +69,16 @@ class Admit:
         app: ASGIApp,
         routes: Sequence[BaseRoute],
         principals: Mapping[str, Principal],
+        bulkheads: Bulkheads,
         limits: Limits,
+        free: Container[Callable[..., Any]],
     ) -> None:
-        """``principals``: by their tokens' hashes. ``limits``: by endpoint, in bytes."""
+        """``principals``: by their tokens' hashes. ``limits``: by endpoint, in bytes. ``free``: endpoints
+        that hold neither session nor thread, and so need no place.
+        """
         self._app = app
-        self._doors = [_door(route, limits) for route in routes if isinstance(route, APIRoute)]
+        self._doors = [_door(route, limits, free) for route in routes if isinstance(route, APIRoute)]
+        self._bulkheads = bulkheads
         self._principals = principals
         self._unfinished: Counter[str] = Counter()
 
@@ -78,12 +91,16 @@ class Admit:
         scope["route"] = door.route  # for whoever counts requests: a refused one comes no further
         try:
             receive = await self._admit(door, scope, receive)
+            leave = await self._enter(door, scope)
         except Problem as problem:
             await answer_of(problem)(scope, receive, send)
+            return
         except _GoneError:
             return
-        else:
-            await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, _leaving(send, leave))
+        finally:
+            leave()
 
     def _find_door(self, scope: Scope) -> _Door | None:
         doors = (door for door in self._doors if door.route.matches(scope)[0] is Match.FULL)
@@ -108,6 +125,21 @@ class Admit:
         if _is_json(headers):
             _check(body)
         return _whole(body, receive)
+
+    async def _enter(self, door: _Door, scope: Scope) -> Callable[[], None]:
+        """Take a place for a request; return what gives it back, once. Raises Problem."""
+        bulkhead = self._bulkheads.front_ends if door.for_front_ends else self._bulkheads.people
+        scope["state"]["bulkhead"] = bulkhead
+        name: str = scope["state"]["principal"].name
+        places = [] if door.free else [name]
+        for place in places:
+            await bulkhead.enter(place)
+
+        def leave() -> None:
+            while places:
+                bulkhead.leave(places.pop())
+
+        return leave
 
     async def _read(self, principal: Principal, receive: Receive) -> bytes:
         body = bytearray()
@@ -134,10 +166,21 @@ class _GoneError(Exception):
     """Raised when a caller went away while sending: nobody waits for an answer."""
 
 
-def _door(route: APIRoute, limits: Limits) -> _Door:
+def _leaving(send: Send, leave: Callable[[], None]) -> Send:
+    """Return a way out that gives a place back before a whole answer is sent: its reader may take long."""
+
+    async def send_some(message: Message) -> None:
+        if message["type"] == "http.response.start" and b"content-length" in dict(message["headers"]):
+            leave()
+        await send(message)
+
+    return send_some
+
+
+def _door(route: APIRoute, limits: Limits, free: Container[Callable[..., Any]]) -> _Door:
     whole = route.body_field is not None
     most = limits.get(route.endpoint, _MOST if whole else 0)
-    return _Door(route, list(_allowed_of(route.dependant)), most, whole)
+    return _Door(route, list(_allowed_of(route.dependant)), most, whole, route.endpoint in free)
 
 
 def _allowed_of(dependant: Dependant) -> Iterator[Allow]:

@@ -29,8 +29,9 @@ from admin_api import (
     witness,
 )
 from admin_api.admission import LARGE, Admit, Limits
+from admin_api.bulkheads import Bulkheads
 from admin_api.config import AdminSettings
-from admin_api.database import UNAVAILABLE, Database, unavailable
+from admin_api.database import UNAVAILABLE, unavailable
 from admin_api.digests import Digests
 from admin_api.metrics import CountRequests
 from admin_api.notices import Notices
@@ -76,10 +77,12 @@ _PROBLEMS: dict[int | str, dict[str, object]] = {
         (400, "The request is no JSON, or has a name twice in one object"),
         (401, "No token, or one that is not known"),
         (403, "The token's roles do not allow this"),
+        (408, "The request's body came too slowly"),
         (413, "The request is too long for this path"),
         (415, "The request is compressed, or not in UTF-8"),
         (422, "The request is wrong: `field` says where"),
-        (503, "The database is out of reach: try again later"),
+        (429, "Too many requests of this principal are under way"),
+        (503, "The database is out of reach, or too much is under way: try again later"),
     )
 }
 
@@ -89,12 +92,12 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
 
     @contextlib.asynccontextmanager
     async def run_parts(app: FastAPI) -> AsyncIterator[None]:
-        sending = asyncio.create_task(app.state.notices.run())
+        tasks = [asyncio.create_task(part.run()) for part in (app.state.notices, app.state.looks)]
         yield
-        sending.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sending
-        app.state.database.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        bulkheads.close()
 
     app = FastAPI(
         title="LCS Archive: admin API",
@@ -107,8 +110,9 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
     )
     add_docs(app)
     app.state.settings = settings
-    app.state.principals = principals
-    app.state.database = Database(settings.database_url)
+    bulkheads = Bulkheads(settings.database_url)
+    app.state.looks = health.Looks(bulkheads.own)
+    app.state.snapshots = snapshots.Snapshots(bulkheads.own)
     app.state.digests = Digests()
     app.state.notices = Notices(settings.amqp_url)
     add_problem_handlers(app)
@@ -146,7 +150,7 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         policies.put_disclaimer: LARGE,
         witness.note_numbers: LARGE,
     }
-    app.add_middleware(Admit, routes, principals, limits)
+    app.add_middleware(Admit, routes, principals, bulkheads, limits, {snapshots.get_snapshot})
     app.add_middleware(CountRequests)
     return app
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from sqlmodel import col, func, select
 
 from admin_api import audit
+from admin_api.bulkheads import DatabaseOf
 from admin_api.cdr_tables import AttemptRow
-from admin_api.database import DatabaseOf
 from admin_api.principals import Officer
 from admin_api.search import Time
 

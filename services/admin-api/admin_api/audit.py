@@ -12,7 +12,8 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col, insert, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from admin_api.database import Database, DatabaseOf
+from admin_api.bulkheads import DatabaseOf
+from admin_api.database import Database
 from admin_api.fields import MAX_BIGINT, After, Limit, Text
 from admin_api.principals import Actor, Allow
 from admin_api.tables import AuditRow, holds

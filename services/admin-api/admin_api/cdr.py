@@ -14,11 +14,12 @@ from sqlmodel import Session, any_, col, func, select, tuple_
 from sqlmodel.sql.expression import SelectOfScalar
 
 from admin_api import audit
+from admin_api.bulkheads import DatabaseOf
 from admin_api.cdr_csv import write_sessions
 from admin_api.cdr_records import Party, SessionPage, SessionRecord
 from admin_api.cdr_tables import SessionPartyRow, SessionRow
 from admin_api.conversations import ConversationFilter
-from admin_api.database import Database, DatabaseOf
+from admin_api.database import Database
 from admin_api.fields import MAX_BIGINT, KnownAddress, Text
 from admin_api.people import check_person, keys_of_conversations
 from admin_api.principals import Actor, Allow, Officer

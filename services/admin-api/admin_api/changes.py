@@ -8,7 +8,7 @@ from fastapi import Depends
 from sqlmodel import Session, col, func, select, update
 
 from admin_api import audit, metrics
-from admin_api.database import DatabaseOf
+from admin_api.bulkheads import DatabaseOf
 from admin_api.notices import NoticesOf
 from admin_api.preconditions import Preconditions, find_etag, read_preconditions
 from admin_api.principals import Actor, Allow

@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql import Range
 from sqlmodel import col, func, select
 
 from admin_api import audit, metrics
-from admin_api.database import UNAVAILABLE, Database, DatabaseOf
+from admin_api.bulkheads import DatabaseOf
+from admin_api.database import UNAVAILABLE, Database
 from admin_api.fields import Limit, Name
 from admin_api.parked import Changed, Reason
 from admin_api.principals import Actor, Allow

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, BaseModel, Field
 from sqlmodel import Session, col, select
 
-from admin_api.database import DatabaseOf
+from admin_api.bulkheads import DatabaseOf
 from admin_api.fields import ConnectorName, Document, Domain
 from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import ConnectorRow, DomainRow, PolicyRow

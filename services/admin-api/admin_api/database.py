@@ -3,9 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
 
-from fastapi import Depends, Request
 from psycopg import errors
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -25,7 +23,7 @@ _OPTIONS = " ".join(
         "timezone=UTC",
         "statement_timeout=30s",
         "lock_timeout=10s",
-        # A front end that stops reading its snapshot must not keep a session for good.
+        # Whoever stops reading what is streamed must not keep a session for good.
         "idle_in_transaction_session_timeout=60s",
         "jit=off",  # it costs more than such short queries take
     )
@@ -35,13 +33,13 @@ _OPTIONS = " ".join(
 class Database:
     """The pool of sessions. Connects when first used, and anew after the database was away."""
 
-    def __init__(self, url: str) -> None:
-        """``url``: ``postgresql://…`` of the role ``lcs_admin``."""
+    def __init__(self, url: str, sessions: int = 2) -> None:
+        """``url``: ``postgresql://…`` of the role ``lcs_admin``; ``sessions``: at most."""
         self._engine = create_engine(
             make_url(url).set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
-            pool_size=10,
-            max_overflow=10,
+            pool_size=sessions,
+            max_overflow=1,
             pool_timeout=5,
             connect_args={
                 "connect_timeout": 5,
@@ -76,14 +74,6 @@ class Database:
     def close(self) -> None:
         """End all sessions that are not in use."""
         self._engine.dispose()
-
-
-def _database_of(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database
-
-
-DatabaseOf = Annotated[Database, Depends(_database_of)]
 
 
 def unavailable(error: Exception) -> Problem:

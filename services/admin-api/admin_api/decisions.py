@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from sqlmodel import col, or_
 
-from admin_api.database import DatabaseOf
+from admin_api.bulkheads import DatabaseOf
 from admin_api.fields import Address, Name
 from admin_api.looks import Looked
 from admin_api.policies import load_policy

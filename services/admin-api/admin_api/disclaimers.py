@@ -14,8 +14,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlmodel import Session, col, select, text
 
 from admin_api import audit
+from admin_api.bulkheads import DatabaseOf
 from admin_api.conversations import ConversationFilter
-from admin_api.database import DatabaseOf
 from admin_api.fields import MAX_BIGINT, ConnectorName, Document, KnownAddress, Language, Name, Text, Wording
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.tables import NoticeRow, holds

@@ -15,7 +15,7 @@ from sqlalchemy import Row, Select, or_, select, text
 from sqlmodel import Session, col
 
 from admin_api import audit
-from admin_api.database import DatabaseOf
+from admin_api.bulkheads import DatabaseOf
 from admin_api.fields import Limit
 from admin_api.messages import MAX_BYTES, Message, read_messages
 from admin_api.principals import Officer

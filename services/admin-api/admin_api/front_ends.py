@@ -14,11 +14,12 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlmodel import and_, col, delete, func, or_, select
 
 from admin_api import metrics
-from admin_api.database import DatabaseOf
+from admin_api.bulkheads import DatabaseOf
 from admin_api.digests import DigestsOf
 from admin_api.fields import MAX_BIGINT, Document, Name, NameInPath
 from admin_api.looks import IfAny
 from admin_api.principals import Allow
+from admin_api.snapshots import SnapshotsOf
 from admin_api.tables import FrontEndRow, VersionRow
 
 log = logging.getLogger("admin-api")
@@ -89,7 +90,12 @@ class FrontEndList(BaseModel):
 
 @router.post("/{name:path}/check-in", dependencies=[Security(Allow("frontend"))])
 def check_in(
-    name: NameInPath, document: CheckIn, database: DatabaseOf, digests: DigestsOf, later: BackgroundTasks
+    name: NameInPath,
+    document: CheckIn,
+    database: DatabaseOf,
+    digests: DigestsOf,
+    snapshots: SnapshotsOf,
+    later: BackgroundTasks,
 ) -> CurrentVersion:
     """Note how a front end is; answer the version of policy it should run."""
     process = document.process or document.agent
@@ -108,6 +114,7 @@ def check_in(
         later.add_task(digests.refresh, database)
     if differs:
         metrics.POLICY_DIFFERENCES.inc()
+        snapshots.forget()
         log.error("a front end's policy is not its version's", extra={"front_end": name, "version": version})
     return CurrentVersion(version=version, stamp=stamp, anew=bool(differs), namesakes=namesakes)
 

@@ -1,16 +1,28 @@
-"""Whether the service is alive, whether it can serve, and what it counts."""
+"""Whether the service is alive, whether it can serve, and what it counts.
 
-from typing import Literal
+Everybody may ask, so nobody's asking costs a session: whoever asks meanwhile shares one look at the database.
+"""
 
-from fastapi import APIRouter, Response
+import asyncio
+import logging
+import time
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
 
+from admin_api import metrics
 from admin_api.completeness import show_counts
-from admin_api.database import DatabaseOf
+from admin_api.database import Database
 from admin_api.notices import NoticesOf
 
+log = logging.getLogger("admin-api")
+
 router = APIRouter(tags=["health"])
+
+_SAMPLE_SECONDS: Final = 5.0
 
 
 class Readiness(BaseModel):
@@ -20,6 +32,39 @@ class Readiness(BaseModel):
     broker: Literal["ready", "away"]
 
 
+class Looks:
+    """Looks at the database, by one session for readiness and one for metrics."""
+
+    def __init__(self, database: Database) -> None:
+        """Nothing is looked at yet."""
+        self._database = database
+        self._look: asyncio.Task[bool] | None = None
+
+    async def is_ready(self) -> bool:
+        """Return whether the database answers."""
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(asyncio.to_thread(self._database.is_ready))
+        return await asyncio.shield(self._look)
+
+    async def run(self) -> None:
+        """Sample what the archive holds, every few seconds, until cancelled."""
+        sampled = time.monotonic()
+        metrics.SAMPLE_AGE.set_function(lambda: time.monotonic() - sampled)
+        while True:
+            try:
+                await asyncio.to_thread(show_counts, self._database)
+            except SQLAlchemyError as error:
+                log.warning("the archive could not be sampled", extra={"error": type(error).__name__})
+            else:
+                sampled = time.monotonic()
+            await asyncio.sleep(_SAMPLE_SECONDS)
+
+
+def _looks_of(request: Request) -> Looks:
+    looks: Looks = request.app.state.looks
+    return looks
+
+
 @router.get("/healthz")
 async def get_health() -> dict[str, str]:
     """Answer 200 while the process is alive."""
@@ -27,15 +72,16 @@ async def get_health() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-def get_readiness(database: DatabaseOf, notices: NoticesOf, response: Response) -> Readiness:
+async def get_readiness(
+    looks: Annotated[Looks, Depends(_looks_of)], notices: NoticesOf, response: Response
+) -> Readiness:
     """Answer 200 if requests can be served, else 503; either way with the state of the parts."""
-    ready = database.is_ready()
+    ready = await looks.is_ready()
     response.status_code = 200 if ready else 503
     return Readiness(database="ready" if ready else "away", broker="ready" if notices.connected else "away")
 
 
 @router.get("/metrics", include_in_schema=False)
-def get_metrics(database: DatabaseOf) -> Response:
-    """Return the counters in Prometheus's format, and what the archive holds as it is counted now."""
-    show_counts(database)
+async def get_metrics() -> Response:
+    """Return the counters in Prometheus's format, and what the archive held when it was sampled last."""
     return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -16,8 +16,9 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col
 
 from admin_api import audit
+from admin_api.bulkheads import DatabaseOf
 from admin_api.damage import DAMAGE, read_column_by_column
-from admin_api.database import Database, DatabaseOf
+from admin_api.database import Database
 from admin_api.disclaimers import NoticeSent, find_notices
 from admin_api.looks import IfAny, Look, looks_of
 from admin_api.people import check_person

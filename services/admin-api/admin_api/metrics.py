@@ -30,6 +30,9 @@ COMPLETENESS: Final = {
         ("waiting", "IMs of these that front ends tell of and that may still be on the queue"),
     )
 }
+SAMPLE_AGE: Final = Gauge(
+    "lcs_admin_sample_age_seconds", "Since what the archive holds was counted, or this began"
+)
 ARCHIVE_SIZE: Final = Gauge("lcs_archive_size_bytes", "Size of the database")
 
 

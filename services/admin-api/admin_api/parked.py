@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from sqlmodel import Session, col, func, select
 
 from admin_api import audit
-from admin_api.database import DatabaseOf
+from admin_api.bulkheads import DatabaseOf
 from admin_api.fields import MAX_BIGINT, After, Document, Limit, Text
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.tables import ParkedRow

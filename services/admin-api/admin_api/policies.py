@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field, StrictBool, WrapValidator, model_validato
 from sqlalchemy import ColumnElement, false
 from sqlmodel import Session, col, select
 
+from admin_api.bulkheads import DatabaseOf
 from admin_api.connectors import ConnectorAnswer, find_connectors
-from admin_api.database import DatabaseOf
 from admin_api.fields import Document, Domain, DomainInPath, Language, NameInPath, Wording, refuse_merged
 from admin_api.looks import IfAny
 from admin_api.preconditions import find_etag

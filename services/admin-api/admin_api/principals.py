@@ -71,7 +71,7 @@ class Allow:
 
     def __init__(self, *roles: Role) -> None:
         """Of several roles that a principal has, the first named here is the one that counts."""
-        self._roles = roles
+        self.roles = roles
 
     def __call__(
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
@@ -81,10 +81,10 @@ class Allow:
 
     def choose(self, principal: Principal) -> Actor:
         """Return a principal in the first of these roles that it has. Raises Problem (403)."""
-        for role in self._roles:
+        for role in self.roles:
             if role in principal.roles:
                 return Actor(principal.name, role)
-        raise Problem(403, f"This needs the role {' or '.join(self._roles)}; {principal.name} has not.")
+        raise Problem(403, f"This needs the role {' or '.join(self.roles)}; {principal.name} has not.")
 
 
 Officer = Annotated[Actor, Security(Allow("compliance"))]

@@ -11,7 +11,8 @@ from sqlalchemy.orm import defer
 from sqlmodel import col, select
 
 from admin_api import audit
-from admin_api.database import Database, DatabaseOf
+from admin_api.bulkheads import DatabaseOf
+from admin_api.database import Database
 from admin_api.principals import Actor, Allow
 from admin_api.search import ImId
 from admin_api.tables import TraceRow

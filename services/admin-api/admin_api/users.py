@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, StrictBool
 from sqlmodel import col, or_, select
 
-from admin_api.database import DatabaseOf
+from admin_api.bulkheads import DatabaseOf
 from admin_api.fields import AddressInPath, Document, Limit, Text, UserInPath
 from admin_api.looks import Looked
 from admin_api.resources import ChangesOf, delete, find, put, read_policy

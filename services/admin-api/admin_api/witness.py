@@ -8,7 +8,7 @@ from fastapi import APIRouter, Security
 from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from admin_api.database import DatabaseOf
+from admin_api.bulkheads import DatabaseOf
 from admin_api.fields import Document, Name, NameInPath
 from admin_api.principals import Allow
 from contract.message import MAX_SEQ
