@@ -141,7 +141,7 @@ class System:
 
     def meter(self, **others: int) -> Meter:
         """Start to count the CPU time of all parts, and of other processes."""
-        services = {"front_end": "fe1", "worker": _WORKER}
+        services = {"front_end": "fe1", "worker": _WORKER, "records' worker": "cdr"}
         parts = {part: self._stack.processes[name].popen.pid for part, name in services.items()}
         return measure_cpu(self.database, self.broker, **others, **parts)
 

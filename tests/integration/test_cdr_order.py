@@ -12,9 +12,13 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pika.spec import BasicProperties
 
 import archiving.migrations
-from contract.cdr import Activity
+from archiving.consumer import Delivery
+from archiving.records import Records
+from archiving.senders import Senders
+from contract.cdr import CDR_TYPE, Activity, encode_activities
 from tests.conftest import ArchiveDatabase
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
@@ -22,6 +26,7 @@ ADA, BEN, EVE = "sip:ada@contoso.com", "sip:ben@contoso.com", "sip:eve@fabrikam.
 IDLE = timedelta(minutes=5)
 
 Session = tuple[Any, ...]
+Message = tuple[UUID, Sequence[Activity]]
 
 
 class Recorder:
@@ -37,6 +42,14 @@ class Recorder:
             "SELECT cdr.log_activities(%s, %s::jsonb, %s)",
             [message or uuid4(), msgspec.json.encode(activities).decode(), IDLE],
         )
+
+    def store_all(self, records: Records, messages: Sequence[Message]) -> None:
+        """Store some AMQP messages as the worker does, together."""
+        deliveries = [
+            Delivery(0, 0, BasicProperties(type=CDR_TYPE, message_id=str(message)), encode_activities(some))
+            for message, some in messages
+        ]
+        records.store_all(deliveries, Senders({}, trust_anonymous=True))
 
     def end_idle(self) -> None:
         """As the worker does now and then."""
@@ -59,6 +72,14 @@ class Recorder:
     def forget(self) -> None:
         """Begin anew."""
         self._connection.execute("TRUNCATE cdr.sessions, cdr.parties, cdr.activities, cdr.messages")
+
+
+@pytest.fixture
+def records(database: ArchiveDatabase) -> Iterator[Records]:
+    """What a worker has with that database."""
+    records = Records(database.url("lcs_archiving"), IDLE)
+    yield records
+    records.close()
 
 
 @pytest.fixture
@@ -110,9 +131,30 @@ def _activities(draw: st.DrawFn) -> Activity:
     return activity(at, until=at + length, conversation=conversation, **fields)
 
 
+@st.composite
+def _chatter(draw: st.DrawFn) -> Activity:
+    """Nearly always an IM or two among others, as front ends tell of most seconds."""
+    at = draw(st.integers(0, 40)) / 4 + draw(st.sampled_from([0, 0, 0, 55, 290, 300, 310, 900]))
+    kinds = [*_KINDS[:4] * 4, *_KINDS]
+    fields = draw(st.sampled_from(kinds)) | draw(st.sampled_from(_PEOPLE))
+    length = draw(st.sampled_from([0, 0.5, 1]))
+    if fields.get("invited") or "ended" in fields:
+        length = 0
+    return activity(at, until=at + length, conversation=draw(st.sampled_from(["c1", "c1", "c2"])), **fields)
+
+
 def in_order(activities: Sequence[Activity]) -> list[Activity]:
     """Return activities as they happened: a session begins before what is said in it."""
     return sorted(activities, key=lambda each: (each.first, not each.invited, each.ended))
+
+
+_some = st.lists(_activities(), min_size=1, max_size=12) | st.lists(_chatter(), min_size=1, max_size=20)
+
+
+def _batches(data: st.DataObject, messages: list[Message]) -> Iterator[list[Message]]:
+    cuts = data.draw(st.lists(st.integers(0, len(messages)), max_size=2))
+    for low, high in pairwise([0, *sorted(cuts), len(messages)]):
+        yield messages[low:high]
 
 
 @settings(
@@ -120,9 +162,9 @@ def in_order(activities: Sequence[Activity]) -> list[Activity]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(data=st.data(), activities=st.lists(_activities(), min_size=1, max_size=12))
+@given(data=st.data(), activities=_some)
 def test_activities_in_any_order_make_the_sessions_that_they_make_in_order(
-    recorder: Recorder, data: st.DataObject, activities: list[Activity]
+    recorder: Recorder, records: Records, data: st.DataObject, activities: list[Activity]
 ) -> None:
     recorder.forget()
     for each in in_order(activities):
@@ -131,23 +173,34 @@ def test_activities_in_any_order_make_the_sessions_that_they_make_in_order(
     recorder.forget()
     shuffled = data.draw(st.permutations(activities))
     cuts = data.draw(st.lists(st.integers(0, len(shuffled)), max_size=4))
-    messages = [(uuid4(), shuffled[low:high]) for low, high in pairwise([0, *sorted(cuts), len(shuffled)])]
+    messages: list[Message] = [
+        (uuid4(), shuffled[low:high]) for low, high in pairwise([0, *sorted(cuts), len(shuffled)])
+    ]
     again = data.draw(st.lists(st.sampled_from(messages), max_size=2))
-    for message, some in [*messages, *again]:
-        recorder.store(some, message)
+    for batch in _batches(data, [*messages, *again]):
+        if data.draw(st.booleans()):
+            recorder.store_all(records, batch)
+        else:  # a worker of before, or one that tells a message apart
+            for message, some in batch:
+                recorder.store(some, message)
         if data.draw(st.booleans()):
             recorder.end_idle()
     assert recorder.sessions() == expected
 
 
-def test_in_order_nothing_is_put_together_anew(recorder: Recorder, database: ArchiveDatabase) -> None:
+def test_in_order_nothing_is_put_together_anew(
+    recorder: Recorder, records: Records, database: ArchiveDatabase
+) -> None:
     """So what every IM costs does not depend on how long a session is."""
     with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
         connection.execute(
             "CREATE OR REPLACE FUNCTION cdr.insert_activity(activity jsonb, idle interval) RETURNS void"
             " LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'out of order: %', activity; END $$"
         )
-    both = [{"sender": ADA, "recipients": (BEN,)}, {"sender": BEN, "recipients": (ADA,)}]
+    both: list[dict[str, Any]] = [
+        {"sender": ADA, "recipients": (BEN,)},
+        {"sender": BEN, "recipients": (ADA,)},
+    ]
     recorder.store([activity(0, invited=True)])
     for second in range(1, 50):  # front ends sum up a second of each, and one is half a second behind
         recorder.store([activity(second, until=second + 0.9, archived=1, **both[0])])
@@ -155,6 +208,11 @@ def test_in_order_nothing_is_put_together_anew(recorder: Recorder, database: Arc
     recorder.store([activity(60, ended="bye")])
     [(_, started, _, ended, how, *_)] = recorder.sessions()
     assert (ended - started, how) == (timedelta(seconds=60), "bye")
+    for second in range(100, 150, 5):
+        batch = [[activity(second + number, archived=1, **each) for each in both] for number in range(5)]
+        recorder.store_all(records, [(uuid4(), some) for some in batch])
+    assert [each[10] for each in recorder.sessions()] == [98, 100]
+    assert database.rows("SELECT count(*) FROM cdr.activities WHERE parts IS NOT NULL") == [(20,)]
 
 
 def test_a_call_whose_refusal_overtakes_its_invite_is_ended(recorder: Recorder) -> None:

@@ -169,7 +169,8 @@ def get_reconciliation(
     IMs on their way differ for a moment. So does what a front end that was killed had not told yet, and what
     it refused and the broker kept.
 
-    The times are widened to full ten seconds: no sum of a front end goes over those.
+    The times are widened to full minutes: no sum goes over those. Where many IMs pass, records come
+    up to five seconds later than they.
 
     All IMs of the time are counted, in one statement that may take 30 s: millions of IMs, minutes at the
     highest load. For longer `python -m admin_api reconcile` goes step by step.

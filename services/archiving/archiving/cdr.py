@@ -29,7 +29,13 @@ from contract.topology import CDR_QUEUE
 
 log = logging.getLogger("archiving")
 
-_PREFETCH: Final = 50
+_PREFETCH: Final = 200
+_HOLD_SECONDS: Final = 5.0
+"""So long messages wait for others, where there are many: who speaks each second has one change for all."""
+_HOLD_BYTES: Final = 32 << 20
+"""As many don't wait any longer."""
+_FEW_BYTES: Final = 512 << 10
+"""As few don't wait, if no other is there."""
 _LOOK_SECONDS: Final = 0.2
 _IDLE_EVERY: Final = 5.0
 _REPLAY_EVERY: Final = 1.0
@@ -50,6 +56,9 @@ class CDRWorker:
         self._idle = timedelta(seconds=settings.cdr_idle_seconds)
         self._consumer = Consumer(settings, _PREFETCH, [CDR_QUEUE])
         self._records: Records | None = None
+        self._held: list[Delivery] = []
+        self._held_bytes = 0
+        self._held_until = 0.0
         self._stopping = threading.Event()
         self._idle_due = 0.0
         self._replay_due = 0.0
@@ -72,8 +81,10 @@ class CDRWorker:
             if not self._consumer.is_alive():
                 raise RuntimeError("the consumer's thread ended by itself: see the log above")
             self._keep_house()
-            with contextlib.suppress(queue.Empty):
-                self._store(self._consumer.deliveries.get(timeout=_LOOK_SECONDS))
+            quiet = not self._take()
+            if self._held and (self._is_enough() or (quiet and self._held_bytes <= _FEW_BYTES)):
+                self._store_held()
+        self._store_held()
         self._consumer.stop_taking()
         self._consumer.end()  # what was taken and is not stored comes again
         if self._records is not None:
@@ -122,6 +133,39 @@ class CDRWorker:
         if self._records is not None:
             self._records.close()
             self._records = None
+
+    def _take(self) -> bool:
+        """Take a message to those that are held, if one comes in a moment; return whether one did."""
+        try:
+            delivery = self._consumer.deliveries.get(timeout=_LOOK_SECONDS)
+        except queue.Empty:
+            return False
+        if not self._held:
+            self._held_until = time.monotonic() + _HOLD_SECONDS
+        self._held.append(delivery)
+        self._held_bytes += len(delivery.body)
+        return True
+
+    def _is_enough(self) -> bool:
+        return (
+            len(self._held) >= _PREFETCH
+            or self._held_bytes >= _HOLD_BYTES
+            or time.monotonic() >= self._held_until
+        )
+
+    def _store_held(self) -> None:
+        """Store what is held, together; if that fails, for whatever reason, message by message."""
+        held, self._held, self._held_bytes = self._held, [], 0
+        # What another channel brought comes again.
+        held = [each for each in held if each.channel == self._consumer.channel_number]
+        if len(held) > 1:
+            with contextlib.suppress(Exception):  # it is told apart
+                stored = self._connect().store_all(held, self._senders)
+                self._consumer.acknowledge(held[-1])
+                CDR_ACTIVITIES.inc(stored)
+                return
+        for delivery in held:
+            self._store(delivery)
 
     def _store(self, delivery: Delivery) -> None:
         """Store an AMQP message, however long it takes; give it up only if it will come again."""

@@ -16,6 +16,7 @@ from archiving.consumer import Delivery
 from archiving.evidence import DoubtError, Sieve
 from archiving.parking import Replays, describe, storable
 from archiving.senders import Senders
+from archiving.talks import Talks
 from contract.address import address_of
 from contract.cdr import CDR_TYPE, Activity, decode_activities, decode_activity
 from contract.conversation import filed_key
@@ -23,6 +24,8 @@ from contract.conversation import filed_key
 log = logging.getLogger("archiving")
 
 _LOG: Final = "SELECT cdr.log_activities(%s, %s::jsonb, %s)"
+_NOTE: Final = "SELECT cdr.note_messages(%s)"
+_TALKS: Final = "SELECT cdr.log_talks(%s::jsonb, %s)"
 _PARK: Final = "SELECT cdr.park(%s, %s, %s, %s::text::jsonb)"
 _UNREADABLE: Final = (ValueError, OverflowError, RecursionError)
 """What reading raises that lies in what is read: msgspec's errors are ValueErrors."""
@@ -118,6 +121,29 @@ class Records(Replays):
                 self._log(uuid4(), activities)
             for each in refused:
                 self._park(properties, each)
+
+    def store_all(self, deliveries: Sequence[Delivery], senders: Senders) -> int:
+        """Store some messages, each once however often it comes; return how many activities are new.
+
+        In one transaction; raises what fails, and then nothing of it is stored.
+        """
+        messages: dict[UUID, Delivery] = {}
+        for delivery in deliveries:
+            messages.setdefault(_id_of(delivery.properties), delivery)
+        with self._connection.transaction():
+            row = self._connection.execute(_NOTE, [list(messages)]).fetchone()
+            assert row is not None
+            activities = [activity for new in row[0] for activity in _read(messages[new], senders)]
+            self._log_all(activities)
+        return len(activities)
+
+    def _log_all(self, activities: Sequence[Activity]) -> None:
+        talks = Talks(activities, self._idle)
+        row = self._connection.execute(_TALKS, [talks.encode(), self._idle]).fetchone()
+        assert row is not None
+        talks.release(row[0])
+        if talks.singles:
+            self._log(uuid4(), talks.singles)
 
     def replay(self, number: int, delivery: Delivery, senders: Senders) -> str | None:
         """Store what is parked under a number, once; return why nothing of it could be.
