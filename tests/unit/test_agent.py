@@ -10,7 +10,7 @@ from contract.problem import Problem
 from frontend.agent import Agent
 from frontend.publisher import RefusedError, UnknownError
 from frontend.receipt import NOT_ARCHIVED
-from tests.unit.agent_port import Port, outcome, run, submit
+from tests.unit.agent_port import CONNECTOR, Port, outcome, run, submit
 
 
 def test_what_gathers_while_a_publish_is_under_way_goes_together() -> None:
@@ -85,7 +85,7 @@ def test_more_than_may_wait_is_refused_at_once_and_told_its_id() -> None:
         assert raised.value.document()["id"] == str(im_id)
         assert (agent.accepted, agent.confirmed) == (10, 0)
         port.connected.set()
-        await asyncio.wait_for(agent.room.wait(), 5)
+        await asyncio.wait_for(agent.room_of(CONNECTOR).wait(), 5)
         assert await outcome(submit(agent, im_id=im_id)) == ""
         assert [await outcome(receipt) for receipt in receipts] == [""] * 10
         assert (agent.accepted, agent.confirmed) == (11, 11)
@@ -97,11 +97,11 @@ def test_bytes_that_wait_are_bounded_too() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()
         submit(agent, "x" * 900)
-        assert agent.room.is_set()
+        assert agent.room_of(CONNECTOR).is_set()
         submit(agent, "x" * 900)
-        assert not agent.room.is_set()
+        assert not agent.room_of(CONNECTOR).is_set()
         port.connected.set()
-        await asyncio.wait_for(agent.room.wait(), 5)
+        await asyncio.wait_for(agent.room_of(CONNECTOR).wait(), 5)
 
     run(scenario, max_pending_bytes=1_500, deadline_seconds=5)
 

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from fastapi import Request
 from hypothesis import given
@@ -36,7 +37,7 @@ def _cut(data: bytes, places: list[int]) -> Iterator[bytes]:
 
 @given(st.binary(max_size=200).map(lambda data: data.replace(b"\x00", b"\n")), st.lists(st.integers(0, 200)))
 def test_a_stream_has_the_same_lines_however_it_is_cut(data: bytes, places: list[int]) -> None:
-    splitter = LineSplitter(_intake())
+    splitter = LineSplitter(_intake(), CONNECTOR)
     lines = [line for chunk in _cut(data, places) for line in splitter.split(chunk)] + list(splitter.end())
     whole = data.split(b"\n")
     assert lines == (whole if whole[-1] else whole[:-1])
@@ -44,7 +45,7 @@ def test_a_stream_has_the_same_lines_however_it_is_cut(data: bytes, places: list
 
 
 def test_a_line_that_comes_byte_by_byte_is_put_together_in_place() -> None:
-    splitter = LineSplitter(_intake())
+    splitter = LineSplitter(_intake(), CONNECTOR)
     tracemalloc.start()
     try:
         for _ in range(MOST):
@@ -58,7 +59,7 @@ def test_a_line_that_comes_byte_by_byte_is_put_together_in_place() -> None:
 
 def test_unfinished_lines_are_few_and_short_ones_always_go_on() -> None:
     intake = _intake()
-    slow = [LineSplitter(intake) for _ in range(1000)]
+    slow = [LineSplitter(intake, CONNECTOR) for _ in range(1000)]
     tracemalloc.start()
     try:
         for splitter in slow:
@@ -69,20 +70,20 @@ def test_unfinished_lines_are_few_and_short_ones_always_go_on() -> None:
         tracemalloc.stop()
     assert held < BUDGET + (10 << 20)
 
-    short = LineSplitter(intake)
+    short = LineSplitter(intake, CONNECTOR)
     assert list(short.split(b"{}" * 1000)) == []
     assert list(short.split(b"\n")) == [b"{}" * 1000]
     ends = [line for each in slow for line in each.split(b"\n")]
     statuses = [line.status if isinstance(line, Problem) else 0 for line in ends]
     assert set(statuses) == {0, 503}
 
-    again = LineSplitter(intake)  # what was held is there for others
+    again = LineSplitter(intake, CONNECTOR)  # what was held is there for others
     assert not list(again.split(b"x" * MOST))
     assert list(again.split(b"\nnext\n")) == [b"x" * MOST, b"next"]
 
 
 def test_a_line_that_is_refused_costs_the_next_nothing() -> None:
-    splitter = LineSplitter(_intake())
+    splitter = LineSplitter(_intake(), CONNECTOR)
     assert not list(splitter.split(b"x" * (MOST + 1)))
     first, second, third = splitter.split(b"\ny\n" + b"z" * (MOST + 1) + b"\n")
     assert isinstance(first, Problem) and first.status == 413
@@ -115,15 +116,61 @@ def _request(chunks: list[bytes]) -> Request:
 def test_bodies_share_the_room_of_lines() -> None:
     intake = _intake()
     for _ in range(BUDGET // MOST + 10):
-        list(LineSplitter(intake).split(b"x" * MOST))
+        list(LineSplitter(intake, CONNECTOR).split(b"x" * MOST))
 
     async def read(size: int) -> bytes:
-        return await intake.read(_request([b"y" * (size // 2), b"y" * (size // 2)]))
+        request = _request([b"y" * (size // 2), b"y" * (size // 2)])
+        async with intake.request(request, CONNECTOR) as body:
+            return body
 
     assert asyncio.run(read(4096)) == b"y" * 4096
     with pytest.raises(Problem) as raised:
         asyncio.run(read(MOST))
     assert raised.value.status == 503
+
+
+def test_requests_of_a_connector_that_are_not_answered_are_so_many_and_no_more() -> None:
+    other = msgspec.structs.replace(CONNECTOR, name="other")
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        intake = _intake(64)
+
+        async def begin() -> None:
+            async with intake.request(_endless(), CONNECTOR):
+                raise AssertionError("it is not whole")
+
+        def _endless() -> Request:
+            async def receive() -> Any:
+                return await asyncio.Event().wait()
+
+            return Request({"type": "http", "headers": []}, receive)
+
+        tasks = [asyncio.create_task(begin()) for _ in range(32)]
+        await asyncio.sleep(0)
+        with pytest.raises(Problem) as raised:
+            await begin()
+        assert raised.value.status == 503
+        async with intake.request(_request([b"one"]), other) as body:
+            assert body == b"one"
+        tasks[0].cancel()
+        await asyncio.gather(tasks[0], return_exceptions=True)
+        async with intake.request(_request([b"one"]), CONNECTOR) as body:
+            assert body == b"one"
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(scenario)
+
+
+def test_the_share_of_a_connector_is_there_whatever_another_has_begun() -> None:
+    other = msgspec.structs.replace(CONNECTOR, name="other")
+    intake = Intake(SETTINGS, 10_000, 2)
+    for _ in range(BUDGET // MOST + 10):
+        list(LineSplitter(intake, CONNECTOR).split(b"x" * MOST))
+    splitter = LineSplitter(intake, other)
+    assert not list(splitter.split(b"x" * MOST))
+    assert list(splitter.split(b"\n")) == [b"x" * MOST]
 
 
 def test_answers_that_nobody_takes_hold_no_lines() -> None:
@@ -180,7 +227,8 @@ def test_who_does_not_finish_an_im_is_answered_408(monkeypatch: pytest.MonkeyPat
         running = asyncio.create_task(intake.run())
         scope = {"type": "http", "headers": []}
         with pytest.raises(Problem) as raised:
-            await intake.read(Request(scope, begin_only))
+            async with intake.request(Request(scope, begin_only), CONNECTOR):
+                pass
         assert raised.value.status == 408
         begun.clear()
         await Stream(SETTINGS, agent, intake, CONNECTOR, None, set())(scope, begin_only, send)

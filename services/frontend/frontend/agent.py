@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -61,7 +61,7 @@ class Agent:
         publisher: Publisher,
         spool: Spool,
         tracing: "Tracing | None" = None,
-        connectors: Iterable[Connector] = (),
+        connectors: Collection[Connector] = (),
     ) -> None:
         """How far the numbers got is kept beside the spool; ``connectors``: all that have a token.
 
@@ -83,12 +83,11 @@ class Agent:
         """Which partners were told that they are archived."""
         self.cdr = CDR(settings, policies)
         """Call detail records: of what may be delivered."""
-        self._newcomers, self._waiting = Newcomers(), Waiting(settings)
+        self._newcomers = Newcomers()
+        self._waiting = Waiting(settings, max(1, sum(each.pool == settings.pool for each in connectors)))
         # Bounded by entries alone: nothing in one is as long as its caller likes.
         self._recent: OrderedDict[UUID, tuple[bytes, Receipt]] = OrderedDict()
         self._state = State()
-        self.room = self._waiting.room
-        """Set while more may be taken in: ``submit`` refuses what comes while it isn't."""
 
     @property
     def state(self) -> State:
@@ -136,6 +135,10 @@ class Agent:
         policy = self._policies.current
         return policy is None or policy.pool(self._settings.pool).critical
 
+    def room_of(self, connector: Connector) -> asyncio.Event:
+        """Return what is set while a connector may bring more: else ``submit`` refuses it."""
+        return self._waiting.lane(connector.name).room
+
     def submit(self, im: CheckedIM, connector: Connector, traceparent: str | None = None) -> Receipt:
         """Decide on an IM, and take it in if it must be archived; ``traceparent``: its sender's context.
 
@@ -165,7 +168,8 @@ class Agent:
                         field="/id",
                     )
                 return known[1]
-        if not self.room.is_set():
+        lane = self._waiting.lane(connector.name)
+        if not lane.room.is_set():
             raise IMProblem(
                 im.id, 503, "too many IMs wait for the broker: send it again later", headers=RETRY_AFTER
             )
@@ -176,7 +180,7 @@ class Agent:
             self._tracing.begin(receipt, traceparent)
         if im.brought:
             self._remember(receipt, digest)
-        pending = Pending(im, receipt, time.monotonic() + self._settings.deadline_seconds)
+        pending = Pending(im, receipt, time.monotonic() + self._settings.deadline_seconds, lane)
         if self._spools():
             self._spill()
             self._put_to_disk(pending)
@@ -227,7 +231,7 @@ class Agent:
         """Hand to the spool what still waits for the broker: it came before what goes there next."""
         for pending in self._waiting.under_way:
             self._give_up(pending, "")
-        while self._waiting.queue:
+        while self._waiting.has_queued:
             self._give_up(self._waiting.take_first(), "")
 
     def _put_to_disk(self, pending: Pending) -> None:
@@ -286,12 +290,12 @@ class Agent:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = time.monotonic()
-            PENDING.set(len(self._waiting.queue))
+            PENDING.set(self._waiting.queued)
             for pending in self._waiting.under_way:  # the oldest first
                 if pending.deadline <= now:
                     self._give_up(pending, _SLOW)
-            while self._waiting.queue and self._waiting.queue[0].deadline <= now:
-                self._give_up(self._waiting.take_first(), self._broker_trouble() or _SLOW)
+            for pending in self._waiting.take_late(now):
+                self._give_up(pending, self._broker_trouble() or _SLOW)
             for pending in [each for each in self._waiting.to_disk if each.deadline <= now]:
                 self._refuse(pending, "the spool's disk did not answer in time")
                 self._waiting.to_disk.discard(pending)
@@ -352,7 +356,7 @@ class Agent:
         """Whether something is pending, and nothing goes first. What is being written to disk came before."""
         waiting = self._waiting
         first = self._spool.count or waiting.to_disk
-        return bool(waiting.queue) and (not first or self._overtakes())
+        return waiting.has_queued and (not first or self._overtakes())
 
     async def _wait_for_work(self) -> None:
         self._wake.clear()

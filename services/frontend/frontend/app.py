@@ -52,7 +52,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     tracing = _trace(settings)
     agent = Agent(settings, policies, publisher, spool, tracing, connectors)
     known = Connectors(settings.pool, connectors)
-    intake = Intake(settings, most_connections())
+    intake = Intake(settings, most_connections(), known.count)
     listener = Listener(settings, agent, known, intake)
     sip = SIPListener(settings, agent, known, intake, Vouchers(connectors, settings.admin_api_token))
     notices = NoticesListener(agent.disclaimers, known)

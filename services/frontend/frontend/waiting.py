@@ -1,4 +1,4 @@
-"""What waits: IMs taken in that are not safe yet, in the order they came, and how much they are."""
+"""What waits: IMs taken in that are not safe yet, each connector's in their order, and how much they are."""
 
 import asyncio
 from collections import deque
@@ -11,12 +11,28 @@ from frontend.receipt import Receipt
 from frontend.submission import CheckedIM
 
 
+class Lane:
+    """What waits of one connector."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.queue: deque[Pending] = deque()
+        """For their turn."""
+        self.ims = 0
+        """Those in the queue and those that wait for the disk."""
+        self.bytes = 0
+        self.room = asyncio.Event()
+        """Set while the connector may bring more."""
+        self.room.set()
+
+
 class Pending(msgspec.Struct, eq=False, gc=False):
     """An IM that waits."""
 
     im: CheckedIM
     receipt: Receipt
     deadline: float
+    lane: Lane
     to_disk: bool = False
     """Whether it has been handed to the spool."""
 
@@ -24,78 +40,130 @@ class Pending(msgspec.Struct, eq=False, gc=False):
 class Waiting:
     """IMs by what they wait for: their turn, the broker's confirm, or this front end's disk."""
 
-    def __init__(self, settings: FrontEndSettings) -> None:
-        """``settings`` bound how many they may be, and how many go in an AMQP message."""
+    def __init__(self, settings: FrontEndSettings, connectors: int = 1) -> None:
+        """``settings`` bound how many they may be, and how many go in an AMQP message.
+
+        ``connectors``: how many there are. One may bring all that may wait, but each one's share is there for
+        it whatever the others have brought.
+        """
         self._settings = settings
         self._most, self._most_bytes = settings.max_pending, settings.max_pending_bytes
+        self._share, self._share_bytes = self._most // connectors, self._most_bytes // connectors
+        self._ims = 0
         self._bytes = 0
         self._full = False
-        self.queue: deque[Pending] = deque()
-        """For their turn."""
+        self._lanes: dict[str, Lane] = {}
+        self._turns: deque[Lane] = deque()
+        """Lanes with something in their queue; the one whose turn it is first."""
         self.under_way: list[Pending] = []
-        """For the broker's confirm; they came before those in the queue."""
+        """For the broker's confirm; they came before those of their lane's queue."""
         self.to_disk: set[Pending] = set()
         """For the disk, in any order."""
-        self.room = asyncio.Event()
-        """Set while there may be more."""
-        self.room.set()
 
     def __len__(self) -> int:
-        return len(self.queue) + len(self.under_way) + len(self.to_disk)
+        return self.queued + len(self.under_way) + len(self.to_disk)
 
     def __iter__(self) -> Iterator[Pending]:
-        return iter((*self.under_way, *self.queue, *self.to_disk))
+        queued = [each for lane in self._turns for each in lane.queue]
+        return iter((*self.under_way, *queued, *self.to_disk))
+
+    @property
+    def queued(self) -> int:
+        """How many wait for their turn."""
+        return sum([len(lane.queue) for lane in self._turns])
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether any does."""
+        return bool(self._turns)
+
+    def lane(self, connector: str) -> Lane:
+        """Return a connector's lane."""
+        lane = self._lanes.get(connector)
+        if lane is None:
+            lane = self._lanes[connector] = Lane()
+            self._note_room()
+        return lane
 
     def add(self, pending: Pending) -> None:
-        """Put an IM at the queue's end."""
-        self.queue.append(pending)
-        self._bytes += pending.im.size
-        self._note_room()
+        """Put an IM at the end of its lane's queue."""
+        lane = pending.lane
+        if not lane.queue:
+            self._turns.append(lane)
+        lane.queue.append(pending)
+        self._count(lane, 1, pending.im.size)
 
     def take_first(self) -> Pending:
-        """Take the oldest IM out of the queue."""
-        pending = self.queue.popleft()
-        self._bytes -= pending.im.size
-        self._note_room()
+        """Take the oldest IM out of the queue of the lane whose turn it is."""
+        return self._take_of(self._turns.popleft())
+
+    def take_late(self, now: float) -> Iterator[Pending]:
+        """Take out of the queues, one by one, what is past its deadline."""
+        for lane in list(self._turns):
+            while lane.queue and lane.queue[0].deadline <= now:
+                self._turns.remove(lane)
+                yield self._take_of(lane)
+
+    def _take_of(self, lane: Lane) -> Pending:
+        """Take a lane's first IM; the lane was taken out of the turns, and goes to their end."""
+        pending = lane.queue.popleft()
+        if lane.queue:
+            self._turns.append(lane)
+        self._count(lane, -1, -pending.im.size)
         return pending
 
     def begin_publish(self) -> list[Pending]:
-        """Move from the queue what goes in one AMQP message; return it."""
+        """Move from the queues what goes in one AMQP message, an IM of each lane in turn; return it."""
         group: list[Pending] = []
         size = 0
-        queue, most, most_bytes = self.queue, self._settings.publish_ims, self._settings.publish_bytes
-        while queue and len(group) < most and size < most_bytes:
-            group.append(queue.popleft())
-            size += group[-1].im.size
-        self._bytes -= size
-        self._note_room()
+        turns, most, most_bytes = self._turns, self._settings.publish_ims, self._settings.publish_bytes
+        while turns and len(group) < most and size < most_bytes:
+            lane = turns.popleft()
+            queue, ims, bytes_ = lane.queue, len(group), size
+            more = True
+            while more:
+                group.append(queue.popleft())
+                size += group[-1].im.size
+                # Nobody else waits: it goes on.
+                more = not turns and bool(queue) and len(group) < most and size < most_bytes
+            if queue:
+                turns.append(lane)
+            self._count(lane, ims - len(group), bytes_ - size)
         self.under_way = group
         return group
 
     def put_back(self) -> None:
-        """Move what is under way, and not given up, to the queue again, before all else."""
+        """Move what is under way, and not given up, to the queues again, before all else."""
         again = [each for each in self.under_way if each.receipt.fate is None and not each.to_disk]
         self.under_way = []
-        self.queue.extendleft(reversed(again))
-        self._bytes += sum(each.im.size for each in again)
+        for pending in reversed(again):
+            if not pending.lane.queue:
+                self._turns.append(pending.lane)
+            pending.lane.queue.appendleft(pending)
+            self._count(pending.lane, 1, pending.im.size)
 
     def begin_write(self, pending: Pending) -> None:
         """Count an IM among those that wait for the disk."""
         self.to_disk.add(pending)
-        self._bytes += pending.im.size
-        self._note_room()
+        self._count(pending.lane, 1, pending.im.size)
 
     def end_write(self, pending: Pending) -> None:
         """Count an IM among them no more."""
         self.to_disk.discard(pending)
-        self._bytes -= pending.im.size
-        self._note_room()
+        self._count(pending.lane, -1, -pending.im.size)
+
+    def _count(self, lane: Lane, ims: int, size: int) -> None:
+        lane.ims += ims
+        lane.bytes += size
+        self._ims += ims
+        self._bytes += size
+        if self._full or self._ims >= self._most or self._bytes >= self._most_bytes:
+            self._note_room()
 
     def _note_room(self) -> None:
-        waiting = len(self.queue) + len(self.to_disk)
-        if waiting >= self._most or self._bytes >= self._most_bytes:
-            self.room.clear()
-            self._full = True
-        elif self._full:
-            self.room.set()
-            self._full = False
+        self._full = self._ims >= self._most or self._bytes >= self._most_bytes
+        for lane in self._lanes.values():
+            if self._full and (lane.ims >= self._share or lane.bytes >= self._share_bytes):
+                lane.room.clear()
+            else:
+                lane.room.set()

@@ -13,6 +13,7 @@ from contract.json_text import RepeatedNameError, check_names
 from contract.message import time_at
 from contract.problem import Problem
 from contract.sdp import UnseenKind
+from contract.token import Connector
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.connectors import Connectors
@@ -47,7 +48,10 @@ class AttemptsListener:
     async def receive(self, request: Request) -> Response:
         """Note an attempt: 204. It stands in the call detail records of the two."""
         connector = self._connectors.identify(request)
-        raw = await self._intake.read(request)
+        async with self._intake.request(request, connector) as raw:
+            return self._note(raw, connector)
+
+    def _note(self, raw: bytes, connector: Connector) -> Response:
         try:
             attempt = _decoder.decode(raw)
             check_names(raw)

@@ -21,6 +21,11 @@ class Connectors:
         self._connectors = {connector.hash: connector for connector in connectors}
         self._stopping = False
 
+    @property
+    def count(self) -> int:
+        """How many may call this front end."""
+        return sum(each.pool == self._pool for each in self._connectors.values())
+
     def stop(self) -> None:
         """Let nobody in any more."""
         self._stopping = True

@@ -58,10 +58,10 @@ class Listener:
 
     async def _answer_one(self, request: Request, connector: Connector) -> Response:
         try:
-            body = await self._intake.read(request)
-            im = read_submission(body.removeprefix(BOM), self._settings)
-            traceparent = request.headers.get(TRACEPARENT_HEADER)
-            outcome = await take_in(self._agent, im, connector, request, traceparent)
+            async with self._intake.request(request, connector) as body:
+                im = read_submission(body.removeprefix(BOM), self._settings)
+                traceparent = request.headers.get(TRACEPARENT_HEADER)
+                outcome = await take_in(self._agent, im, connector, request, traceparent)
         except Problem as problem:
             ANSWERED.labels(problem.status, "").inc()
             raise

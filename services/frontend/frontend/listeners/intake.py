@@ -1,8 +1,10 @@
-"""What callers have begun to send: bounded in bytes over all of them, and in time."""
+"""What callers have begun to send: bounded in number, bytes and time, and each connector has its share."""
 
 import asyncio
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from fastapi import Request
@@ -12,6 +14,7 @@ from contract.problem import Problem
 from contract.token import Connector
 from frontend.agent import RETRY_AFTER
 from frontend.config import FrontEndSettings
+from frontend.turns import REQUEST, Shares, Turns
 
 UNFINISHED_SECONDS: Final = 60.0
 """For an IM from its first byte to its last."""
@@ -25,6 +28,8 @@ _MOST_STREAMS: Final = 500
 """Of a connector."""
 _STREAMS_SHARE: Final = 4
 """And one in so many of the connections."""
+_REQUESTS_SHARE: Final = 2
+"""Requests of a connector that are not answered are no more than one in so many of the connections."""
 _MOST_UNANSWERED: Final = 200_000
 
 
@@ -34,31 +39,36 @@ FULL: Final = "too many bytes of unfinished IMs are here: send it again later"
 class Intake:
     """What is under way from callers."""
 
-    def __init__(self, settings: FrontEndSettings, most_connections: int) -> None:
-        """``most_connections``: that this process takes."""
+    def __init__(self, settings: FrontEndSettings, most_connections: int, connectors: int = 1) -> None:
+        """``most_connections``: that this process takes; ``connectors``: how many there are."""
         self.most = settings.max_im_bytes
         """Bytes of one IM as JSON."""
-        self._most_bytes = max(_MIN_BYTES, _LINES * self.most)
-        self._bytes = 0
+        self._bytes = Shares(max(_MIN_BYTES, _LINES * self.most), connectors)
+        self._unanswered = Shares(_MOST_UNANSWERED, connectors)
+        self.turns = Turns()
+        """For what takes the event loop's time."""
+        self._most_requests = max(1, most_connections // _REQUESTS_SHARE)
+        self._requests: Counter[str] = Counter()
         self._most_streams = max(1, min(_MOST_STREAMS, most_connections // _STREAMS_SHARE))
         self._streams: Counter[str] = Counter()
         self._begun: dict[asyncio.Task[Any], float] = {}
         """Tasks that wait for the rest of an IM, and since when: the first first."""
         self._late: set[asyncio.Task[Any]] = set()
-        self.unanswered = 0
-        """IMs of all streams that are taken in and not yet answered."""
 
-    @property
-    def is_full(self) -> bool:
-        """Whether so many IMs of streams are not answered that each may have but few."""
-        return self.unanswered >= _MOST_UNANSWERED
+    def is_full(self, connector: Connector) -> bool:
+        """Return whether so many of a connector's IMs are not answered that each stream may have but few."""
+        return not self._unanswered.has_room(connector.name)
 
-    def hold(self, before: int, now: int) -> bool:
+    def note_unanswered(self, connector: Connector, more: int) -> None:
+        """Note that more IMs of a stream, or fewer, are taken in and not yet answered."""
+        self._unanswered.add(connector.name, more)
+
+    def hold(self, connector: Connector, before: int, now: int) -> bool:
         """Note that an unfinished IM that had some bytes has some now; return False if there is no room."""
         more = max(0, now - _FREE) - max(0, before - _FREE)
-        if more > 0 and self._bytes + more > self._most_bytes:
+        if more > 0 and not self._bytes.has_room(connector.name, more):
             return False
-        self._bytes += more
+        self._bytes.add(connector.name, more)
         return True
 
     def open_stream(self, connector: Connector) -> None:
@@ -103,7 +113,23 @@ class Intake:
         task.uncancel()
         return True
 
-    async def read(self, request: Request) -> bytes:
+    @asynccontextmanager
+    async def request(self, request: Request, connector: Connector) -> AsyncIterator[bytes]:
+        """Yield a request's body once it is whole; its connector's turns bring it. Raises Problem."""
+        if self._requests[connector.name] >= self._most_requests:
+            raise Problem(
+                503,
+                f"{self._most_requests} requests of connector {connector.name!r} are not answered yet: send"
+                " it again later",
+                headers=RETRY_AFTER,
+            )
+        self._requests[connector.name] += 1
+        try:
+            yield await self._read(request, connector)
+        finally:
+            self._requests[connector.name] -= 1
+
+    async def _read(self, request: Request, connector: Connector) -> bytes:
         """Read a request to its end: who is still sending does not listen to an answer. Raises Problem."""
         body = bytearray()
         problem: Problem | None = None
@@ -112,8 +138,10 @@ class Intake:
         self.begin(task)
         try:
             async for chunk in request.stream():
+                if chunk:
+                    await self.turns.wait(connector.name, REQUEST + len(chunk))
                 if problem is None:
-                    problem = self._take(body, chunk)
+                    problem = self._take(connector, body, chunk)
         except ClientDisconnect:
             raise Problem(400, "the request ended early") from None
         except asyncio.CancelledError:
@@ -122,17 +150,17 @@ class Intake:
             raise
         finally:
             self.end(task)
-            self.hold(len(body), 0)
+            self.hold(connector, len(body), 0)
         if problem is not None:
             raise problem
         return bytes(body)
 
-    def _take(self, body: bytearray, chunk: bytes) -> Problem | None:
+    def _take(self, connector: Connector, body: bytearray, chunk: bytes) -> Problem | None:
         """Add a chunk to a body; return why that can't be."""
         size = len(body) + len(chunk)
         if size > self.most:
             return Problem(413, f"the request has more than the {self.most} bytes that an IM may have")
-        if not self.hold(len(body), size):
+        if not self.hold(connector, len(body), size):
             return Problem(503, FULL, headers=RETRY_AFTER)
         body += chunk
         return None

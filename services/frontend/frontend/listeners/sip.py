@@ -111,7 +111,10 @@ class SIPListener:
         connector = self._connectors.identify(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CONTENT_TYPE:
             raise Problem(415, f"send the SIP request as it came, as {CONTENT_TYPE}")
-        raw = await self._intake.read(request)
+        async with self._intake.request(request, connector) as raw:
+            return await self._receive(request, connector, raw)
+
+    async def _receive(self, request: HTTPRequest, connector: Connector, raw: bytes) -> Response:
         for header in (UNTOLD_HEADER, TOLD_HEADER):
             if header in request.headers:
                 im = self._noticed_im(connector, header, request.headers[header])

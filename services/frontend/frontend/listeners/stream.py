@@ -21,11 +21,12 @@ from frontend.listeners.intake import FULL, UNFINISHED_SECONDS, Intake
 from frontend.metrics import ANSWERED
 from frontend.receipt import Receipt
 from frontend.submission import read_submission
+from frontend.turns import ANSWER, MOST_IN_ROUND, MOST_LINES
 
 _WINDOW: Final = 4000
 """IMs of a stream that are taken in and not yet answered: what bounds its memory."""
 _FEW: Final = 100
-"""Of each, while there are too many of all."""
+"""Of each of a connector that has too many of all."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -55,6 +56,9 @@ class Stream(Response):
         self._came = asyncio.Event()
         self._room = asyncio.Event()
         self._ended = False
+        self._agent_room = agent.room_of(connector)
+        self._noted = 0
+        """Unanswered IMs of which the intake knows."""
         intake.open_stream(connector)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,8 +82,8 @@ class Stream(Response):
         finally:
             self._streams.discard(self)
             self._reading.cancel()
-            self._intake.unanswered -= len(self._unanswered)
             self._unanswered.clear()
+            self._note_unanswered()
 
     def stop(self) -> None:
         """Read no further."""
@@ -91,7 +95,7 @@ class Stream(Response):
         self._came.set()
 
     async def _read(self, request: Request) -> None:
-        lines = LineSplitter(self._intake)
+        lines = LineSplitter(self._intake, self._connector)
         task = asyncio.current_task()
         assert task is not None
         try:
@@ -103,7 +107,7 @@ class Stream(Response):
                 raise
             why = f"the line was not whole within {UNFINISHED_SECONDS:.0f} s: send it on another stream"
             self._unanswered.append((lines.number + 1, Problem(408, why)))
-            self._intake.unanswered += 1
+            self._note_unanswered()
         finally:
             self._intake.end(task)
             lines.forget()
@@ -111,29 +115,49 @@ class Stream(Response):
     async def _read_lines(self, request: Request, lines: "LineSplitter", task: asyncio.Task[Any]) -> None:
         """``task`` reads them."""
         async for chunk in request.stream():
-            window = _FEW if self._intake.is_full else _WINDOW
+            await self._intake.turns.wait(self._connector.name, min(len(chunk), MOST_IN_ROUND))
+            until = self._end_of_turn()
             # The last chunk is empty.
             for line in lines.split(chunk) if chunk else lines.end():
                 if isinstance(line, Problem) or line.strip():
-                    if len(self._unanswered) >= window or not self._agent.room.is_set():
-                        self._intake.end(task)  # now it's the client that waits
-                        await self._wait_for_room(window)
+                    if len(self._unanswered) >= until or not self._agent_room.is_set():
+                        await self._wait_for_turn(task)
+                        until = self._end_of_turn()
                     self._unanswered.append((lines.number, self._take_in(line, lines.number == 1)))
-                    self._intake.unanswered += 1
+            self._note_unanswered()
             if b"\n" in chunk:
                 self._intake.end(task)
             if lines.unfinished:
                 self._intake.begin(task)
             self._came.set()
 
-    async def _wait_for_room(self, window: int) -> None:
-        """Let the client wait: for its answers to be taken, and for the agent."""
+    @property
+    def _window(self) -> int:
+        return _FEW if self._intake.is_full(self._connector) else _WINDOW
+
+    def _end_of_turn(self) -> int:
+        """Return with how many unanswered IMs the turn that has come ends; at least one may be added."""
+        return max(len(self._unanswered) + 1, min(len(self._unanswered) + MOST_LINES, self._window))
+
+    async def _wait_for_turn(self, task: asyncio.Task[Any]) -> None:
+        """Let the client wait: for its answers to be taken, for the agent, and for the next turn."""
+        self._note_unanswered()
         self._came.set()
-        while len(self._unanswered) >= window:
-            self._room.clear()
-            await self._room.wait()
-        while not self._agent.room.is_set():
-            await self._agent.room.wait()
+        while True:
+            if len(self._unanswered) >= self._window or not self._agent_room.is_set():
+                self._intake.end(task)  # now it's the client that waits
+            while len(self._unanswered) >= self._window:
+                self._room.clear()
+                await self._room.wait()
+            await self._agent_room.wait()
+            await self._intake.turns.wait(self._connector.name, MOST_IN_ROUND)
+            if self._agent_room.is_set():
+                return
+
+    def _note_unanswered(self) -> None:
+        count = len(self._unanswered)
+        self._intake.note_unanswered(self._connector, count - self._noted)
+        self._noted = count
 
     def _take_in(self, line: bytes | Problem, first: bool) -> Receipt | Problem:
         if isinstance(line, Problem):
@@ -142,7 +166,9 @@ class Stream(Response):
             im = read_submission(line.removeprefix(BOM) if first else line, self._settings)
             return self._agent.submit(im, self._connector, self._traceparent)
         except Problem as problem:
-            return problem.with_traceback(None)  # it would hold the line until somebody takes the answer
+            # Both would hold the line until somebody takes the answer.
+            problem.__context__ = None
+            return problem.with_traceback(None)
 
     async def _answer(self) -> AsyncIterator[bytes]:
         """Yield answers as they become known: those that wait for one confirm together."""
@@ -154,12 +180,14 @@ class Stream(Response):
             _, first = self._unanswered[0]
             if isinstance(first, Receipt):
                 await first.settled()
+            cost = ANSWER * min(len(self._unanswered), MOST_LINES)
+            await self._intake.turns.wait(self._connector.name, cost)
             yield _encoder.encode_lines(list(self._known_answers()))
             self._room.set()
 
     def _known_answers(self) -> Iterator[Answer | dict[str, Any]]:
         counts: Counter[tuple[int, str]] = Counter()
-        while self._unanswered:
+        for _ in range(min(len(self._unanswered), MOST_LINES)):
             number, item = self._unanswered[0]
             if isinstance(item, Receipt) and item.fate is None:
                 break
@@ -171,7 +199,7 @@ class Stream(Response):
             else:
                 counts[outcome.status, outcome.rule] += 1
                 yield outcome
-        self._intake.unanswered -= counts.total()
+        self._note_unanswered()
         for (status, rule), count in counts.items():
             ANSWERED.labels(status, rule).inc(count)
 
@@ -179,9 +207,10 @@ class Stream(Response):
 class LineSplitter:
     """Cuts chunks into lines; of a line that is too long it keeps nothing but the fact."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, connector: Connector) -> None:
         """``intake`` bounds the part of a line that waits for the rest of it."""
         self._intake = intake
+        self._connector = connector
         self._rest = bytearray()
         self._problem: Problem | None = None
         """Of the unfinished line."""
@@ -214,7 +243,7 @@ class LineSplitter:
 
     def forget(self) -> None:
         """Keep nothing of the unfinished line."""
-        self._intake.hold(len(self._rest), 0)
+        self._intake.hold(self._connector, len(self._rest), 0)
         self._rest.clear()
         self._problem = None
 
@@ -228,7 +257,7 @@ class LineSplitter:
         size = len(self._rest) + len(part)
         if size > self._intake.most:
             problem = self._too_long()
-        elif not self._intake.hold(len(self._rest), size):
+        elif not self._intake.hold(self._connector, len(self._rest), size):
             problem = Problem(503, FULL, headers=RETRY_AFTER)
         else:
             self._rest += part  # in place: a line may come byte by byte

@@ -1,0 +1,75 @@
+"""Fair turns: one connector's flood takes its own time and room, not another's.
+
+The event loop does nothing else while it takes in what came. So in each round of it callers bring so much and
+no more; the rest waits, each connector's in order, and one of each connector goes in turn.
+"""
+
+import asyncio
+from collections import Counter, OrderedDict, deque
+from typing import Final
+
+MOST_IN_ROUND: Final = 65_536
+"""Bytes that are taken in in one round of the event loop: some milliseconds."""
+MOST_LINES: Final = 500
+"""Of a stream in one turn: short ones cost more than their bytes."""
+REQUEST: Final = 4096
+"""Bytes for which a request counts, however few it brings."""
+ANSWER: Final = 64
+"""For which an answer of a stream counts."""
+
+
+class Turns:
+    """Who may go in this round of the event loop, and who waits for one of the next."""
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self._left = MOST_IN_ROUND
+        self._running = False
+        self._waiting: OrderedDict[str, deque[tuple[asyncio.Future[None], int]]] = OrderedDict()
+        """By connector; the one whose turn it is first."""
+
+    async def wait(self, connector: str, cost: int) -> None:
+        """Return when it is this connector's turn for something that costs so many bytes."""
+        if not self._running:
+            self._running = True
+            asyncio.get_running_loop().call_soon(self._begin_round)
+        if self._left > 0 and not self._waiting:
+            self._left -= cost
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(connector, deque()).append((turn, cost))
+        await turn
+
+    def _begin_round(self) -> None:
+        self._left = MOST_IN_ROUND
+        self._running = bool(self._waiting)
+        if self._running:
+            asyncio.get_running_loop().call_soon(self._begin_round)
+        while self._waiting and self._left > 0:
+            connector, queue = self._waiting.popitem(last=False)
+            turn, cost = queue.popleft()
+            if queue:
+                self._waiting[connector] = queue
+            if not turn.done():  # who waited may have gone
+                turn.set_result(None)
+                self._left -= cost
+
+
+class Shares:
+    """So much of something, of which each connector's share is there for it whatever the others have."""
+
+    def __init__(self, most: int, connectors: int) -> None:
+        """``connectors``: how many there are. One may have all of it while the others want none."""
+        self._most = most
+        self._share = max(1, most // max(1, connectors))
+        self._total = 0
+        self._of: Counter[str] = Counter()
+
+    def has_room(self, connector: str, more: int = 1) -> bool:
+        """Whether a connector may have more."""
+        return self._total + more <= self._most or self._of[connector] + more <= self._share
+
+    def add(self, connector: str, more: int) -> None:
+        """Note that a connector has more, or less."""
+        self._total += more
+        self._of[connector] += more
