@@ -99,7 +99,8 @@ class Demo:
         for step in self._trace(answer["id"]):
             detail = ", ".join(f"{name} {value}" for name, value in step["detail"].items())
             after = "" if step["took_ms"] is None else f"{step['took_ms']:+9.3f} ms"
-            _say(step["step"], f"{step['at'][11:23]} {after:>12}  {detail}")
+            note = "" if step["note"] is None else f" ({step['note']})"
+            _say(step["step"], f"{step['at'][11:23]} {after:>12}  {detail}{note}")
         stored = self._officer.get(f"/v1/messages/{answer['id']}").raise_for_status().json()
         _say("found", f"by the compliance officer: {stored['sender']}: {stored['body']!r}")
         if (stored["sender"], stored["recipients"], stored["body"]) != (

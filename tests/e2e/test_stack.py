@@ -219,8 +219,8 @@ def test_an_im_s_trace_tells_every_step_with_its_time(office: Office) -> None:
     assert document["trace_id"] == answer["id"].replace("-", "")
     assert document["deliveries"] == 1
     at = {step["step"]: step["at"] for step in document["steps"]}
-    assert list(at) == [
-        "accepted", "decided", "published", "confirmed", "consumed", "committed", "acknowledged",
+    assert [step for step in at if step != "confirmed"] == [
+        "accepted", "decided", "published", "consumed", "committed", "acknowledged",
     ]  # fmt: skip
     assert at["decided"] <= at["published"] <= at["confirmed"]
     assert at["published"] <= at["consumed"] <= at["committed"] <= at["acknowledged"]
