@@ -16,7 +16,6 @@ from archiving.archive import Archive
 from archiving.cdr import CDRWorker
 from archiving.config import CDRSettings, ConsumerSettings, MigrationSettings, StoreSettings, WorkerSettings
 from archiving.metrics import serve_health
-from archiving.migrations import migrate
 from archiving.replay import replay_all
 from archiving.rerendering import render_again
 from archiving.trial import COMMAND as TRIAL
@@ -56,6 +55,8 @@ def _record() -> None:
 
 
 def _migrate() -> None:
+    from archiving.migrations import migrate  # noqa: PLC0415 - Alembic is loaded only where it is used
+
     settings = load_settings(MigrationSettings)
     start_logging()
     migrate(settings.database_url)
