@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -43,7 +44,12 @@ FIRST_VERSION = (
 
 def test_the_golden_schemas_are_those_of_the_code() -> None:
     golden = {path.stem: json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")}
-    assert golden == json.loads(json.dumps(schemas() | cdr.schemas()))
+    assert _flush(golden) == _flush(schemas() | cdr.schemas())
+
+
+def _flush(document: object) -> object:
+    """Return a document without indents in its texts: Python 3.13 takes them off docstrings."""
+    return json.loads(re.sub(r"\\n +", r"\\n", json.dumps(document)))
 
 
 def test_an_im_of_the_first_version_is_read_and_written_to_the_letter() -> None:
