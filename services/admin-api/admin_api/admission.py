@@ -25,8 +25,9 @@ from contract.token import Principal
 from runtime.listening import note_known
 
 _MOST: Final = 64 << 10
-"""Bytes of a JSON body, unless its route has a limit of its own. A body is parsed on the event loop: this one
-takes a millisecond, 1 MiB some twenty."""
+"""Bytes of a JSON body, unless its route has a limit of its own. It is parsed on the event loop: on a busy
+machine 64 KiB of ``[1,1,…]`` took 4 ms of CPU, and 1 MiB of the worst tried 270 ms.
+"""
 LARGE: Final = 1 << 20
 """For what names many people, domains or agents at once."""
 _MOST_UNFINISHED: Final = 16 << 20
@@ -123,7 +124,10 @@ class Admit:
             return receive
         body = await self._read(principal, receive)
         if _is_json(headers):
-            _check(body)
+            if len(body) > _MOST:  # in a thread, so that others have their turns
+                await asyncio.to_thread(_check, body)
+            else:
+                _check(body)
         return _whole(body, receive)
 
     async def _enter(self, door: _Door, scope: Scope) -> Callable[[], None]:
