@@ -7,11 +7,16 @@ from typing import Final
 
 import msgspec
 
+from contract.requests import request_id
+
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+    """Return the fields of a line. One that is written while a request is served has its id."""
+    served = request_id()
+    fields: dict[str, object] = {} if served is None else {"request": str(served)}
+    return fields | {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
 
 
 class _JsonFormatter(logging.Formatter):

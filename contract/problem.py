@@ -9,6 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from contract.requests import note_reason
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -32,7 +34,8 @@ class Problem(Exception):
 
 
 def answer_of(problem: Problem) -> JSONResponse:
-    """Return a problem as a response."""
+    """Return a problem as a response; the request that is served notes it."""
+    note_reason(problem.detail)
     return JSONResponse(problem.document(), problem.status, problem.headers, MEDIA_TYPE)
 
 

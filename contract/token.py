@@ -8,6 +8,7 @@ import msgspec
 
 from contract.domain import parse_domain
 from contract.policy import ANY_DOMAIN
+from contract.requests import note_caller, note_unknown
 
 CONNECTOR_NAME: Final = r"^[^:/\x00-\x20\x7f]{1,64}$"
 """A connector's name: without a colon, which ends it in the key of a conversation."""
@@ -59,13 +60,24 @@ def hash_token(token: str) -> str:
     return "sha256:" + hashlib.sha256(token.encode()).hexdigest()
 
 
-Caller = TypeVar("Caller")
+Caller = TypeVar("Caller", Connector, Principal)
 
 
 def find_caller(callers: Mapping[str, Caller], authorization: str | None) -> Caller | None:
-    """Return who sends an Authorization header, by the hash of its token; None if nobody here."""
+    """Return who sends an Authorization header, by the hash of its token; None if nobody here.
+
+    The request that is served notes it.
+    """
     token = bearer_of(authorization)
-    return None if token is None else callers.get(hash_token(token))
+    if token is None:
+        return None
+    token_hash = hash_token(token)
+    caller = callers.get(token_hash)
+    if caller is None:
+        note_unknown(token_hash)
+    else:
+        note_caller(caller.name)
+    return caller
 
 
 def bearer_of(authorization: str | None) -> str | None:

@@ -16,6 +16,7 @@ from contract.problem import Problem
 from frontend.agent import Agent
 from frontend.listeners.intake import Intake
 from frontend.listeners.stream import LineSplitter, Stream
+from runtime.security import SecurityLog
 from tests.unit.agent_port import CONNECTOR, SETTINGS, Port, run
 
 MOST = SETTINGS.max_im_bytes
@@ -190,7 +191,7 @@ def test_answers_that_nobody_takes_hold_no_lines() -> None:
                 begun.set()
                 await asyncio.Event().wait()
 
-        stream = Stream(SETTINGS, agent, _intake(), CONNECTOR, None, set())
+        stream = Stream(SETTINGS, agent, _intake(), CONNECTOR, None, set(), SecurityLog("test"))
         tracemalloc.start()
         serving = asyncio.create_task(stream({"type": "http", "headers": []}, receive, send))
         try:
@@ -231,7 +232,9 @@ def test_who_does_not_finish_an_im_is_answered_408(monkeypatch: pytest.MonkeyPat
                 pass
         assert raised.value.status == 408
         begun.clear()
-        await Stream(SETTINGS, agent, intake, CONNECTOR, None, set())(scope, begin_only, send)
+        await Stream(SETTINGS, agent, intake, CONNECTOR, None, set(), SecurityLog("test"))(
+            scope, begin_only, send
+        )
         assert [json.loads(message["body"])["status"] for message in sent if message.get("body")] == [408]
         assert sent[-1] == {"type": "http.response.body", "body": b""}
         running.cancel()

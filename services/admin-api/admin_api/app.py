@@ -38,6 +38,8 @@ from admin_api.notices import Notices
 from contract.problem import MEDIA_TYPE, add_problem_handlers, answer_of
 from contract.token import Principal
 from runtime.docs import add_docs
+from runtime.requests import NameRequests
+from runtime.security import SecurityLog
 
 _DESCRIPTION = """
 Who is archived, what was archived, and whether all of it was.
@@ -152,6 +154,7 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
     }
     app.add_middleware(Admit, routes, principals, bulkheads, limits, {snapshots.get_snapshot})
     app.add_middleware(CountRequests)
+    app.add_middleware(NameRequests, SecurityLog("admin-api"))
     return app
 
 

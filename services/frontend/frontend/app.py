@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware import Middleware
 
 from contract.broker_users import read_front_end_user
 from contract.problem import add_problem_handlers
@@ -31,6 +32,7 @@ from frontend.spool import Spool
 from frontend.vouchers import Vouchers
 from runtime.docs import add_docs
 from runtime.listening import most_connections
+from runtime.requests import NameRequests
 
 if TYPE_CHECKING:
     from frontend.tracing import Tracing
@@ -89,7 +91,12 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
             await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
-        title="LCS Archive: front end", version="1", lifespan=lifespan, docs_url=None, redoc_url=None
+        title="LCS Archive: front end",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        middleware=[Middleware(NameRequests, known.security)],
     )
     add_docs(app)
     add_problem_handlers(app)

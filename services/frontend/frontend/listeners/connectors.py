@@ -10,6 +10,7 @@ from contract.question import check_query, check_single
 from contract.token import Connector, find_caller
 from frontend.agent import RETRY_AFTER
 from runtime.listening import note_known
+from runtime.security import SecurityLog
 
 
 class Connectors:
@@ -20,6 +21,7 @@ class Connectors:
         self._pool = pool
         self._connectors = {connector.hash: connector for connector in connectors}
         self._stopping = False
+        self.security = SecurityLog("frontend")
 
     @property
     def count(self) -> int:

@@ -51,7 +51,10 @@ class Listener:
             return await self._answer_one(request, connector)
         if content_type == NDJSON:
             traceparent = request.headers.get(TRACEPARENT_HEADER)
-            return Stream(self._settings, self._agent, self._intake, connector, traceparent, self._streams)
+            security = self._connectors.security
+            return Stream(
+                self._settings, self._agent, self._intake, connector, traceparent, self._streams, security
+            )
         raise Problem(
             415, f"{content_type or 'no content type'}: send application/json (one IM) or {NDJSON} (a stream)"
         )

@@ -22,6 +22,7 @@ from frontend.metrics import ANSWERED
 from frontend.receipt import Receipt
 from frontend.submission import read_submission
 from frontend.turns import ANSWER, MOST_IN_ROUND, MOST_LINES
+from runtime.security import KINDS, SecurityLog
 
 _WINDOW: Final = 4000
 """IMs of a stream that are taken in and not yet answered: what bounds its memory."""
@@ -42,6 +43,7 @@ class Stream(Response):
         connector: Connector,
         traceparent: str | None,
         streams: "set[Stream]",
+        security: SecurityLog,
     ) -> None:
         """``streams`` names it while it lasts. Raises Problem (503) if the connector has too many."""
         super().__init__()
@@ -51,6 +53,7 @@ class Stream(Response):
         self._connector = connector
         self._traceparent = traceparent
         self._streams = streams
+        self._security = security
         self._reading: asyncio.Task[None] | None = None
         self._unanswered: deque[tuple[int, Receipt | Problem]] = deque()
         self._came = asyncio.Event()
@@ -123,7 +126,10 @@ class Stream(Response):
                     if len(self._unanswered) >= until or not self._agent_room.is_set():
                         await self._wait_for_turn(task)
                         until = self._end_of_turn()
-                    self._unanswered.append((lines.number, self._take_in(line, lines.number == 1)))
+                    taken = self._take_in(line, lines.number == 1)
+                    if isinstance(taken, Problem) and taken.status in KINDS:
+                        self._security.refuse(request.scope, taken.status, taken.detail)
+                    self._unanswered.append((lines.number, taken))
             self._note_unanswered()
             if b"\n" in chunk:
                 self._intake.end(task)

@@ -1,0 +1,104 @@
+"""The security log: each refused login and access, by whom and from where.
+
+A stranger can be refused a million times an hour: of one source some lines a minute are written, and what
+comes beyond is summed up.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from contextvars import Context
+from typing import Any, Final
+
+import prometheus_client
+from starlette.types import Scope
+
+from contract.requests import CURRENT
+
+log = logging.getLogger("security")
+
+REFUSALS: Final = prometheus_client.Counter(
+    "lcs_security_refusals", "Requests and IMs of streams that were refused", ("service", "kind")
+)
+KINDS: Final = {401: "login", 403: "access"}
+_SECONDS: Final = 60.0
+_LINES: Final = 10
+"""Of one source, in that time."""
+_LINES_OF_ALL: Final = 300
+_SOURCES: Final = 300
+"""That are counted one by one."""
+_OTHERS: Final = "others"
+
+Source = tuple[str, str, str]
+"""Kind, client's address, and caller's name."""
+
+
+class SecurityLog:
+    """Writes what a service refuses."""
+
+    def __init__(self, service: str) -> None:
+        """``service`` stands in each line and in the metric."""
+        self._service = service
+        self._came = Counter[Source]()
+        self._written = Counter[Source]()
+        self._summing: asyncio.TimerHandle | None = None
+        for kind in KINDS.values():
+            REFUSALS.labels(service, kind)  # counted from zero
+
+    def refuse(self, scope: Scope, status: int, why: str = "") -> None:
+        """Write that a request is refused; ``why``: if it is not its answer that says it.
+
+        Called in the loop, while the request is served.
+        """
+        kind = KINDS[status]
+        REFUSALS.labels(self._service, kind).inc()
+        request = CURRENT.get()
+        caller = "" if request is None else request.caller
+        host, port = scope.get("client") or ("", 0)
+        source = (kind, host, caller)
+        if source not in self._came and len(self._came) >= _SOURCES:
+            source = (kind, _OTHERS, "")
+        self._came[source] += 1
+        if self._summing is None:
+            loop = asyncio.get_running_loop()
+            self._summing = loop.call_later(_SECONDS, self.sum_up, context=Context())
+        if self._written[source] >= _LINES or self._written.total() >= _LINES_OF_ALL:
+            return
+        self._written[source] += 1
+        fields: dict[str, Any] = {
+            "by": self._service,
+            "kind": kind,
+            "caller": caller,
+            "token": "" if request is None else request.token,
+            "client": host,
+            "port": port,
+            "method": scope["method"],
+            "route": _route_of(scope),
+            "why": why or ("" if request is None else request.reason),
+        }
+        log.warning("refused", extra={name: value for name, value in fields.items() if value})
+
+    def sum_up(self) -> None:
+        """Write how often each source was refused beyond what is written; count anew."""
+        if self._summing is not None:
+            self._summing.cancel()
+            self._summing = None
+        for source, count in (self._came - self._written).items():
+            kind, host, caller = source
+            fields = {"by": self._service, "kind": kind, "caller": caller, "client": host, "more": count}
+            log.warning("refused more often", extra={name: value for name, value in fields.items() if value})
+        self._came.clear()
+        self._written.clear()
+
+
+def _route_of(scope: Scope) -> str:
+    """Return a route by its template: what callers write in its place is theirs."""
+    route = getattr(scope.get("route"), "path", None)
+    if route is not None:
+        return str(route)
+    if "endpoint" not in scope:
+        return "none"
+    path = str(scope["path"])
+    for name, value in scope.get("path_params", {}).items():
+        path = path.replace(str(value), f"{{{name}}}")
+    return path
