@@ -1,28 +1,36 @@
 """The audit trail: who changed policy, and who read what of the archive."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, TypeVar
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Path, Query, Security
 from psycopg.errors import QueryCanceled
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import BigInteger, ColumnElement, String, any_, text, type_coerce
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import OperationalError
-from sqlmodel import Session, col, insert, select
+from sqlmodel import Session, and_, cast, col, func, insert, or_, select, tuple_, union_all
 from sqlmodel.sql.expression import SelectOfScalar
 
 from admin_api.bulkheads import DatabaseOf
 from admin_api.database import Database
-from admin_api.fields import MAX_BIGINT, After, Limit, Text
+from admin_api.fields import MAX_BIGINT, KnownAddress, Limit, Text
 from admin_api.principals import Actor, Allow
-from admin_api.tables import AuditRow, holds
+from admin_api.search import Time
+from admin_api.tables import AuditRow, AuditUsersRow, holds
+from contract.address import AddressError, parse_address
+from contract.policy import Flags
 from contract.problem import Problem
+from contract.requests import request_id
 
 router = APIRouter(tags=["audit"])
 
 POLICY_ACTIONS = "policy."
-"""What the actions begin with that change policy; others are reads of the archive."""
+"""What the actions begin with that change policy; others are reads."""
+READ: Final = "audit.read"
 
 
 def record(
@@ -35,20 +43,26 @@ def record(
     after: dict[str, Any] | None = None,
     version: int | None = None,
     detail: dict[str, Any] | None = None,
-) -> None:
-    """Write that somebody does something; it counts once the session's transaction is committed."""
-    session.exec(
-        insert(AuditRow).values(
-            actor=actor.name,
-            role=actor.role,
-            action=action,
-            target=target,
-            before=before,
-            after=after,
-            version=version,
-            detail=detail,
-        )
-    )
+    weakened: bool = False,
+) -> int:
+    """Write that somebody does something, and return the record's number.
+
+    It counts once the session's transaction is committed.
+    """
+    values = {
+        "actor": actor.name,
+        "role": actor.role,
+        "action": action,
+        "target": target,
+        "before": before,
+        "after": after,
+        "version": version,
+        "detail": detail,
+        "request": request_id(),
+        "weakened": weakened,
+    }
+    number: int = session.execute(insert(AuditRow).values(values).returning(col(AuditRow.id))).scalar_one()
+    return number
 
 
 @contextmanager
@@ -69,6 +83,32 @@ def attempt(
         raise Problem(503, f"It took too long, and nothing was read. {advice}") from None
 
 
+Reader = Annotated[Actor, Security(Allow("compliance", "administrator"))]
+Place = tuple[datetime, int]
+"""Time and number of a record."""
+Query_ = TypeVar("Query_", bound=SelectOfScalar[Any])
+
+
+class Asked(BaseModel):
+    """Which records: all that is given must be true of one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    from_: Time | None = Field(None, alias="from", description="Done then or later")
+    to: Time | None = Field(None, description="Exclusive", examples=["2026-02-01T00:00:00Z"])
+    actor: Text | None = Field(None, description="Who did it")
+    action: Text | None = Field(None, examples=["policy.user.put", "archive.search"])
+    target: Text | None = Field(
+        None, description="With what, or with whom", examples=["sip:yannis@contoso.com"]
+    )
+    version: int | None = Field(None, ge=1, le=MAX_BIGINT, description="The version of policy that it made")
+    weakened: bool | None = Field(
+        None, description="`true`: so that less is archived, kept or told than before"
+    )
+    after: int | None = Field(None, ge=1, le=MAX_BIGINT, description="The `next` of the page before")
+    limit: int = Field(100, ge=1, le=1000, description="How many at most")
+
+
 class AuditRecord(BaseModel):
     """One thing that was done."""
 
@@ -82,6 +122,23 @@ class AuditRecord(BaseModel):
     after: dict[str, Any] | None
     version: int | None
     detail: dict[str, Any] | None
+    request: UUID | None = Field(description="`X-Request-ID` of its answer")
+    weakened: bool = Field(description="A change after which less is archived, kept or told")
+
+
+class UserChange(BaseModel):
+    """A user's flags before a bulk change, null if there were none, and after it."""
+
+    address: str
+    before: dict[str, bool] | None
+    after: dict[str, bool] | None
+
+
+class UserChangePage(BaseModel):
+    """Whom a bulk change changed, by address; ``next`` is the ``after`` of the page that follows."""
+
+    changes: list[UserChange]
+    next: str | None
 
 
 class AuditPage(BaseModel):
@@ -92,34 +149,135 @@ class AuditPage(BaseModel):
 
 
 @router.get("/v1/audit")
-def list_audit(
-    actor: Annotated[Actor, Depends(Allow("compliance", "administrator"))],
-    database: DatabaseOf,
-    *,
-    of_actor: Annotated[Text | None, Query(alias="actor", description="Who did it")] = None,
-    action: Annotated[Text | None, Query(examples=["policy.user.put", "archive.search"])] = None,
-    target: Annotated[Text | None, Query(examples=["sip:yannis@contoso.com"])] = None,
-    after: After = MAX_BIGINT,
-    limit: Limit = 100,
-) -> AuditPage:
-    """List what was done, newest first. An administrator sees the changes of policy only."""
-    query = query_of(of_actor, action, target, policy_only=actor.role == "administrator")
+def list_audit(actor: Reader, database: DatabaseOf, asked: Annotated[Asked, Query()]) -> AuditPage:
+    """List what was done, newest first. An administrator sees the changes of policy only.
+
+    A `target` is found in bulk changes of users too: `GET /v1/audit/{id}/changes` says how it was changed.
+    Each look is written to the audit trail.
+    """
     with database.transaction() as session:
-        rows = session.exec(query.where(col(AuditRow.id) < after).limit(limit + 1)).all()
-    records = [AuditRecord.model_validate(row, from_attributes=True) for row in rows[:limit]]
-    return AuditPage(records=records, next=records[-1].id if len(rows) > limit else None)
+        query = query_of(
+            asked, policy_only=actor.role == "administrator", below=_place_of(session, asked.after)
+        )
+        rows = session.exec(query).all()
+        records = [AuditRecord.model_validate(row, from_attributes=True) for row in rows[: asked.limit]]
+        parameters = asked.model_dump(mode="json", by_alias=True, exclude_none=True)
+        record(session, actor, READ, "audit", detail={"parameters": parameters, "count": len(records)})
+    return AuditPage(records=records, next=records[-1].id if len(rows) > asked.limit else None)
 
 
-def query_of(
-    actor: str | None = None, action: str | None = None, target: str | None = None, *, policy_only: bool
-) -> SelectOfScalar[AuditRow]:
-    """Return the query for records, newest first."""
-    query = select(AuditRow).order_by(col(AuditRow.id).desc())
-    if policy_only:
-        query = query.where(col(AuditRow.action).startswith(POLICY_ACTIONS))
-    for column, value in ((AuditRow.actor, actor), (AuditRow.action, action)):
-        if value is not None:
-            query = query.where(col(column) == value)
-    if target is not None:
-        query = query.where(holds(col(AuditRow.target), [target]))
-    return query
+def _place_of(session: Session, after: int | None) -> Place | None:
+    """Return where a page goes on. Raises Problem (422)."""
+    if after is None:
+        return None
+    at = session.exec(select(AuditRow.at).where(AuditRow.id == after)).one_or_none()
+    if at is None:
+        raise Problem(422, "No record has this number: send the `next` of the page before.", field="after")
+    return at, after
+
+
+def query_of(asked: Asked, *, policy_only: bool, below: Place | None = None) -> SelectOfScalar[AuditRow]:
+    """Return the query for a page of records, newest first, and for one more; it begins below a place."""
+    at, number = col(AuditRow.at), col(AuditRow.id)
+
+    def narrowed(query: Query_) -> Query_:
+        if policy_only:
+            query = query.where(col(AuditRow.action).startswith(POLICY_ACTIONS))
+        for name in ("actor", "action", "version", "weakened"):
+            if (value := getattr(asked, name)) is not None:
+                query = query.where(col(getattr(AuditRow, name)) == value)
+        if asked.from_ is not None:
+            query = query.where(at >= asked.from_)
+        if asked.to is not None:
+            query = query.where(at < asked.to)
+        if below is not None:
+            query = query.where(tuple_(at, number) < tuple_(*below))
+        return query.order_by(at.desc(), number.desc()).limit(asked.limit + 1)
+
+    if asked.target is None:
+        return narrowed(select(AuditRow))
+    names = _names_of(asked.target)
+    alone = narrowed(select(AuditRow.id).where(holds(col(AuditRow.target), names)))
+    parts = func.array(select(AuditUsersRow.audit_id).where(_names_one_of(names)).scalar_subquery())
+    in_bulk = narrowed(select(AuditRow.id).where(number == any_(type_coerce(parts, ARRAY(BigInteger)))))
+    found = union_all(alone.subquery().select(), in_bulk.subquery().select())
+    newest = select(AuditRow).where(number.in_(found)).order_by(at.desc(), number.desc())
+    return newest.limit(asked.limit + 1)
+
+
+def _names_of(target: str) -> list[str]:
+    """Return a target as it is asked for, and as the address that it may be a spelling of."""
+    try:
+        return list({target, parse_address(target)})
+    except AddressError:
+        return [target]
+
+
+def _names_one_of(names: Sequence[str]) -> ColumnElement[bool]:
+    """Return the condition that a part of a bulk change names one of some addresses, by its index."""
+    addresses = col(AuditUsersRow.addresses)
+    hashes = func.policy.hashes_of
+    return or_(
+        *(
+            and_(hashes(addresses).op("@>")(hashes(cast([name], ARRAY(String)))), name == any_(addresses))
+            for name in names
+        )
+    )
+
+
+@router.get("/v1/audit/{id}/changes")
+def list_audit_changes(
+    number: Annotated[int, Path(ge=1, le=MAX_BIGINT, alias="id", examples=[7])],
+    actor: Reader,
+    database: DatabaseOf,
+    user: Annotated[KnownAddress | None, Query(examples=["sip:yannis@contoso.com"])] = None,
+    after: Annotated[Text | None, Query(description="The `next` of the page before")] = None,
+    limit: Limit = 100,
+) -> UserChangePage:
+    """Unfold a bulk change of users (`policy.users.patch`): whom it changed and how, by address."""
+    with database.transaction() as session:
+        found = session.get(AuditRow, number)
+        if found is None or (actor.role == "administrator" and not found.action.startswith(POLICY_ACTIONS)):
+            raise Problem(404, "There is no such record.", field="id")
+        values = {"id": number, "user": user, "after": after, "limit": limit + 1}
+        rows = session.connection().execute(_CHANGES, values).all()
+        if (
+            not rows
+            and session.exec(select(AuditUsersRow.part).where(AuditUsersRow.audit_id == number)).first()
+            is None
+        ):
+            raise Problem(
+                404, "This record stands for one change: its before and after say which.", field="id"
+            )
+        detail = {name: value for name, value in values.items() if value is not None and name != "id"}
+        record(
+            session, actor, READ, str(number), detail={"parameters": detail, "count": min(len(rows), limit)}
+        )
+    changes = [
+        UserChange(address=row.address, before=_flags_in(row.before), after=_flags_in(row.after))
+        for row in rows[:limit]
+    ]
+    return UserChangePage(changes=changes, next=changes[-1].address if len(rows) > limit else None)
+
+
+_CHANGES: Final = text("""
+SELECT c.address, c.before, c.after
+FROM policy.audit_users AS u, unnest(u.addresses, u.before, u.after) AS c (address, before, after)
+WHERE u.audit_id = :id
+AND (CAST(:after AS text) IS NULL OR (
+    u.addresses[cardinality(u.addresses)] > CAST(:after AS text) AND c.address > CAST(:after AS text)
+))
+AND (CAST(:user AS text) IS NULL OR (
+    CAST(:user AS text) = ANY(u.addresses) AND c.address = CAST(:user AS text)
+))
+ORDER BY u.part, c.address LIMIT :limit
+""")
+
+
+def _flags_in(flags: int | None) -> dict[str, bool] | None:
+    if flags is None:
+        return None
+    return {
+        "archive_internal": bool(flags & Flags.INTERNAL),
+        "archive_federated": bool(flags & Flags.FEDERATED),
+    }

@@ -10,9 +10,9 @@ from typing import IO, Any, Final
 import msgspec
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
+from psycopg import Connection, Cursor
 from pydantic import BaseModel
 
-from admin_api import audit
 from admin_api.changes import Change, Changes
 from admin_api.fields import parse_user
 from admin_api.resources import ChangesOf
@@ -39,13 +39,19 @@ _INSERT: Final = """
 INSERT INTO policy.users (address, archive_internal, archive_federated, version)
 SELECT address, archive_internal, archive_federated, %(version)s FROM changed WHERE is_new
 """
-# As if each user had been changed alone, so that the trail of a user tells of this change too.
-_AUDIT: Final = """
-INSERT INTO policy.audit (actor, role, action, target, before, after, version)
-SELECT %(actor)s, %(role)s, %(action)s, address, before,
-       jsonb_build_object('archive_internal', archive_internal, 'archive_federated', archive_federated),
-       %(version)s
-FROM changed ORDER BY address
+_PART: Final = 1000
+# Beside the change's one record: as flags, a part of the list a row.
+_UNFOLD: Final = """
+INSERT INTO policy.audit_users (audit_id, part, addresses, before, after)
+SELECT %(audit_id)s, part, array_agg(address ORDER BY address), array_agg(before ORDER BY address),
+       array_agg(after ORDER BY address)
+FROM (
+    SELECT address, (row_number() OVER (ORDER BY address) - 1) / %(size)s AS part,
+           ((before ->> 'archive_internal')::boolean::integer
+            + 2 * (before ->> 'archive_federated')::boolean::integer)::smallint AS before,
+           (archive_internal::integer + 2 * archive_federated::integer)::smallint AS after
+    FROM changed
+) AS c GROUP BY part ORDER BY part
 """
 _CONTRADICTIONS: Final = """
 SELECT (array_agg(line ORDER BY line))[1:5] AS lines FROM bulk GROUP BY address
@@ -108,8 +114,8 @@ async def patch_users(request: Request, changes: ChangesOf) -> BulkAnswer:
     """Set the flags of many users in one change, one user a line: all of them or, if a line is wrong, none.
 
     A flag that a line leaves out (an empty cell) stays as it is. `If-Match` is about the whole policy. The
-    audit trail has a record of the change (`policy.users.patch`), and one of each user that it changed
-    (`policy.user.patch`).
+    audit trail has one record of the change (`policy.users.patch`), found by each user that it changed too;
+    `GET /v1/audit/{id}/changes` lists them.
     """
     read = _reader_of(request)
     digest = hashlib.sha256()
@@ -205,7 +211,8 @@ def _apply(body: IO[bytes], read: Reader, digest: str, changes: Changes) -> Bulk
             changed = _store(rows, change)
             if changed:
                 detail = {"lines": lines, "changed": changed, "sha256": digest}
-                change.record("patch", "users", "users", detail=detail)
+                number = change.record("patch", "users", "users", detail=detail)
+                _unfold(change, number)
             return BulkAnswer(version=change.version, lines=lines, changed=changed)
 
 
@@ -235,13 +242,11 @@ _FLAGS: Final = {True: "t", False: "f", None: r"\N"}
 
 
 def _store(rows: IO[bytes], change: Change) -> int:
-    """Apply rows as the next version, with an audit record of each user changed; return how many these are.
+    """Apply rows as the next version; return how many users that changes.
 
     Raises LinesProblem.
     """
-    connection = change.session.connection().connection.driver_connection
-    assert connection is not None
-    with connection.cursor() as cursor:
+    with _cursor_of(change) as cursor:
         cursor.execute("SET LOCAL statement_timeout = '120s'")
         cursor.execute("SELECT policy.open_bulk()")
         with cursor.copy("COPY bulk FROM STDIN") as copy:
@@ -256,12 +261,18 @@ def _store(rows: IO[bytes], change: Change) -> int:
                 ]
             )
         cursor.execute("SELECT policy.compare_bulk()")
-        values = {
-            "version": change.next_version,
-            "actor": change.actor.name,
-            "role": change.actor.role,
-            "action": f"{audit.POLICY_ACTIONS}user.patch",
-        }
-        for statement in (_UPDATE, _INSERT, _AUDIT):
-            cursor.execute(statement, values)
-        return int(cursor.rowcount)
+        updated = cursor.execute(_UPDATE, {"version": change.next_version}).rowcount
+        inserted = cursor.execute(_INSERT, {"version": change.next_version}).rowcount
+        return int(updated + inserted)
+
+
+def _unfold(change: Change, number: int) -> None:
+    """Write beside an audit record whom the change changed."""
+    with _cursor_of(change) as cursor:
+        cursor.execute(_UNFOLD, {"audit_id": number, "size": _PART})
+
+
+def _cursor_of(change: Change) -> Cursor:
+    connection = change.session.connection().connection.driver_connection
+    assert isinstance(connection, Connection)
+    return connection.cursor()

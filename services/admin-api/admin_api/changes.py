@@ -79,12 +79,12 @@ class Change:
         before: dict[str, Any] | None = None,
         after: dict[str, Any] | None = None,
         detail: dict[str, Any] | None = None,
-    ) -> None:
-        """Take the next version, ``self.version`` from now on, and write who did what."""
+    ) -> int:
+        """Take the next version, ``self.version`` from now on, and write who did what; return its number."""
         self.session.exec(update(VersionRow).values(version=self.next_version))
         self.version, self.next_version = self.next_version, self.next_version + 1
         action = f"{audit.POLICY_ACTIONS}{kind}.{verb}"
-        audit.record(
+        return audit.record(
             self.session,
             self.actor,
             action,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, ColumnElement, DateTime, Integer, Text, func
+from sqlalchemy import BigInteger, Column, ColumnElement, DateTime, Integer, SmallInteger, Text, func
 from sqlalchemy.dialects.postgresql import ARRAY, INT8MULTIRANGE, JSONB, Range
 from sqlalchemy.orm import Mapped
 from sqlmodel import Field, Session, SQLModel
@@ -192,6 +192,20 @@ class AuditRow(SQLModel, table=True):
     after: dict[str, Any] | None = Field(sa_column=Column(JSONB(none_as_null=True)))
     version: int | None = Field(sa_type=BigInteger)
     detail: dict[str, Any] | None = Field(sa_column=Column(JSONB(none_as_null=True)))
+    request: UUID | None = None
+    weakened: bool = False
+
+
+class AuditUsersRow(SQLModel, table=True):
+    """A part of the users that a bulk change changed, and their flags before (None: no user) and after."""
+
+    __tablename__ = "audit_users"
+    __table_args__ = _POLICY
+    audit_id: int = Field(primary_key=True, sa_type=BigInteger)
+    part: int = Field(primary_key=True)
+    addresses: list[str] = Field(sa_column=Column(ARRAY(Text)))
+    before: list[int | None] = Field(sa_column=Column(ARRAY(SmallInteger)))
+    after: list[int] = Field(sa_column=Column(ARRAY(SmallInteger)))
 
 
 class FrontEndRow(SQLModel, table=True):

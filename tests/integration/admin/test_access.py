@@ -55,6 +55,7 @@ ALLOWED: Final = {
     ("POST", "/v1/parked/{id}/replay"): {OPERATOR, COMPLIANCE},
     ("POST", "/v1/parked/{id}/discard"): {COMPLIANCE},
     ("GET", "/v1/audit"): {COMPLIANCE, ADMINISTRATOR},
+    ("GET", "/v1/audit/{id}/changes"): {COMPLIANCE, ADMINISTRATOR},
     ("GET", "/v1/cdr"): {COMPLIANCE},
     ("GET", "/v1/cdr/csv"): {COMPLIANCE},
     ("GET", "/v1/cdr/attempts"): {COMPLIANCE},
