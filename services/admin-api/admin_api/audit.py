@@ -1,6 +1,6 @@
 """The audit trail: who changed policy, and who read what of the archive."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
@@ -63,6 +63,11 @@ def record(
     }
     number: int = session.execute(insert(AuditRow).values(values).returning(col(AuditRow.id))).scalar_one()
     return number
+
+
+def asked(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the detail of a read: the parameters that were given."""
+    return {"parameters": {name: value for name, value in parameters.items() if value is not None}}
 
 
 @contextmanager
@@ -149,7 +154,7 @@ class AuditPage(BaseModel):
 
 
 @router.get("/v1/audit")
-def list_audit(actor: Reader, database: DatabaseOf, asked: Annotated[Asked, Query()]) -> AuditPage:
+def list_audit(actor: Reader, database: DatabaseOf, wanted: Annotated[Asked, Query()]) -> AuditPage:
     """List what was done, newest first. An administrator sees the changes of policy only.
 
     A `target` is found in bulk changes of users too: `GET /v1/audit/{id}/changes` says how it was changed.
@@ -157,13 +162,13 @@ def list_audit(actor: Reader, database: DatabaseOf, asked: Annotated[Asked, Quer
     """
     with database.transaction() as session:
         query = query_of(
-            asked, policy_only=actor.role == "administrator", below=_place_of(session, asked.after)
+            wanted, policy_only=actor.role == "administrator", below=_place_of(session, wanted.after)
         )
         rows = session.exec(query).all()
-        records = [AuditRecord.model_validate(row, from_attributes=True) for row in rows[: asked.limit]]
-        parameters = asked.model_dump(mode="json", by_alias=True, exclude_none=True)
+        records = [AuditRecord.model_validate(row, from_attributes=True) for row in rows[: wanted.limit]]
+        parameters = wanted.model_dump(mode="json", by_alias=True, exclude_none=True)
         record(session, actor, READ, "audit", detail={"parameters": parameters, "count": len(records)})
-    return AuditPage(records=records, next=records[-1].id if len(rows) > asked.limit else None)
+    return AuditPage(records=records, next=records[-1].id if len(rows) > wanted.limit else None)
 
 
 def _place_of(session: Session, after: int | None) -> Place | None:
@@ -176,7 +181,7 @@ def _place_of(session: Session, after: int | None) -> Place | None:
     return at, after
 
 
-def query_of(asked: Asked, *, policy_only: bool, below: Place | None = None) -> SelectOfScalar[AuditRow]:
+def query_of(wanted: Asked, *, policy_only: bool, below: Place | None = None) -> SelectOfScalar[AuditRow]:
     """Return the query for a page of records, newest first, and for one more; it begins below a place."""
     at, number = col(AuditRow.at), col(AuditRow.id)
 
@@ -184,25 +189,25 @@ def query_of(asked: Asked, *, policy_only: bool, below: Place | None = None) -> 
         if policy_only:
             query = query.where(col(AuditRow.action).startswith(POLICY_ACTIONS))
         for name in ("actor", "action", "version", "weakened"):
-            if (value := getattr(asked, name)) is not None:
+            if (value := getattr(wanted, name)) is not None:
                 query = query.where(col(getattr(AuditRow, name)) == value)
-        if asked.from_ is not None:
-            query = query.where(at >= asked.from_)
-        if asked.to is not None:
-            query = query.where(at < asked.to)
+        if wanted.from_ is not None:
+            query = query.where(at >= wanted.from_)
+        if wanted.to is not None:
+            query = query.where(at < wanted.to)
         if below is not None:
             query = query.where(tuple_(at, number) < tuple_(*below))
-        return query.order_by(at.desc(), number.desc()).limit(asked.limit + 1)
+        return query.order_by(at.desc(), number.desc()).limit(wanted.limit + 1)
 
-    if asked.target is None:
+    if wanted.target is None:
         return narrowed(select(AuditRow))
-    names = _names_of(asked.target)
+    names = _names_of(wanted.target)
     alone = narrowed(select(AuditRow.id).where(holds(col(AuditRow.target), names)))
     parts = func.array(select(AuditUsersRow.audit_id).where(_names_one_of(names)).scalar_subquery())
     in_bulk = narrowed(select(AuditRow.id).where(number == any_(type_coerce(parts, ARRAY(BigInteger)))))
     found = union_all(alone.subquery().select(), in_bulk.subquery().select())
     newest = select(AuditRow).where(number.in_(found)).order_by(at.desc(), number.desc())
-    return newest.limit(asked.limit + 1)
+    return newest.limit(wanted.limit + 1)
 
 
 def _names_of(target: str) -> list[str]:
@@ -249,10 +254,8 @@ def list_audit_changes(
             raise Problem(
                 404, "This record stands for one change: its before and after say which.", field="id"
             )
-        detail = {name: value for name, value in values.items() if value is not None and name != "id"}
-        record(
-            session, actor, READ, str(number), detail={"parameters": detail, "count": min(len(rows), limit)}
-        )
+        detail = asked({"user": user, "after": after, "limit": limit}) | {"count": len(rows[:limit])}
+        record(session, actor, READ, str(number), detail=detail)
     changes = [
         UserChange(address=row.address, before=_flags_in(row.before), after=_flags_in(row.after))
         for row in rows[:limit]

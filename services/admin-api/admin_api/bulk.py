@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final
@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from admin_api.changes import Change, Changes
 from admin_api.fields import parse_user
 from admin_api.resources import ChangesOf
+from admin_api.weighing import Weighing
 from contract.json_text import BOM, check_names
 from contract.problem import Problem
 
@@ -52,6 +53,11 @@ FROM (
            (archive_internal::integer + 2 * archive_federated::integer)::smallint AS after
     FROM changed
 ) AS c GROUP BY part ORDER BY part
+"""
+# One of those that it changes in the same way.
+_ALIKE: Final = """
+SELECT min(address) FROM changed
+GROUP BY split_part(address, '@', 2), address LIKE 'sip:+%', before, archive_internal, archive_federated
 """
 _CONTRADICTIONS: Final = """
 SELECT (array_agg(line ORDER BY line))[1:5] AS lines FROM bulk GROUP BY address
@@ -208,10 +214,10 @@ def _apply(body: IO[bytes], read: Reader, digest: str, changes: Changes) -> Bulk
         rows.seek(0)
         with changes.begin() as change:
             change.check(change.version)
-            changed = _store(rows, change)
+            changed, weakenings = _store(rows, change)
             if changed:
                 detail = {"lines": lines, "changed": changed, "sha256": digest}
-                number = change.record("patch", "users", "users", detail=detail)
+                number = change.record("patch", "users", "users", detail=detail, weakenings=weakenings)
                 _unfold(change, number)
             return BulkAnswer(version=change.version, lines=lines, changed=changed)
 
@@ -241,8 +247,8 @@ def _write_rows(lines: Iterator[tuple[int, Callable[[], UserLine]]], rows: IO[by
 _FLAGS: Final = {True: "t", False: "f", None: r"\N"}
 
 
-def _store(rows: IO[bytes], change: Change) -> int:
-    """Apply rows as the next version; return how many users that changes.
+def _store(rows: IO[bytes], change: Change) -> tuple[int, Sequence[str]]:
+    """Apply rows as the next version; return how many users that changes, and what it weakens.
 
     Raises LinesProblem.
     """
@@ -261,9 +267,10 @@ def _store(rows: IO[bytes], change: Change) -> int:
                 ]
             )
         cursor.execute("SELECT policy.compare_bulk()")
+        weighing = Weighing(change.session, (address for (address,) in cursor.execute(_ALIKE).fetchall()))
         updated = cursor.execute(_UPDATE, {"version": change.next_version}).rowcount
         inserted = cursor.execute(_INSERT, {"version": change.next_version}).rowcount
-        return int(updated + inserted)
+        return updated + inserted, weighing.weakenings()
 
 
 def _unfold(change: Change, number: int) -> None:

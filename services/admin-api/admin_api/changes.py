@@ -1,6 +1,7 @@
 """Changes of policy: each one transaction with its audit record and its new version."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Final, TypeVar
 
@@ -13,7 +14,10 @@ from admin_api.notices import NoticesOf
 from admin_api.preconditions import Preconditions, find_etag, read_preconditions
 from admin_api.principals import Actor, Allow
 from admin_api.tables import FrontEndRow, PolicyRow, VersionRow
+from admin_api.weighing import weigh
 from contract.problem import Problem
+
+log = logging.getLogger("security")
 
 Row = TypeVar("Row", bound=PolicyRow)
 
@@ -30,6 +34,8 @@ class Change:
         self.actor = actor
         self._preconditions = preconditions
         self.version = session.exec(select(VersionRow.version).with_for_update()).one()
+        self.weakened: list[dict[str, str]] = []
+        """What weakens it, for the security log."""
         self.next_version = self._find_next()
         """The version that this change makes, if it changes anything."""
 
@@ -48,17 +54,22 @@ class Change:
         if old is not None and old.settings() == new.settings():
             return old, False
         before = None if old is None else old.settings()
-        self.record("put", new.KIND, new.key, before=before, after=new.settings())
-        new.version = self.version
-        return self.session.merge(new), old is None
+        weighing = weigh(self.session, type(new), new.key)
+        new.version = self.next_version
+        row = self.session.merge(new)
+        weakenings = weighing.weakenings()
+        self.record("put", new.KIND, new.key, before=before, after=new.settings(), weakenings=weakenings)
+        return row, old is None
 
     def delete(self, table: type[PolicyRow], key: str) -> None:
         """Delete a resource. Raises Problem (404, 412)."""
         old = self._find(table, key)
         if old is None:
             raise not_found(table, key)
-        self.record("delete", table.KIND, key, before=old.settings())
-        old.delete(self.session, self.version)
+        before = old.settings()
+        weighing = weigh(self.session, table, key)
+        old.delete(self.session, self.next_version)
+        self.record("delete", table.KIND, key, before=before, weakenings=weighing.weakenings())
 
     def _find(self, table: type[Row], key: str) -> Row | None:
         row = self.session.get(table, key)
@@ -79,11 +90,17 @@ class Change:
         before: dict[str, Any] | None = None,
         after: dict[str, Any] | None = None,
         detail: dict[str, Any] | None = None,
+        weakenings: Sequence[str] = (),
     ) -> int:
-        """Take the next version, ``self.version`` from now on, and write who did what; return its number."""
+        """Take the next version, ``self.version`` from now on, and write who did what; return its number.
+
+        ``weakenings``: what is weaker than before.
+        """
         self.session.exec(update(VersionRow).values(version=self.next_version))
         self.version, self.next_version = self.next_version, self.next_version + 1
         action = f"{audit.POLICY_ACTIONS}{kind}.{verb}"
+        if weakenings:
+            self.weakened.append({"action": action, "target": target, "how": "; ".join(weakenings)})
         return audit.record(
             self.session,
             self.actor,
@@ -93,6 +110,7 @@ class Change:
             after=after,
             version=self.version,
             detail=detail,
+            weakened=bool(weakenings),
         )
 
 
@@ -119,6 +137,11 @@ class Changes:
             change = Change(session, self._actor, self._preconditions)
             before = change.version
             yield change
+        for fields in change.weakened:
+            metrics.POLICY_WEAKENED.inc()
+            log.warning(
+                "policy weakened", extra={"caller": self._actor.name, "version": change.version} | fields
+            )
         metrics.POLICY_VERSION.set(change.version)
         if change.version != before:
             self._notices.announce(change.version)

@@ -9,9 +9,9 @@ from sqlmodel import col, or_
 from admin_api.bulkheads import DatabaseOf
 from admin_api.fields import Address, Name
 from admin_api.looks import Looked
-from admin_api.policies import load_policy
 from admin_api.resources import read_policy
 from admin_api.tables import UserRow
+from admin_api.whole_policy import load_policy
 from contract.address import domain_of
 from contract.message import Scope
 from contract.policy import RULES, Flags, decide

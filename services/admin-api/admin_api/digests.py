@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from sqlalchemy import false, text
 
 from admin_api.database import UNAVAILABLE, Database
-from admin_api.policies import load_policy
+from admin_api.whole_policy import load_policy
 from contract.policy_digest import digest_of
 
 log = logging.getLogger("admin-api")

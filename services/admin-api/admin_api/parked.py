@@ -73,13 +73,13 @@ class Changed(BaseModel):
 
 @router.get("")
 def list_parked(
-    _: Operator,
+    actor: Operator,
     database: DatabaseOf,
     state: Annotated[State | None, Query()] = None,
     after: After = MAX_BIGINT,
     limit: Limit = 100,
 ) -> ParkedPage:
-    """List what is parked, and what became of what was; no content."""
+    """List what is parked, and what became of what was; no content. Each look is audited."""
     query = _listing().where(col(ParkedRow.id) < after)
     if state is not None:
         query = query.where(col(ParkedRow.state) == state)
@@ -89,6 +89,9 @@ def list_parked(
     with database.snapshot() as session:
         rows = session.execute(query.order_by(col(ParkedRow.id).desc()).limit(limit + 1)).mappings().all()
         count = session.exec(waiting).one()
+        asked = {"state": state, "after": after if after < MAX_BIGINT else None, "limit": limit}
+        detail = audit.asked(asked) | {"count": len(rows[:limit])}
+        audit.record(session, actor, "archive.parked.list", "parked", detail=detail)
     parked = [Parked.model_validate(dict(row)) for row in rows[:limit]]
     return ParkedPage(parked=parked, next=parked[-1].id if len(rows) > limit else None, waiting=count)
 

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field, StrictBool, WrapValidator, model_validator
-from sqlalchemy import ColumnElement, false
+from sqlalchemy import false
 from sqlmodel import Session, col, select
 
 from admin_api.bulkheads import DatabaseOf
@@ -20,13 +20,11 @@ from admin_api.tables import (
     GlobalRow,
     PolicyRow,
     PoolRow,
-    UserRow,
-    VersionRow,
-    flags_of,
 )
+from admin_api.whole_policy import load_policy
 from contract.domain import show_domain
 from contract.message import Scope
-from contract.policy import ConnectorRights, Disclaimer, GlobalSetting, Policy, Pool
+from contract.policy import GlobalSetting
 from contract.problem import Problem
 from contract.sdp import UnseenKind
 
@@ -146,33 +144,6 @@ class PolicyAnswer(BaseModel):
     pools: list[PoolAnswer]
     disclaimer: DisclaimerAnswer
     cdr: CDRAnswer
-
-
-def load_policy(session: Session, users: ColumnElement[bool]) -> Policy:
-    """Return the policy with those users only that a condition names. The session is a snapshot."""
-    settings = {row.scope: GlobalSetting(row.archive) for row in session.exec(select(GlobalRow))}
-    pools = session.exec(select(PoolRow).order_by(col(PoolRow.name)))
-    version, stamp = session.exec(select(VersionRow.version, VersionRow.stamp)).one()
-    return Policy(
-        version=version,
-        stamp=stamp,
-        internal=settings["internal"],
-        federated=settings["federated"],
-        domains=frozenset(session.exec(select(DomainRow.domain))),
-        pools={row.name: Pool(name=row.name, **row.settings()) for row in pools},
-        users={
-            row.address: flags_of(row.archive_internal, row.archive_federated)
-            for row in session.exec(select(UserRow).where(users))
-        },
-        disclaimer=Disclaimer(**session.exec(select(DisclaimerRow)).one().settings()),
-        cdr=session.exec(select(CDRSwitchRow.enabled)).one(),
-        connectors={
-            row.name: ConnectorRights(
-                name=row.name, domains=frozenset(row.domains), gateway_for=frozenset(row.gateway_for)
-            )
-            for row in find_connectors(session)
-        },
-    )
 
 
 @router.get("", dependencies=[read_policy], response_model=PolicyAnswer)

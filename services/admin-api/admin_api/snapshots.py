@@ -17,9 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from admin_api.database import Database
 from admin_api.fields import MAX_BIGINT
-from admin_api.policies import load_policy
 from admin_api.principals import Allow
 from admin_api.tables import StampRow, VersionRow
+from admin_api.whole_policy import load_policy
 from contract.policy import PolicyUser, header_of
 from runtime.listening import cut
 

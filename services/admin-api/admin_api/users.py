@@ -6,9 +6,11 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, StrictBool
 from sqlmodel import col, or_, select
 
+from admin_api import audit
 from admin_api.bulkheads import DatabaseOf
 from admin_api.fields import AddressInPath, Document, Limit, Text, UserInPath
 from admin_api.looks import Looked
+from admin_api.principals import Actor
 from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import PolicyRow, UserRow
 from contract.address import parts_of_address
@@ -36,14 +38,15 @@ class UserPage(BaseModel):
     next: str | None
 
 
-@router.get("", dependencies=[read_policy], response_model=UserPage)
+@router.get("", response_model=UserPage)
 def list_users(
+    actor: Annotated[Actor, read_policy],
     database: DatabaseOf,
     search: Annotated[Text | None, Query(description="Contained in the address")] = None,
     after: Annotated[Text | None, Query(description="The `next` of the page before")] = None,
     limit: Limit = 100,
 ) -> object:
-    """List users by address."""
+    """List users by address. Each look is written to the audit trail."""
     query = select(UserRow).where(~col(UserRow.deleted))
     if after is not None:
         query = query.where(col(UserRow.address) > after)
@@ -52,6 +55,9 @@ def list_users(
         query = query.where(or_(*(col(UserRow.address).contains(part, autoescape=True) for part in parts)))
     with database.transaction() as session:
         rows = session.exec(query.order_by(col(UserRow.address)).limit(limit + 1)).all()
+        asked = {"search": search, "after": after, "limit": limit}
+        detail = audit.asked(asked) | {"count": len(rows[:limit])}
+        audit.record(session, actor, "users.list", "users", detail=detail)
     return {"users": rows[:limit], "next": rows[limit - 1].address if len(rows) > limit else None}
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import true
 import admin_api.database
 import admin_api.digests
 from admin_api.digests import Digests
-from admin_api.policies import load_policy
+from admin_api.whole_policy import load_policy
 from contract.policy import Policy
 from contract.policy_digest import digest_of, sum_of
 from frontend.config import FrontEndSettings

@@ -1,0 +1,46 @@
+"""What a change of policy weakens: the policy before it and after it, compared."""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import text
+from sqlmodel import Session, col, or_
+
+from admin_api.tables import PolicyRow, UserRow
+from admin_api.whole_policy import load_policy
+from contract.policy import Policy
+from contract.weakening import number_of, weakenings_of
+
+# One of all that a change of anything but users treats alike.
+_ALIKE = text("""
+SELECT min(address) FROM policy.users WHERE archive_internal OR archive_federated
+GROUP BY split_part(address, '@', 2), archive_internal, archive_federated, address LIKE 'sip:+%'
+""")
+
+
+class Weighing:
+    """A change under way: begun before anything is changed."""
+
+    def __init__(self, session: Session, users: Iterable[str]) -> None:
+        """``users``: the addresses of one of each kind that the change concerns."""
+        self._session = session
+        addresses = list(users)
+        numbers = {number for address in addresses if (number := number_of(address))}
+        self._users = or_(
+            col(UserRow.address).in_(addresses),
+            *(col(UserRow.address).startswith(f"sip:{number}@", autoescape=True) for number in numbers),
+        )
+        self._before = self._load()
+
+    def _load(self) -> Policy:
+        return load_policy(self._session, self._users)
+
+    def weakenings(self) -> Sequence[str]:
+        """Return what the change weakens, once it is made."""
+        return weakenings_of(self._before, self._load())
+
+
+def weigh(session: Session, table: type[PolicyRow], key: str) -> Weighing:
+    """Return the weighing of a change of one resource."""
+    if table is UserRow:
+        return Weighing(session, [key])
+    return Weighing(session, session.connection().execute(_ALIKE).scalars())
