@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from deploy.local.stack import Stack
 
 ROOT = Path(__file__).parent.parent.parent
 STATE = ROOT / ".state"
+_PRIVATE = 0o077
+"""Umask: nobody else reads what was said, on its way or in a log. Not while the distribution installs."""
 
 
 def _demo(state: Path, chat: Path, *, sip: bool) -> None:
@@ -103,9 +106,11 @@ def main() -> None:
         match arguments.command:
             case "demo":
                 _install(sip=arguments.sip)
+                os.umask(_PRIVATE)
                 _demo(arguments.state, arguments.chat, sip=arguments.sip)
             case "up":
                 _install(sip=arguments.sip)
+                os.umask(_PRIVATE)
                 _up(arguments.state, sip=arguments.sip)
             case "install":
                 _install(sip=False)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from contract.message import AGENT_TYPE, decode_statement, make_id
 from contract.policy import GlobalSetting, PolicyHeader, PolicyUser, Pool
-from deploy.local.process import wait_for
+from deploy.local.process import find_free_port, wait_for
 from tests.conftest import Vhost
 from tests.integration.frontend_service import IM, FrontEnd, ims_of
 
@@ -83,6 +84,20 @@ def test_what_is_answered_202_survives_a_kill_and_is_sent_in_order(
     )
     stored = [im.body for im in ims_of(own_broker.take(QUEUE))]
     assert stored == ["confirmed", *map(str, range(2001)), "after"]
+
+
+def test_nobody_else_can_read_what_a_front_end_keeps(start: Start, tmp_path: Path) -> None:
+    state = tmp_path / "fe" / "state"
+    write_policy(state, critical=False)
+    (state / "1").chmod(0o755)  # as an earlier version made it
+    nowhere = f"amqp://frontend~pool1:x@127.0.0.1:{find_free_port()}/lcs"
+    front_end = start(nowhere, under=["sh", "-c", 'umask 022; exec "$@"', "sh"])
+    assert front_end.post(IM).status_code == httpx.codes.ACCEPTED
+    assert stat.S_IMODE((state / "1").stat().st_mode) == 0o700
+    kept = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (state / "1").iterdir()}
+    del kept["policy.ndjson"]  # the test's own
+    assert "spool.sqlite" in kept
+    assert set(kept.values()) == {0o600}
 
 
 def test_a_front_end_told_to_end_while_its_spool_is_sent_says_how_far_it_got(

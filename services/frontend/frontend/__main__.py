@@ -1,6 +1,7 @@
 """``python -m frontend``: one front end."""
 
 import gc
+import os
 import signal
 import socket
 import sys
@@ -31,6 +32,7 @@ class _Server(uvicorn.Server):
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT; then take no more, have everything confirmed, exit 0."""
+    os.umask(0o077)  # the state folder holds what people said, and whose IMs are archived
     settings = load_settings(FrontEndSettings)
     start_logging(settings.log_level)
     raise_file_limit()

@@ -5,6 +5,7 @@ a slot of its pool that is free, and finds there what was left; slots that nobod
 their pool that run.
 """
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -26,6 +27,8 @@ class Slot:
     def __init__(self, folder: Path) -> None:
         """Lock ``folder``, made if it isn't there. Raises BlockingIOError if it is another's, or OSError."""
         folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(PermissionError):  # it holds what people said; it may have been open before
+            folder.chmod(0o700)
         self.folder = folder
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         self._lock = os.open(folder / "lock", flags, 0o600)
