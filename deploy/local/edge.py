@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,16 @@ _HOST: Final = "127.0.0.1"
 class LocalEdge:
     """An edge on loopback, for UDP, TCP and WebSocket. The chat page is in the image alone: npm builds it."""
 
-    def __init__(self, folder: Path, *, hook: str, secrets: Path, domains: str, ports: Ports) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        hook: str,
+        secrets: Path,
+        domains: str,
+        ports: Ports,
+        settings: Mapping[str, str],
+    ) -> None:
         """``folder``: for logs and what Kamailio reads; ``hook``: a front end's ``/v1/sip``. Starts it.
 
         Raises StartError.
@@ -33,6 +43,7 @@ class LocalEdge:
             [sys.executable, _SCRIPT],
             folder,
             {
+                **settings,
                 "LCS_SECRETS_DIR": str(secrets),
                 "LCS_SIP_HOOK": hook,
                 "LCS_SIP_DOMAINS": domains,

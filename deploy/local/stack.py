@@ -23,6 +23,7 @@ from deploy.credentials import DOMAINS, POOL, make_credentials
 from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
 from deploy.local.edge import LocalEdge
+from deploy.local.environment import describe, settings_for
 from deploy.local.ports import Ports
 from deploy.local.process import NO_TLS, Process, StartError, kill_leftovers
 
@@ -45,8 +46,12 @@ class Stack:
         workers: int = 1,
         sip: bool = False,
         say: Callable[[str], None] = print,
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
-        """``folder`` keeps all data, logs and secrets; ``sip``: with an edge; ``say`` is told of progress."""
+        """``folder`` keeps all data, logs and secrets; ``sip``: with an edge; ``say`` is told of progress.
+
+        ``environment`` has further settings of the services.
+        """
         self.folder = folder
         self.front_end_urls: list[str] = []
         self.admin_url = ""
@@ -60,10 +65,11 @@ class Stack:
         self._sip = sip
         self.edge: LocalEdge | None = None
         self._say = say
+        self._environment = environment
         self._ports = Ports(folder, say)
         self._lock: IO[str] | None = None
-        self._amqp_url = os.environ.get("LCS_AMQP_URL")
-        self._database_url = os.environ.get("LCS_DATABASE_URL")
+        self._amqp_url = environment.get("LCS_AMQP_URL")
+        self._database_url = environment.get("LCS_DATABASE_URL")
 
     @property
     def tokens(self) -> dict[str, str]:
@@ -75,6 +81,8 @@ class Stack:
         """Start everything and wait until it serves. Raises StartError, naming the part."""
         self._take_folder()
         self.clean()
+        for line in describe(self._environment):
+            self._say(line)
         secrets = self.folder / "secrets"
         front_ends = [f"fe{number}" for number in range(1, self._front_ends + 1)]
         make_credentials(secrets, front_ends=front_ends)
@@ -175,7 +183,8 @@ class Stack:
             "admin-api",
             "admin_api",
             port,
-            {
+            settings_for("admin-api", self._environment)
+            | {
                 "LCS_DATABASE_URL": self._database_address("admin-api"),
                 "LCS_AMQP_URL": self._amqp_address("admin-api"),
                 "LCS_PRINCIPALS_FILE": str(secrets / "admin-api" / "principals.json"),
@@ -185,8 +194,8 @@ class Stack:
     def _amqp_address(self, service: str) -> str:
         return self._amqp_url or _read(self.folder / "secrets" / service / "lcs_amqp_url")
 
-    def _archiving_settings(self) -> dict[str, str]:
-        settings = {
+    def _archiving_settings(self, service: str) -> dict[str, str]:
+        settings = settings_for(service, self._environment) | {
             "LCS_DATABASE_URL": self._database_address("archiving"),
             "LCS_AMQP_URL": self._amqp_address("archiving"),
         }
@@ -196,11 +205,11 @@ class Stack:
 
     def start_worker(self, name: str) -> Process:
         """Start an archiving worker."""
-        return self._start(name, "archiving", self._ports.take(name), self._archiving_settings())
+        return self._start(name, "archiving", self._ports.take(name), self._archiving_settings("archiving"))
 
     def _start_cdr(self) -> None:
         """Start the worker of call detail records."""
-        self._start("cdr", "archiving", self._ports.take("cdr"), self._archiving_settings(), "cdr")
+        self._start("cdr", "archiving", self._ports.take("cdr"), self._archiving_settings("cdr"), "cdr")
 
     def start_front_end(self, name: str) -> Process:
         """Start a front end."""
@@ -211,7 +220,8 @@ class Stack:
             name,
             "frontend",
             port,
-            {
+            settings_for("frontend", self._environment)
+            | {
                 "LCS_AMQP_URL": self._amqp_address(own.name if own.exists() else secrets.name),
                 "LCS_ADMIN_API_URL": self.admin_url,
                 "LCS_ADMIN_API_TOKEN": _read(secrets / "lcs_admin_api_token"),
@@ -227,8 +237,14 @@ class Stack:
 
     def _start_edge(self, secrets: Path) -> None:
         hook = f"{self.front_end_urls[0]}/v1/sip"
+        domains = self._environment.get("LCS_CONNECTOR_DOMAINS", DOMAINS)
         self.edge = LocalEdge(
-            self.folder / "processes", hook=hook, secrets=secrets, domains=DOMAINS, ports=self._ports
+            self.folder / "processes",
+            hook=hook,
+            secrets=secrets,
+            domains=domains,
+            ports=self._ports,
+            settings=settings_for("edge", self._environment),
         )
         self.processes["edge"] = self.edge.process
         self._say("{:11} sip:{}:{}, {}".format("edge", *self.edge.address, self.edge.websocket_url))

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import docker
 import httpx
-import pytest
 from docker.models.containers import Container
 
 from deploy.local.edge import LocalEdge
@@ -71,7 +70,7 @@ class Processes:
 
     def __init__(self, folder: Path) -> None:
         """Nothing starts yet."""
-        self.stack = Stack(folder, sip=LocalEdge.is_installed(), say=lambda _: None)
+        self.stack = Stack(folder, sip=LocalEdge.is_installed(), say=lambda _: None, environment={})
 
     @property
     def front_end_urls(self) -> Sequence[str]:
@@ -122,10 +121,7 @@ class Processes:
 @contextmanager
 def running_processes(folder: Path) -> Iterator[Processes]:
     """Run the stack as processes, on a broker and a database of its own."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("LCS_AMQP_URL", raising=False)
-        environment.delenv("LCS_DATABASE_URL", raising=False)
-        system = Processes(folder)
+    system = Processes(folder)
     try:
         system.stack.start()
         yield system
