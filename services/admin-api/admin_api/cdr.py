@@ -21,10 +21,11 @@ from admin_api.cdr_tables import SessionPartyRow, SessionRow
 from admin_api.conversations import ConversationFilter
 from admin_api.database import Database
 from admin_api.fields import MAX_BIGINT, KnownAddress, Text
-from admin_api.people import check_person, keys_of_conversations
+from admin_api.people import check_people, keys_of_conversations
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.search import Time
 from contract.message import Scope
+from contract.problem import Problem
 
 router = APIRouter(prefix="/v1/cdr", tags=["call detail records"])
 
@@ -53,7 +54,13 @@ class Filter(ConversationFilter):
 
     model_config = ConfigDict(extra="forbid")
 
-    user: KnownAddress | None = Field(None, description="Who took part", examples=["sip:yannis@contoso.com"])
+    user: list[KnownAddress] = Field(
+        default_factory=list,
+        max_length=20,
+        exclude_if=lambda users: not users,
+        description="Who took part. Of several, all: sessions in which each of them did",
+        examples=[["sip:yannis@contoso.com"]],
+    )
     from_: Time | None = Field(None, alias="from", description="Begun then or later")
     to: Time | None = Field(None, description="Begun before")
     scope: Scope | None = None
@@ -124,13 +131,14 @@ def list_sessions(search: Annotated[Search, Query()], actor: Officer, database: 
 
     A session of which an earlier IM comes to be known meanwhile may be on two pages; none is left out.
     """
-    check_person(database, search.user)
+    unknown = check_people(database, search.user)
     detail = _asked(search)
     attempt = audit.attempt(database, actor, "cdr.search", "sessions", detail, _NARROW)
     with attempt, database.transaction() as session:
         page = _find(session, search, search.after, search.limit)
         detail |= {"count": len(page.sessions)}
         audit.record(session, actor, "cdr.search", "sessions", detail=detail)
+    page.unknown = unknown
     return page
 
 
@@ -143,9 +151,13 @@ def export_sessions(
     It is read page by page while it is sent: each page is as the database is then, and a session of which an
     earlier IM comes to be known meanwhile may be there twice.
     """
-    check_person(database, chosen.user)
+    unknown = check_people(database, chosen.user)
     with database.transaction() as session:
         audit.record(session, actor, "cdr.export", "sessions", detail=_asked(chosen))
+    if unknown:
+        raise Problem(
+            404, f"{', '.join(unknown)}: known nowhere, so there is nothing to export.", field="user"
+        )
     chunks = write_sessions(_pages(database, chosen))
     # The first page is fetched before anything is answered: what goes wrong with it is a problem's answer.
     return StreamingResponse(
@@ -242,10 +254,10 @@ def query_of(chosen: Filter, after: str | None, keys: Sequence[str] = ()) -> Sel
     query = select(SessionRow).order_by(started_at.desc(), number.desc())
     if after is not None:
         query = query.where(tuple_(started_at, number) < tuple_(*_place_of(after)))
-    if chosen.user is not None:
+    for user in dict.fromkeys(chosen.user):
         # As an array, the user's sessions are found first: the planner would rather go back through those of
         # all, however long ago the user's may be.
-        theirs = select(SessionPartyRow.session_id).where(col(SessionPartyRow.address) == chosen.user)
+        theirs = select(SessionPartyRow.session_id).where(col(SessionPartyRow.address) == user)
         query = query.where(number == any_(func.array(theirs.scalar_subquery())))
     if chosen.keys:
         query = query.where(col(SessionRow.conversation).in_([*chosen.keys, *keys]))

@@ -4,7 +4,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from admin_api.looks import Looked
+from admin_api.looks import IfAny, Looked
+from admin_api.people import UNKNOWN
 from contract.message import Scope
 
 
@@ -47,3 +48,4 @@ class SessionPage(BaseModel):
 
     sessions: list[SessionRecord]
     next: str | None
+    unknown: IfAny[list[str]] = Field(None, description=UNKNOWN)

@@ -21,7 +21,7 @@ from admin_api.damage import DAMAGE, read_column_by_column
 from admin_api.database import Database
 from admin_api.disclaimers import NoticeSent, find_notices
 from admin_api.looks import IfAny, Look, looks_of
-from admin_api.people import check_person
+from admin_api.people import UNKNOWN, check_people
 from admin_api.principals import Officer
 from admin_api.search import (
     ImId,
@@ -105,6 +105,7 @@ class MessagePage(BaseModel):
         " it could not be looked for in them. It is of the whole search, whatever page this is; at most"
         " 10,000; null if counting took too long. The filter `without_text` gives them.",
     )
+    unknown: IfAny[list[str]] = Field(None, description=UNKNOWN)
     disclaimers: list[NoticeSent] | None = Field(
         None,
         description="Of the conversation that was asked for: which partners were told that it is archived",
@@ -120,11 +121,12 @@ def search_messages(
     What takes long to find is looked for as long as one search may take; the answer then is what was found,
     maybe nothing, with a `next` to go on from. Only a search that gets nowhere in that time is answered 503.
     """
-    check_person(database, search.user)
+    unknown = check_people(database, search.user)
     seconds: float = request.app.state.settings.search_seconds
     detail: dict[str, Any] = {"parameters": search.model_dump(mode="json", by_alias=True, exclude_none=True)}
     with audit.attempt(database, actor, "archive.search", "messages", detail, _NARROW):
         page = _find(database, search, seconds)
+    page.unknown = unknown
     if search.text is not None:
         page.without_text = count_without_text(database, search, seconds / 4)
     ids = [message.id for message in page.messages]

@@ -1,15 +1,21 @@
 """People of the archive: all numbers under which somebody's IMs are."""
 
 from collections.abc import Sequence
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Select
 from sqlmodel import Session, col, select
 
 from admin_api.cdr_tables import SessionPartyRow
 from admin_api.database import Database
-from admin_api.tables import ArchivedConversation, ArchivedUser
+from admin_api.tables import ArchivedConversation, ArchivedUser, NoticeRow, UserRow, holds
 from contract.address import AddressError, parse_address
 from contract.problem import Problem
+
+UNKNOWN: Final = (
+    "Of those who were asked for, who is known nowhere: neither the archive, nor call detail records, nor"
+    " policy has such a name. That nothing is found of them says nothing of anybody"
+)
 
 
 def numbers_of_person(session: Session, address: str) -> list[int]:
@@ -38,16 +44,25 @@ def keys_of_conversations(session: Session, keys: Sequence[str]) -> Sequence[str
     return session.exec(select(key).where(col(ArchivedConversation.id).in_(numbers))).all() if numbers else []
 
 
-def check_person(database: Database, name: str | None) -> None:
-    """Raise Problem (422) for what is no address, and no name of before there were canonical ones."""
-    if name is None:
-        return
-    try:
-        parse_address(name)
-    except AddressError as error:
-        archived = select(ArchivedUser.id).where(col(ArchivedUser.address) == name).limit(1)
-        recorded = select(SessionPartyRow.session_id).where(col(SessionPartyRow.address) == name).limit(1)
-        with database.transaction() as session:
-            known = [*session.exec(archived), *session.exec(recorded)]
-        if not known:
+def check_people(database: Database, names: Sequence[str]) -> list[str]:
+    """Return those of some names that are known nowhere: neither archive, nor records, nor policy has them.
+
+    Raises Problem (422) for such a one that is no address either.
+    """
+    unknown = []
+    with database.transaction() as session:
+        for name in dict.fromkeys(names):
+            known: tuple[Select[Any], ...] = (
+                select(ArchivedUser.id).where(col(ArchivedUser.address) == name),
+                select(SessionPartyRow.session_id).where(col(SessionPartyRow.address) == name),
+                select(UserRow.address).where(col(UserRow.address) == name),
+                select(NoticeRow.id).where(holds(col(NoticeRow.partner), [name])),
+            )
+            if all(session.execute(query.limit(1)).first() is None for query in known):
+                unknown.append(name)
+    for name in unknown:
+        try:
+            parse_address(name)
+        except AddressError as error:
             raise Problem(422, str(error), field="user") from None
+    return unknown

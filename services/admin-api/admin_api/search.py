@@ -53,8 +53,12 @@ class Search(ConversationFilter):
 
     model_config = ConfigDict(extra="forbid")  # a filter misspelt must not give everything
 
-    user: KnownAddress | None = Field(
-        None, description="Sender or recipient", examples=["sip:yannis@contoso.com"]
+    user: list[KnownAddress] = Field(
+        default_factory=list,
+        max_length=20,
+        exclude_if=lambda users: not users,
+        description="Sender or recipient. Of several, all: IMs in which each of them took part",
+        examples=[["sip:yannis@contoso.com"]],
     )
     from_: Time | None = Field(None, alias="from", examples=["2026-01-31T08:00:00Z"])
     to: Time | None = Field(None, description="Exclusive", examples=["2026-02-01T00:00:00Z"])
@@ -108,7 +112,7 @@ def parts_of(database: Database, search: Search, seconds: float) -> Iterator[tup
     if not (search.user or search.text or search.received_from or search.received_to):
         yield search, None
         return
-    width_ms = _MINUTE_MS if search.user is None and search.conversation is None else _DAY_MS
+    width_ms = _MINUTE_MS if not search.user and search.conversation is None else _DAY_MS
     nearest = _nearest(database, search)
     while nearest is not None:
         part, rest = _first_part(search, milliseconds_of(nearest), width_ms)
@@ -171,11 +175,11 @@ def keys_of(session: Session, search: Search, *, unreadable: bool = False) -> Ke
         conversations = numbers_of_conversations(session, search.keys)
         if not conversations:
             return None
-    if search.user is not None:
-        numbers = numbers_of_person(session, search.user)
-        if not numbers:
+    if search.user:
+        people = [numbers_of_person(session, user) for user in dict.fromkeys(search.user)]
+        if not all(people):
             return None
-        keys = _of_user(keys, numbers, conversations, search)
+        keys = _of_people(keys, people, conversations, search)
     elif len(conversations) == 1:
         keys = keys.where(col(ArchivedMessage.conversation_id) == conversations[0])
     elif conversations:
@@ -183,19 +187,25 @@ def keys_of(session: Session, search: Search, *, unreadable: bool = False) -> Ke
     return keys
 
 
-def _of_user(keys: Keys, numbers: Sequence[int], conversations: Sequence[int], search: Search) -> Keys:
-    """Narrow a query of keys to a user: the first of each of the user's conversations, then of all these.
+def _of_people(
+    keys: Keys, people: Sequence[Sequence[int]], conversations: Sequence[int], search: Search
+) -> Keys:
+    """Narrow a query of keys to IMs of all of some people: the first of each conversation, then of all these.
 
     So an index serves each step, and a user with few IMs in a large archive is found as fast as another.
     """
     participant_in = col(ArchivedParticipant.conversation_id)
-    user = any_(literal(numbers, ARRAY(Integer)))
-    theirs = or_(col(ArchivedMessage.sender_id) == user, col(ArchivedMessage.recipient_ids).op("&&")(numbers))
-    talks = select(participant_in).where(col(ArchivedParticipant.user_id) == user).distinct()
+    talks = select(participant_in)
+    for numbers in people:
+        user = any_(literal(numbers, ARRAY(Integer)))
+        recipients = col(ArchivedMessage.recipient_ids).op("&&")(numbers)
+        keys = keys.where(or_(col(ArchivedMessage.sender_id) == user, recipients))
+        theirs = select(participant_in).where(col(ArchivedParticipant.user_id) == user)
+        talks = theirs.distinct() if numbers is people[0] else talks.where(participant_in.in_(theirs))
     if conversations:
         talks = talks.where(participant_in.in_(conversations))
     theirs_in = talks.subquery()
-    each = keys.where(theirs, col(ArchivedMessage.conversation_id) == theirs_in.c.conversation_id).lateral()
+    each = keys.where(col(ArchivedMessage.conversation_id) == theirs_in.c.conversation_id).lateral()
     query = select(each.c.id, each.c.sent_at).select_from(theirs_in).join(each, true())
     return query.order_by(in_order(each.c.id, search)).limit(search.limit + 1)
 
