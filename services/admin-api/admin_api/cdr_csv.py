@@ -2,7 +2,9 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Final
 
 from admin_api.cdr_records import SessionPage
@@ -26,8 +28,8 @@ def write_sessions(pages: Iterable[SessionPage]) -> Iterator[str]:
                 _plain(record.conversation),
                 record.scope,
                 record.pool,
-                record.started_at.isoformat(),
-                record.ended_at.isoformat() if record.ended_at else "",
+                _time(record.started_at),
+                _time(record.ended_at) if record.ended_at else "",
                 record.ended or "",
                 f"{record.seconds:.3f}",
                 record.messages,
@@ -60,6 +62,15 @@ def _taken(buffer: io.StringIO) -> str:
     return text
 
 
+def _time(at: datetime) -> str:
+    """Return a time always written alike: also where its fraction is 0."""
+    return at.isoformat(timespec="microseconds")
+
+
 def _plain(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula (OWASP, "CSV injection")."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """Return a text that no spreadsheet takes for a formula (OWASP, "CSV injection").
+
+    One that might be, or that begins with an apostrophe itself, gets an apostrophe before it.
+    """
+    bare = unicodedata.normalize("NFKC", text).lstrip()
+    return f"'{text}" if bare[:1] in tuple("=+-@'") or text[:1] != text[:1].strip() else text
