@@ -56,3 +56,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         place, *path = [str(part) for part in first["loc"]]
         field = "/" + "/".join(path) if place == "body" else "/".join(path)
         return answer_of(Problem(422, f"{first['msg']} (in the {place})", field=field))
+
+    @app.exception_handler(Exception)
+    async def on_defect(_: Request, __: Exception) -> JSONResponse:
+        return answer_of(Problem(500, "This is a defect of the service; its log says more."))

@@ -119,6 +119,28 @@ def test_no_answer_is_kept_guessed_framed_or_run(app: FastAPI, client: Client) -
     assert {200, 401, 404, 405, 500} <= statuses
 
 
+def test_every_status_is_documented(app: FastAPI, client: Client) -> None:
+    bodies = [
+        {},
+        {"Authorization": "Bearer token"},
+        {"Authorization": "Bearer token", "Content-Encoding": "x"},
+    ]
+    for path, operations in app.openapi()["paths"].items():
+        for method, operation in operations.items():
+            for sent in bodies:
+                answer = client.ask(method.upper(), re.sub(r"\{[^}]*\}", "x", path), **sent)
+                described = operation["responses"].get(str(answer.status_code))
+                assert described is not None, (method, path, answer.status_code)
+                kind = answer.headers.get("content-type", "").partition(";")[0]
+                assert kind in (described.get("content") or {"": None}), (method, path, kind)
+
+
+def test_what_is_not_allowed_says_what_is(client: Client) -> None:
+    answer = client.ask("DELETE", "/healthz")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
 class _Links(HTMLParser):
     """The addresses that a page loads, and whether it has a script or a style of its own."""
 

@@ -5,8 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 
 from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from admin_api import (
     attempts,
@@ -35,7 +35,8 @@ from admin_api.database import UNAVAILABLE, unavailable
 from admin_api.digests import Digests
 from admin_api.metrics import CountRequests
 from admin_api.notices import Notices
-from contract.problem import MEDIA_TYPE, add_problem_handlers, answer_of
+from admin_api.openapi import PROBLEMS, complete
+from contract.problem import Problem, add_problem_handlers, answer_of
 from contract.token import Principal
 from runtime.docs import add_docs
 from runtime.requests import NameRequests
@@ -62,31 +63,6 @@ _TAGS = [
     {"name": "front ends", "description": "Which there are; how they get policy"},
     {"name": "health"},
 ]
-
-
-class ProblemDocument(BaseModel):
-    """Problem details (RFC 9457)."""
-
-    status: int
-    title: str
-    detail: str
-    field: str | None = None
-
-
-_PROBLEMS: dict[int | str, dict[str, object]] = {
-    status: {"description": text, "content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}}
-    for status, text in (
-        (400, "The request is no JSON, or has a name twice in one object"),
-        (401, "No token, or one that is not known"),
-        (403, "The token's roles do not allow this"),
-        (408, "The request's body came too slowly"),
-        (413, "The request is too long for this path"),
-        (415, "The request is compressed, or not in UTF-8"),
-        (422, "The request is wrong: `field` says where"),
-        (429, "Too many requests of this principal are under way"),
-        (503, "The database is out of reach, or too much is under way: try again later"),
-    )
-}
 
 
 def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> FastAPI:
@@ -142,8 +118,9 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         witness,
     )
     for part in parts:
-        app.include_router(part.router, responses=_PROBLEMS)
+        app.include_router(part.router, responses=PROBLEMS)
     app.include_router(health.router)
+    complete(app)
     routes = [route for part in parts for route in part.router.routes]
     limits: Limits = {
         bulk.patch_users: settings.bulk_bytes,
@@ -152,6 +129,20 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         policies.put_disclaimer: LARGE,
         witness.note_numbers: LARGE,
     }
+
+    async def answer_not_allowed(request: Request, _: Exception) -> Response:
+        """Name all methods of the path: each is a route of its own."""
+        here = [route for route in (*routes, *health.router.routes) if isinstance(route, Route)]
+        methods = {
+            method
+            for route in here
+            if route.path_regex.match(request.url.path)
+            for method in route.methods or ()
+        }
+        allow = {"Allow": ", ".join(sorted(methods))}
+        return answer_of(Problem(405, "This path has other methods: Allow names them.", headers=allow))
+
+    app.add_exception_handler(405, answer_not_allowed)
     app.add_middleware(Admit, routes, principals, bulkheads, limits, {snapshots.get_snapshot})
     app.add_middleware(CountRequests)
     app.add_middleware(NameRequests, SecurityLog("admin-api"))

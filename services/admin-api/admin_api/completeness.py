@@ -15,6 +15,7 @@ from admin_api import audit, metrics
 from admin_api.bulkheads import DatabaseOf
 from admin_api.database import UNAVAILABLE, Database
 from admin_api.fields import Limit, Name
+from admin_api.openapi import problem
 from admin_api.parked import Changed, Reason
 from admin_api.principals import Actor, Allow
 from admin_api.tables import AgentCompleteness
@@ -90,7 +91,9 @@ def get_completeness(
     return count_all(database, pool, limit)
 
 
-@router.post("/v1/completeness/{agent}/disown")
+@router.post(
+    "/v1/completeness/{agent}/disown", responses={409: problem("Nothing of it is missing, or it works")}
+)
 def disown(agent: UUID, body: Reason, actor: Operator, database: DatabaseOf) -> Changed:
     """Count what is missing of an agent now as missing no longer: it can't be restored, or never was.
 
@@ -113,7 +116,7 @@ def disown(agent: UUID, body: Reason, actor: Operator, database: DatabaseOf) -> 
     return Changed(changed=changed)
 
 
-@router.post("/v1/completeness/{agent}/own")
+@router.post("/v1/completeness/{agent}/own", responses={409: problem("Nothing of it is disowned")})
 def own(agent: UUID, body: Reason, actor: Operator, database: DatabaseOf) -> Changed:
     """Take it back: what was disowned of an agent, and is not there, counts as missing again."""
     with database.transaction() as session:

@@ -18,6 +18,7 @@ from admin_api import audit
 from admin_api.bulkheads import DatabaseOf
 from admin_api.fields import Limit
 from admin_api.messages import MAX_BYTES, Message, read_messages
+from admin_api.openapi import problem
 from admin_api.principals import Officer
 from admin_api.tables import ArchivedMessage, MessageOrder
 from contract.problem import Problem
@@ -65,7 +66,7 @@ class Changes(BaseModel):
     more: bool = Field(description="Whether there is more already")
 
 
-@router.get("/changes")
+@router.get("/changes", responses={410: problem("The archive was restored since: begin anew")})
 def follow(
     actor: Officer,
     database: DatabaseOf,

@@ -2,7 +2,7 @@
 
 import base64
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import sqlalchemy
@@ -13,6 +13,7 @@ from sqlmodel import Session, col, func, select
 from admin_api import audit
 from admin_api.bulkheads import DatabaseOf
 from admin_api.fields import MAX_BIGINT, After, Document, Limit, Text
+from admin_api.openapi import problem
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.tables import ParkedRow
 from contract.problem import Problem
@@ -71,6 +72,9 @@ class Changed(BaseModel):
     changed: int
 
 
+_NOT_PARKED: Final = problem("It was replayed or discarded before")
+
+
 @router.get("")
 def list_parked(
     actor: Operator,
@@ -127,13 +131,13 @@ def replay_all(body: Reason, actor: Operator, database: DatabaseOf) -> Changed:
     return Changed(changed=changed)
 
 
-@router.post("/{id}/replay")
+@router.post("/{id}/replay", responses={409: _NOT_PARKED})
 def replay_one(number: Number, body: Reason, actor: Operator, database: DatabaseOf) -> Changed:
     """Have one tried again, once what was wrong is mended; a worker does it within seconds."""
     return _change(database, "request_replay", "archive.parked.replay", number, actor, body.reason)
 
 
-@router.post("/{id}/discard")
+@router.post("/{id}/discard", responses={409: _NOT_PARKED})
 def discard_one(number: Number, body: Reason, actor: Officer, database: DatabaseOf) -> Changed:
     """Give one up: it is no alarm any more. Its content is kept, and completeness still calls it parked."""
     return _change(database, "discard_parked", "archive.parked.discard", number, actor, body.reason)

@@ -11,6 +11,7 @@ from admin_api.bulkheads import DatabaseOf
 from admin_api.connectors import ConnectorAnswer, find_connectors
 from admin_api.fields import Document, Domain, DomainInPath, Language, NameInPath, Wording, refuse_merged
 from admin_api.looks import IfAny
+from admin_api.openapi import problem
 from admin_api.preconditions import find_etag
 from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import (
@@ -226,7 +227,7 @@ def put_domain(
     return put(changes, DomainRow(domain=domain), response)
 
 
-@router.delete("/domains/{domain}", status_code=204)
+@router.delete("/domains/{domain}", status_code=204, responses={409: problem("A connector speaks for it")})
 def delete_domain(domain: DomainInPath, changes: ChangesOf) -> None:
     """Say that a domain is no longer ours: 409 while a connector speaks for it."""
 

@@ -6,7 +6,7 @@ number alone would come again after the database was restored.
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import Header
@@ -16,6 +16,7 @@ from admin_api.tables import StampRow
 from contract.problem import Problem
 
 _TAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
+_SCHEMA: Final[dict[str, Any]] = {"pattern": rf"^(\s*\*\s*|{_TAGS.pattern})$"}
 
 
 def etag_of(version: int, stamp: UUID) -> str:
@@ -64,9 +65,15 @@ def _matches(condition: str, etag: str | None, *, strong: bool) -> bool:
 
 def read_preconditions(
     if_match: Annotated[
-        str | None, Header(description="Change only if the ETag, as it was given, is this; else 412")
+        str | None,
+        Header(
+            description="Change only if the ETag, as it was given, is this; else 412",
+            json_schema_extra=_SCHEMA,
+        ),
     ] = None,
-    if_none_match: Annotated[str | None, Header(description="`*`: only create; 412 if it exists")] = None,
+    if_none_match: Annotated[
+        str | None, Header(description="`*`: only create; 412 if it exists", json_schema_extra=_SCHEMA)
+    ] = None,
 ) -> Preconditions:
     """Read a request's preconditions. Raises Problem (422) if they are no ETags."""
     for name, value in (("If-Match", if_match), ("If-None-Match", if_none_match)):

@@ -22,7 +22,7 @@ from frontend.listeners.connectors import Connectors
 from frontend.listeners.http import Listener
 from frontend.listeners.intake import Intake
 from frontend.listeners.notices import NoticesListener
-from frontend.listeners.openapi import OPERATIONS
+from frontend.listeners.openapi import describe_operations
 from frontend.listeners.sip import SIPListener
 from frontend.metrics import BROKER_CONNECTED, NamedFigures, watch_disk
 from frontend.policies import Policies
@@ -103,14 +103,18 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     # Every IM passes one of these: FastAPI's own routes take their time for what isn't needed here.
     app.router.routes += [listener.route, sip.route, *notices.routes, attempts.route]
     app.state.stop = listener.stop
-    _describe(app, OPERATIONS)
+    _describe(app)
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
         """Alive."""
         return {"status": "alive"}
 
-    @app.get("/readyz", tags=["health"])
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        responses={503: {"description": "Blocking", "content": {"application/json": {}}}},
+    )
     async def readyz(response: Response) -> dict[str, Any]:
         """Able to make IMs safe: 200 in state normal and spooling, 503 in state blocking."""
         state = agent.state
@@ -134,7 +138,12 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
             "left": agent.left,
         }
 
-    @app.get("/metrics", tags=["health"], response_class=Response)
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+    )
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(generate_latest(figures), media_type=CONTENT_TYPE_LATEST)
@@ -167,13 +176,13 @@ def _end_if_failed(task: "asyncio.Task[None]") -> None:
         os._exit(1)
 
 
-def _describe(app: FastAPI, operations: dict[str, dict[str, Any]]) -> None:
+def _describe(app: FastAPI) -> None:
     """Put what listens for IMs, and the connectors' tokens, into the OpenAPI document."""
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = describe()
-        for path, operation in operations.items():
+        for path, operation in describe_operations().items():
             document["paths"][path] = {"post": operation}
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["connector"] = {"type": "http", "scheme": "bearer"}

@@ -2,6 +2,9 @@
 
 from typing import Any, Final, get_args
 
+import msgspec
+
+from contract.message import make_id
 from contract.sdp import UnseenKind
 
 _EXAMPLE: Final = {
@@ -90,6 +93,12 @@ _ANSWER: Final[dict[str, Any]] = {
         "line": {"type": "integer", "description": "only in a stream: the line of the request, from 1"},
     },
 }
+_PASSED: Final[dict[str, Any]] = {
+    "title": "Passed",
+    "type": "object",
+    "required": ["status", "archived", "rule"],
+    "properties": {"status": {"const": 200}, "archived": {"type": "boolean"}, "rule": {"type": "string"}},
+}
 _PROBLEM: Final[dict[str, Any]] = {
     "title": "Problem",
     "description": "RFC 9457",
@@ -151,10 +160,12 @@ MESSAGES: Final[dict[str, Any]] = {
         "400": _problem("Not JSON in UTF-8, or a name stands twice in an object."),
         "401": _problem("No token, or one nobody has."),
         "403": _problem("The connector doesn't speak for this pool or these people."),
+        "408": _problem("The request came too slowly."),
         "409": _problem("The id was used for another content."),
         "413": _problem("Too large."),
         "415": _problem("Neither JSON nor NDJSON, or compressed, or not in UTF-8."),
         "422": _problem("A field is wrong: which, and what to do."),
+        "500": _problem("A defect of the front end: its log says more."),
         "503": _problem(
             "It must be archived and can't be made safe now: do not deliver it, send it again later."
         ),
@@ -169,9 +180,15 @@ SIP: Final[dict[str, Any]] = {
     "requestBody": {"required": True, "content": {"message/sip": {"schema": {"type": "string"}}}},
     "responses": {
         status: MESSAGES["responses"][status]
-        for status in ("200", "201", "202", "401", "403", "413", "422", "503")
+        for status in (*("201", "202", "401", "403", "408", "409", "413", "422", "500", "503"),)
     }
     | {
+        "200": {
+            "description": "Not archived: by rule, or it says nothing, or is archived already. Relay it.",
+            "content": {"application/json": {"schema": {"anyOf": [_ANSWER, _PASSED]}}},
+        },
+        "204": {"description": "It was about notices (LCS-Told, LCS-Untold): noted."},
+        "404": _problem("The notices it is about are not known here."),
         "400": _problem("Not a SIP request that can be archived."),
         "406": _problem("It offers to talk past the archive (MSRP, T.140, data channels, files)."),
         "415": _problem("Nobody here can read its body's content coding."),
@@ -197,7 +214,7 @@ NOTICES: Final[dict[str, Any]] = {
     "responses": {
         "202": {"description": "Noted, and recorded as soon as the admin API is back."},
         "204": {"description": "Recorded: the partners were told."},
-        "401": MESSAGES["responses"]["401"],
+        **{status: MESSAGES["responses"][status] for status in ("401", "403", "415", "422", "500", "503")},
         "404": _problem("This connector was handed no notice with this IM."),
     },
 }
@@ -236,10 +253,13 @@ ATTEMPTS: Final[dict[str, Any]] = {
         },
     },
     "responses": {"204": {"description": "Noted."}}
-    | {status: MESSAGES["responses"][status] for status in ("400", "401", "403", "415", "422")},
+    | {
+        status: MESSAGES["responses"][status]
+        for status in ("400", "401", "403", "408", "413", "415", "422", "500", "503")
+    },
 }
 """The operation ``POST /v1/attempts``."""
-OPERATIONS: Final = {
+_OPERATIONS: Final = {
     "/v1/messages": MESSAGES,
     "/v1/sip": SIP,
     "/v1/notices/{im}/delivered": NOTICES,
@@ -247,3 +267,10 @@ OPERATIONS: Final = {
     "/v1/attempts": ATTEMPTS,
 }
 """By their paths."""
+
+
+def describe_operations() -> dict[str, dict[str, Any]]:
+    """Return the operations with an id of now in their examples: a year later it would be refused."""
+    text = msgspec.json.encode(_OPERATIONS).replace(_ID.encode(), str(make_id()).encode())
+    operations: dict[str, dict[str, Any]] = msgspec.json.decode(text)
+    return operations
