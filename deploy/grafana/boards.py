@@ -39,14 +39,17 @@ def overview() -> Dashboard:
             unit="s", bad_from=120,
         ))
         .with_panel(figure(
-            "Empty in", "At the rate of the last minute; none while it does not shrink.",
-            "lcs:lcslog_drain:seconds", unit="s",
+            "Empty in", "At the rate of the last minute; 0 while it is empty.",
+            "lcs:lcslog_drain:seconds", unit="s", infinite="never: it does not shrink",
         ))
         .with_panel(figure(
             "Growth", "Messages a second, over the last minute.", "lcs:lcslog_growth:messages_per_second",
             unit="cps", at=(16, 4),
         ))
-        .with_panel(figure("IMs in it", "As many in a message as of late.", "lcs:lcslog:ims", at=(20, 4)))
+        .with_panel(figure(
+            "IMs in it", "Counted, a few seconds ago: what front ends tell of and the archive has not.", "lcs:lcslog:ims",
+            at=(20, 4),
+        ))
         .with_panel(figure("Workers", "Consumers of lcslog.", "lcs:lcslog:consumers", at=(16, 8)))
         .with_panel(figure(
             "Alerts", "That fire now: each has its section in docs/operations.md.",
@@ -88,7 +91,7 @@ def overview() -> Dashboard:
         ))
         .with_row(row("Trouble"))
         .with_panel(figure(
-            "Parked", "IMs that could not be stored: GET /v1/parked.", "max(lcs_parked_ims)", bad_from=1
+            "Parked", "IMs that could not be stored: GET /v1/parked.", "max(last_over_time(lcs_parked_ims[1h]))", bad_from=1
         ))
         .with_panel(figure(
             "Missing", "Numbers neither archived nor parked; some are on their way.",

@@ -10,6 +10,8 @@ from grafana_foundation_sdk.models import dashboard as model
 
 DATA_SOURCE: Final = "lcs-prometheus"
 """As deploy/grafana/provisioning/datasources/prometheus.yml calls it."""
+_HUGE: Final = 1e15
+"""Grafana maps ranges of values: from here on a value counts as infinite."""
 _CHOSEN: Final = 'pool=~"$pool", front_end=~"$front_end"'
 
 _source: Final = model.DataSourceRef(type_val="prometheus", uid=DATA_SOURCE)
@@ -52,15 +54,21 @@ def graph(
 
 def figure(
     title: str, description: str, expr: str, *, unit: str = "short", width: int = 4, height: int = 4,
-    bad_from: float | None = None, at: tuple[int, int] | None = None,
+    bad_from: float | None = None, infinite: str = "", at: tuple[int, int] | None = None,
 ) -> stat.Panel:  # fmt: skip
-    """Return the present value, red from ``bad_from`` on; ``at``: x and y, else beside what is before."""
+    """Return the present value, red from ``bad_from`` on; ``at``: x and y, else beside what is before.
+
+    ``infinite``: the text in place of an infinite value.
+    """
     steps = [model.Threshold(value=None, color="green")]
     if bad_from is not None:
         steps.append(model.Threshold(value=bad_from, color="red"))
     thresholds = dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps)
     panel = stat.Panel().title(title).description(description).datasource(_source)
     panel = panel.unit(unit).no_value("none").thresholds(thresholds)
+    if infinite:
+        result = model.ValueMappingResult(text=infinite)
+        panel = panel.mappings([model.RangeMap(model.DashboardRangeMapOptions(_HUGE, None, result))])
     x, y = at or (0, 0)  # the library places what has no place
     panel = panel.grid_pos(model.GridPos(h=height, w=width, x=x, y=y))
     return panel.with_target(prometheus.Dataquery().expr(expr).instant().ref_id("A"))

@@ -2,6 +2,9 @@
 
 import json
 import re
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +84,36 @@ def test_every_alert_has_its_section_in_the_runbook_and_every_section_its_alert(
 
 
 def test_every_alert_has_a_test_that_it_fires_and_one_that_it_is_quiet() -> None:
-    groups = yaml.safe_load((ROOT / "tests" / "prometheus" / "rules.yml").read_text())["tests"]
-    tests = [test for group in groups for test in group.get("alert_rule_test", [])]
+    files = [yaml.safe_load(path.read_text()) for path in (ROOT / "tests" / "prometheus").glob("*.yml")]
+    tests = [test for file in files for group in file["tests"] for test in group.get("alert_rule_test", [])]
     names = {alert["alert"] for alert in alerts()}
     assert {test["alertname"] for test in tests if test["exp_alerts"]} == names
     assert {test["alertname"] for test in tests if not test["exp_alerts"]} == names
+
+
+def silenced() -> Iterator[tuple[str, str]]:
+    """Yield causes and consequences, as Alertmanager is told."""
+    file = yaml.safe_load((DEPLOY / "prometheus" / "alertmanager.yml").read_text())
+    for rule in file["inhibit_rules"]:
+        [causes, consequences] = (
+            re.findall(r"\w+", re.findall(r'alertname=~?"(.+?)"', ",".join(rule[side]))[0])
+            for side in ("source_matchers", "target_matchers")
+        )
+        yield from product(causes, consequences)
+
+
+def test_only_alerts_that_there_are_silence_each_other_and_none_in_a_circle() -> None:
+    after: dict[str, set[str]] = {}
+    for cause, consequence in silenced():
+        assert {cause, consequence} <= {alert["alert"] for alert in alerts()}
+        if cause != consequence:  # of another service
+            after.setdefault(cause, set()).add(consequence)
+    TopologicalSorter(after).prepare()  # raises CycleError: then both would be silent
+
+
+def test_no_cause_silences_what_people_must_hear_whatever_the_cause() -> None:
+    never = {"CompletenessHole", "FrontEndBlocking", "SpoolFilling", "ImsParked", "UnseenAttempts"}
+    assert never.isdisjoint(consequence for _, consequence in silenced())
 
 
 def test_what_tells_of_ims_that_wait_for_somebody_is_on_a_dashboard() -> None:
