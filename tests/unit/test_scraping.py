@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 import admin_api.metrics  # noqa: F401 -- registers
 import archiving.metrics  # noqa: F401
 import frontend.metrics  # noqa: F401
+import runtime.security  # noqa: F401
 from archiving.consumer import Delivery, Unacknowledged
 from deploy.grafana.boards import render_all
 from tests.chaos.containers.cluster import NODES
