@@ -28,6 +28,10 @@ Operator = Annotated[Actor, Security(Allow("operator"))]
 _DISOWN: Final = sqlalchemy.text("SELECT archive.disown_agent(:agent, :who, :why)")
 _OWN: Final = sqlalchemy.text("SELECT archive.own_agent(:agent)")
 _READ_UNTIL: Final = sqlalchemy.text("SELECT until FROM archive.read_until")
+_PARKED: Final = sqlalchemy.text(
+    "SELECT kind, sum(CASE kind WHEN 'im' THEN ims ELSE 1 END)"
+    " FROM archive.parked_ims WHERE state IN ('parked', 'replaying') GROUP BY kind"
+)
 _NUMBERS: Final = {"missing_numbers", "disowned_numbers"}
 
 
@@ -166,6 +170,7 @@ def show_counts(database: Database) -> None:
     try:
         with database.snapshot() as session:
             rows = session.execute(query).all()
+            parked = dict(row._tuple() for row in session.execute(_PARKED))
             size = session.scalar(sqlalchemy.select(func.pg_database_size(func.current_database())))
     except UNAVAILABLE:
         metrics.DATABASE_CONNECTED.set(0)
@@ -174,6 +179,8 @@ def show_counts(database: Database) -> None:
         return
     metrics.DATABASE_CONNECTED.set(1)
     metrics.ARCHIVE_SIZE.set(size or 0)
+    for kind, parked_gauge in metrics.PARKED.items():
+        parked_gauge.set(parked.get(kind, 0))
     for pool, *counts in rows:
         for gauge, count in zip(gauges.values(), counts, strict=True):
             gauge.labels(pool).set(count)

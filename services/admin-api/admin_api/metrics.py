@@ -33,6 +33,14 @@ COMPLETENESS: Final = {
         ("waiting", "IMs of these that front ends tell of and that may still be on the queue"),
     )
 }
+PARKED: Final = {
+    "im": Gauge("lcs_parked_ims", "IMs that are parked now: somebody should look at them"),
+    "cdr": Gauge(
+        "lcs_cdr_parked_lines",
+        "Lines of call detail records that are parked now: somebody should look at them",
+    ),
+}
+"""By kind. The archive holds what is parked, and no worker needs to run for it to be there."""
 SAMPLE_AGE: Final = Gauge(
     "lcs_admin_sample_age_seconds", "Since what the archive holds was counted, or this began"
 )

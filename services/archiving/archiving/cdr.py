@@ -19,7 +19,6 @@ from archiving.evidence import DOUBT_PAUSE, DoubtError
 from archiving.metrics import (
     BROKER_CONNECTED,
     CDR_ACTIVITIES,
-    CDR_PARKED,
     DATABASE_CONNECTED,
     PERSON_ATTEMPTS,
 )
@@ -103,7 +102,6 @@ class CDRWorker:
                     PERSON_ATTEMPTS.labels(address).set(count)
                 self._idle_due = time.monotonic() + _IDLE_EVERY
             if time.monotonic() >= self._replay_due:
-                CDR_PARKED.set(records.count_parked())
                 over = time.monotonic() + _REPLAY_SECONDS
                 replay_each(
                     records,

@@ -26,7 +26,6 @@ from prometheus_client.registry import Collector
 COMMITTED: Final = Counter("lcs_archiving_committed_ims", "IMs that were new when their batch was committed")
 DUPLICATES: Final = Counter("lcs_archiving_duplicate_ims", "IMs that the archive had already")
 PARKED: Final = Counter("lcs_archiving_parked_ims", "IMs that could not be stored and were parked")
-PARKED_WAITING: Final = Gauge("lcs_parked_ims", "IMs that are parked now: somebody should look at them")
 LACKING_PARTITIONS: Final = Gauge(
     "lcs_archiving_lacking_partitions",
     "Months without a partition of their own, when this worker last looked: their IMs go to the default one",
@@ -62,9 +61,6 @@ ENCRYPTED: Final = Counter(
 for _reason in ("unknown", "not UTF-8"):
     GUESSED.labels(_reason)
 CDR_ACTIVITIES: Final = Counter("lcs_cdr_activities", "Activities stored as call detail records")
-CDR_PARKED: Final = Gauge(
-    "lcs_cdr_parked_lines", "Lines of call detail records that are parked now: somebody should look at them"
-)
 PERSON_ATTEMPTS: Final = Gauge(
     "lcs_cdr_person_attempts",
     "Attempts to talk past the archive in sessions of the last hour, of the ten people with the most",

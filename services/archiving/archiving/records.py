@@ -73,12 +73,6 @@ class Records(Replays):
         """Return who tried most in the last hour to talk past the archive, and how often."""
         return self._connection.execute("SELECT * FROM cdr.most_attempts('1 hour', %s)", [most]).fetchall()
 
-    def count_parked(self) -> int:
-        """Return how many lines are parked. Raises psycopg.Error."""
-        row = self._connection.execute("SELECT cdr.count_parked()").fetchone()
-        assert row is not None
-        return int(row[0])
-
     def rehearse(self) -> None:
         """Store and park what nothing is wrong with, and take it back. Raises what fails."""
         now = datetime.now(UTC)

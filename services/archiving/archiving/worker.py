@@ -23,7 +23,6 @@ from archiving.metrics import (
     BROKER_CONNECTED,
     DATABASE_CONNECTED,
     LACKING_PARTITIONS,
-    PARKED_WAITING,
     UNACKNOWLEDGED,
     UNACKNOWLEDGED_OLDEST,
 )
@@ -146,8 +145,7 @@ class Worker:
             self._stopping.wait(_IDLE_SECONDS)
 
     def _look_after_parked(self, archive: Archive) -> None:
-        parked, replay_asked_for = archive.count_parked()
-        PARKED_WAITING.set(parked)
+        _, replay_asked_for = archive.count_parked()
         if replay_asked_for:
             over = time.monotonic() + _REPLAY_SECONDS
             replay_all(archive, self._senders, lambda: self._stopping.is_set() or time.monotonic() >= over)

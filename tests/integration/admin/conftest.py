@@ -25,7 +25,7 @@ from archiving.archive import Archive
 from contract.message import IM, make_id, time_of
 from contract.token import hash_token
 from deploy.local.database import Database
-from deploy.local.process import NO_TLS
+from deploy.local.process import NO_TLS, wait_for
 from runtime.safe_headers import SendSafely
 from tests.conftest import ArchiveDatabase, role_passwords
 
@@ -74,6 +74,10 @@ class AdminApi:
         answer = self.compliance.get("/v1/audit", params=parameters).raise_for_status()
         records: list[dict[str, Any]] = answer.json()["records"]
         return [record for record in records if record["action"] not in LISTS]
+
+    def wait_for_metric(self, line: str) -> None:
+        """Return when Prometheus is told a figure."""
+        wait_for(lambda: line in self.anybody.get("/metrics").text.splitlines(), line)
 
     def execute(self, statement: str) -> None:
         """Do something in the database as the superuser."""

@@ -6,7 +6,6 @@ from uuid import UUID, uuid4
 
 from archiving.archive import Archive, Numbers
 from contract.message import MAX_SEQ, AgentStatement
-from deploy.local.process import wait_for
 from tests.integration.admin.conftest import AdminApi, make_im
 
 
@@ -17,10 +16,6 @@ def store(api: AdminApi, agent: UUID, *seqs: int, pool: str = "pool1", parked: t
         [Numbers(agent, pool, seq, seq) for seq in parked],
     )
     archive.close()
-
-
-def wait_for_metric(api: AdminApi, line: str) -> None:
-    wait_for(lambda: line in api.anybody.get("/metrics").text.splitlines(), line)
 
 
 def ask(api: AdminApi, **parameters: str) -> dict[str, Any]:
@@ -56,9 +51,9 @@ def test_missing_numbers_are_told_and_agents_with_holes_come_first(api: AdminApi
     assert datetime.fromisoformat(first["ended_at"]) == now
     assert (second["agent"], second["missing"], second["missing_numbers"]) == (str(whole), 0, [])
     assert second["ended_at"] is None
-    wait_for_metric(api, 'lcs_completeness_missing_ims{pool="pool1"} 6.0')
-    wait_for_metric(api, 'lcs_completeness_archived_ims{pool="pool2"} 3.0')
-    wait_for_metric(api, "lcs_admin_database_connected 1.0")
+    api.wait_for_metric('lcs_completeness_missing_ims{pool="pool1"} 6.0')
+    api.wait_for_metric('lcs_completeness_archived_ims{pool="pool2"} 3.0')
+    api.wait_for_metric("lcs_admin_database_connected 1.0")
 
 
 def test_it_is_asked_by_pool_and_totals_are_of_all_agents_asked_for(api: AdminApi) -> None:
@@ -132,7 +127,7 @@ def test_what_is_missing_of_an_agent_is_disowned_with_a_reason_and_owned_again(a
         **{"agents": 2, "accepted": 5, "archived": 3, "parked": 1, "missing": 1},
         **{"waiting": 0, "disowned": highest - 3},
     }
-    wait_for_metric(api, 'lcs_completeness_missing_ims{pool="pool1"} 1.0')
+    api.wait_for_metric('lcs_completeness_missing_ims{pool="pool1"} 1.0')
     [shown] = [each for each in ask(api)["agents"] if each["agent"] == str(agent)]
     assert shown["disowned_numbers"] == [[2, 2], [4, highest - 1]]
     assert (shown["disowned_by"], shown["disowned_why"]) == ("the operator", "a forged header")

@@ -80,6 +80,17 @@ def test_its_content_is_the_officers_to_read_and_that_is_on_record(api: AdminApi
     assert reads == [(str(number), "the compliance") for number in (999, plain["id"], odd["id"])]
 
 
+def test_prometheus_is_told_what_is_parked_by_the_archive_itself(api: AdminApi) -> None:
+    park(api, b"one", b"two")
+    api.execute("SELECT cdr.park('key', 'unreadable', 'a line', '{}')")
+    api.wait_for_metric("lcs_parked_ims 2.0")
+    api.wait_for_metric("lcs_cdr_parked_lines 1.0")
+    line, *_ = listed(api)
+    api.compliance.post(f"/v1/parked/{line['id']}/discard", json=WHY).raise_for_status()
+    api.wait_for_metric("lcs_cdr_parked_lines 0.0")
+    api.wait_for_metric("lcs_parked_ims 2.0")
+
+
 def test_one_is_discarded_with_a_reason_and_its_content_is_kept(api: AdminApi) -> None:
     park(api, b"one", b"two")
     number = listed(api)[1]["id"]
