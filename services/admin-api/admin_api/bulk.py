@@ -1,7 +1,9 @@
 """Flags of hundreds of thousands of users in one change, from NDJSON or CSV: all of it or nothing."""
 
+import codecs
 import csv
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -26,6 +28,17 @@ _MAX_ERRORS: Final = 100
 _MAX_LINE: Final = 10_000
 _IN_MEMORY: Final = 1 << 20
 _COLUMNS: Final = ("address", "archive_internal", "archive_federated")
+_SEPARATORS: Final = ",;\t"
+_TRUE: Final = (
+    "TRUE 1 WAHR VRAI VERDADERO VERO VERDADEIRO WAAR SAND SANT SANN TOSI PRAWDA PRAVDA IGAZ DOĞRU ИСТИНА"
+)
+_FALSE: Final = "FALSE 0 FALSCH FAUX FALSO ONWAAR FALSK FALSKT USANN EPÄTOSI FAŁSZ NEPRAVDA HAMIS YANLIŞ ЛОЖЬ"
+_WORDS: Final[dict[str, bool | None]] = {
+    **{word.casefold(): True for word in _TRUE.split()},
+    **{word.casefold(): False for word in _FALSE.split()},
+    "": None,
+}
+"""Flags, as spreadsheets write them in the languages that have words of their own for them."""
 
 # Two statements, not one with ON CONFLICT: nobody else writes users meanwhile, and so it takes two thirds of
 # the time.
@@ -168,23 +181,67 @@ def _parse_line(line: bytes) -> UserLine:
 
 
 def _read_csv(body: IO[bytes]) -> Iterator[tuple[int, Callable[[], UserLine]]]:
+    """As spreadsheets write it in any language: by commas, semicolons or tabs, in UTF-8 or UTF-16."""
+    if not (_starts_with(body, codecs.BOM_UTF16_LE) or _starts_with(body, codecs.BOM_UTF16_BE)):
+        yield from _read_rows(body)
+        return
+    with SpooledTemporaryFile(_IN_MEMORY) as recoded:
+        _recode(body, recoded)
+        yield from _read_rows(recoded)
+
+
+def _read_rows(body: IO[bytes]) -> Iterator[tuple[int, Callable[[], UserLine]]]:
     _skip_bom(body)
-    rows = csv.reader((line.decode() for _, line in _lines_of(body)), strict=True)
+    begin = body.tell()
+    first = body.readline(_MAX_LINE).decode(errors="replace")
+    body.seek(begin)
+    header, separator = _read_header(first)
+    rows = csv.reader((line.decode() for _, line in _lines_of(body)), delimiter=separator, strict=True)
     try:
-        header = [cell.strip() for cell in next(rows, [])]
-        if "address" not in header or len(set(header)) < len(header) or not set(header) <= set(_COLUMNS):
-            raise LinesProblem([(1, f"the header must name the columns {', '.join(_COLUMNS)}")])
+        next(rows)
         for row in rows:
-            if row:
+            if any(cell.strip() for cell in row):
                 yield rows.line_num, partial(_parse_row, header, row)
     except UnicodeDecodeError as error:
-        raise LinesProblem([(rows.line_num + 1, str(error))]) from None
+        bad = error.object[error.start : error.end].hex(" ")
+        why = f"byte {bad} at {error.start + 1} of it is not UTF-8: save it as CSV in UTF-8"
+        raise LinesProblem([(rows.line_num + 1, why)]) from None
     except csv.Error as error:
         raise LinesProblem([(rows.line_num, str(error))]) from None
 
 
+def _read_header(line: str) -> tuple[list[str], str]:
+    """Return the columns that the first line names, and what separates cells. Raises LinesProblem."""
+    for separator in _SEPARATORS:
+        try:
+            header = [cell.strip() for cell in next(csv.reader([line], delimiter=separator, strict=True), [])]
+        except csv.Error:
+            continue
+        if "address" in header and len(set(header)) == len(header) and set(header) <= set(_COLUMNS):
+            return header, separator
+    named = ", ".join(_COLUMNS)
+    raise LinesProblem([(1, f"the header must name the columns {named}; it is {line.rstrip()[:100]!r}")])
+
+
+def _recode(body: IO[bytes], recoded: IO[bytes]) -> None:
+    """Write a text in UTF-16 as UTF-8. Raises LinesProblem."""
+    body.seek(0)
+    decoder = codecs.getincrementaldecoder("utf-16")()
+    try:
+        while chunk := body.read(_IN_MEMORY):
+            recoded.write(decoder.decode(chunk).encode())
+        decoder.decode(b"", final=True)
+    except UnicodeError as error:
+        raise LinesProblem([(1, f"it begins as UTF-16, and is not: {error}")]) from None
+
+
 def _skip_bom(body: IO[bytes]) -> None:
-    body.seek(len(BOM) if body.read(len(BOM)) == BOM else 0)
+    body.seek(len(BOM) if _starts_with(body, BOM) else 0)
+
+
+def _starts_with(body: IO[bytes], mark: bytes) -> bool:
+    body.seek(0)
+    return body.read(len(mark)) == mark
 
 
 def _lines_of(body: IO[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -202,10 +259,10 @@ def _parse_row(header: list[str], row: list[str]) -> UserLine:
 
 
 def _parse_flag(name: str, cell: str) -> bool | None:
-    flags = {"true": True, "1": True, "false": False, "0": False, "": None}
-    if cell.lower() not in flags:
+    word = unicodedata.normalize("NFC", cell).casefold()
+    if word not in _WORDS:
         raise ValueError(f"{name} is {cell[:20]!r}: write true or false")
-    return flags[cell.lower()]
+    return _WORDS[word]
 
 
 def _apply(body: IO[bytes], read: Reader, digest: str, changes: Changes) -> BulkAnswer:

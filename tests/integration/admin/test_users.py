@@ -184,6 +184,44 @@ def test_a_flag_that_a_line_leaves_out_stays(api: AdminApi) -> None:
     assert users(api) == {"sip:a@contoso.com": (True, True, 3), "sip:b@contoso.com": (True, False, 3)}
 
 
+@pytest.mark.parametrize(("true", "false"), [("TRUE", "FALSE"), ("WAHR", "FALSCH"), ("VRAI", "faux")])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_is_read_as_spreadsheets_write_it(
+    api: AdminApi, true: str, false: str, separator: str, encoding: str
+) -> None:
+    rows = [
+        ["address", "archive_internal", "archive_federated"],
+        ["a@contoso.com", true, false],
+        ["b@contoso.com", "", true],
+        ["", "", ""],
+    ]
+    table = "".join(separator.join(row) + "\r\n" for row in rows)
+    answer = api.administrator.patch("/v1/policy/users", content=table.encode(encoding), headers=CSV)
+    assert answer.raise_for_status().json() == {"version": 2, "lines": 2, "changed": 2}
+    assert users(api) == {"sip:a@contoso.com": (True, False, 2), "sip:b@contoso.com": (False, True, 2)}
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "seen"),
+    [
+        (b"address;archive_internal\na@x.y;ja\n", 2, "archive_internal is 'ja'"),
+        (b"Adresse;intern\na@x.y;WAHR\n", 1, "it is 'Adresse;intern'"),
+        (b"address|archive_internal\na@x.y|WAHR\n", 1, "address|archive_internal"),
+        ("address,archive_internal\na@x.y,true\nJ\xfcrgen@x.y,true\n".encode("cp1252"), 3, "fc at 2 of it"),
+        (b"\xff\xfea\0d", 1, "UTF-16"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_told_where_and_what_was_seen(
+    idle_api: AdminApi, content: bytes, line: int, seen: str
+) -> None:
+    answer = idle_api.administrator.patch("/v1/policy/users", content=content, headers=CSV)
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["line"] == line
+    assert seen in error["detail"]
+
+
 def test_a_deleted_user_comes_back_by_a_bulk_change(api: AdminApi) -> None:
     api.administrator.put("/v1/policy/users/a@contoso.com", json=FLAGS)
     api.administrator.delete("/v1/policy/users/a@contoso.com")
@@ -295,7 +333,7 @@ def test_300_000_users_change_within_seconds(api: AdminApi) -> None:
     assert api.database.rows("SELECT count(*) FROM policy.audit") == [(1,)]
     [record] = api.audit(target="sip:user299999@contoso.com")
     unfolded = api.compliance.get(
-        f"/v1/audit/{record['id']}/changes", params={"after": "sip:user299998@contoso.com"}
+        f"/v1/audit/{record['id']}/changes", params={"user": "sip:user299999@contoso.com"}
     )
     assert unfolded.json()["changes"] == [
         {"address": "sip:user299999@contoso.com", "before": None, "after": FLAGS}
