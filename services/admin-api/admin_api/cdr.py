@@ -21,7 +21,7 @@ from admin_api.cdr_tables import SessionPartyRow, SessionRow
 from admin_api.conversations import ConversationFilter
 from admin_api.database import Database
 from admin_api.fields import MAX_BIGINT, KnownAddress, Text
-from admin_api.people import check_people, keys_of_conversations
+from admin_api.people import find_unknown, keys_of_conversations
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.search import Time
 from contract.message import Scope
@@ -89,6 +89,14 @@ def _cursor(text: str) -> str:
     return text
 
 
+class Export(Filter):
+    """How they are exported."""
+
+    bom: bool = Field(
+        False, description="`true`: with a byte order mark, by which spreadsheets know that it is UTF-8"
+    )
+
+
 class Search(Filter):
     """Which page of them."""
 
@@ -131,7 +139,7 @@ def list_sessions(search: Annotated[Search, Query()], actor: Officer, database: 
 
     A session of which an earlier IM comes to be known meanwhile may be on two pages; none is left out.
     """
-    unknown = check_people(database, search.user)
+    unknown = find_unknown(database, search.user, search)
     detail = _asked(search)
     attempt = audit.attempt(database, actor, "cdr.search", "sessions", detail, _NARROW)
     with attempt, database.transaction() as session:
@@ -144,24 +152,25 @@ def list_sessions(search: Annotated[Search, Query()], actor: Officer, database: 
 
 @router.get("/csv", response_class=StreamingResponse, responses={200: {"content": {"text/csv": {}}}})
 def export_sessions(
-    chosen: Annotated[Filter, Query()], actor: Officer, database: DatabaseOf
+    chosen: Annotated[Export, Query()], actor: Officer, database: DatabaseOf
 ) -> StreamingResponse:
     """Return sessions as CSV (RFC 4180), newest first, a line for each who took part. It is audited.
 
     It is read page by page while it is sent: each page is as the database is then, and a session of which an
     earlier IM comes to be known meanwhile may be there twice.
     """
-    unknown = check_people(database, chosen.user)
+    unknown = find_unknown(database, chosen.user, chosen)
     with database.transaction() as session:
         audit.record(session, actor, "cdr.export", "sessions", detail=_asked(chosen))
     if unknown:
+        field = "user" if unknown[0] in chosen.user else "conversation"
         raise Problem(
-            404, f"{', '.join(unknown)}: known nowhere, so there is nothing to export.", field="user"
+            404, f"{', '.join(unknown)}: known nowhere, so there is nothing to export.", field=field
         )
     chunks = write_sessions(_pages(database, chosen))
     # The first page is fetched before anything is answered: what goes wrong with it is a problem's answer.
     return StreamingResponse(
-        chain([next(chunks)], chunks),
+        chain(["\ufeff"] if chosen.bom else [], [next(chunks)], chunks),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": 'attachment; filename="cdr.csv"'},
     )

@@ -121,20 +121,20 @@ def read_parked(number: Number, actor: Officer, database: DatabaseOf) -> ParkedC
 
 
 @router.post("/replay")
-def replay_all(body: Reason, actor: Operator, database: DatabaseOf) -> Changed:
-    """Have all that is parked tried again; the workers do it within seconds."""
+def replay_all(actor: Operator, database: DatabaseOf, body: Reason | None = None) -> Changed:
+    """Have all that is parked tried again; the workers do it within seconds. A reason may be given."""
+    reason = _reason_of(body)
     with database.transaction() as session:
-        changed = _call(session, "request_replay", None, actor, body.reason)
-        audit.record(
-            session, actor, "archive.parked.replay", "all", detail={"reason": body.reason, "count": changed}
-        )
+        changed = _call(session, "request_replay", None, actor, reason)
+        detail = {"reason": reason, "count": changed}
+        audit.record(session, actor, "archive.parked.replay", "all", detail=detail)
     return Changed(changed=changed)
 
 
 @router.post("/{id}/replay", responses={409: _NOT_PARKED})
-def replay_one(number: Number, body: Reason, actor: Operator, database: DatabaseOf) -> Changed:
+def replay_one(number: Number, actor: Operator, database: DatabaseOf, body: Reason | None = None) -> Changed:
     """Have one tried again, once what was wrong is mended; a worker does it within seconds."""
-    return _change(database, "request_replay", "archive.parked.replay", number, actor, body.reason)
+    return _change(database, "request_replay", "archive.parked.replay", number, actor, _reason_of(body))
 
 
 @router.post("/{id}/discard", responses={409: _NOT_PARKED})
@@ -143,8 +143,12 @@ def discard_one(number: Number, body: Reason, actor: Officer, database: Database
     return _change(database, "discard_parked", "archive.parked.discard", number, actor, body.reason)
 
 
+def _reason_of(body: Reason | None) -> str | None:
+    return None if body is None else body.reason
+
+
 def _change(
-    database: DatabaseOf, function: str, action: str, number: int, actor: Actor, reason: str
+    database: DatabaseOf, function: str, action: str, number: int, actor: Actor, reason: str | None
 ) -> Changed:
     with database.transaction() as session:
         changed = _call(session, function, [number], actor, reason)
@@ -157,7 +161,7 @@ def _change(
     return Changed(changed=changed)
 
 
-def _call(session: Session, function: str, ids: list[int] | None, actor: Actor, reason: str) -> int:
+def _call(session: Session, function: str, ids: list[int] | None, actor: Actor, reason: str | None) -> int:
     """Call one of the archive's functions: this service may change nothing there itself."""
     statement = sqlalchemy.text(f"SELECT archive.{function}(CAST(:ids AS bigint[]), :who, :why)")
     changed: int = session.execute(statement, {"ids": ids, "who": actor.name, "why": reason}).scalar_one()

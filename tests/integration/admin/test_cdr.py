@@ -1,5 +1,6 @@
 """Call detail records as they are read: pages, the file, and whether they agree with the archive."""
 
+import codecs
 import csv
 import io
 import json
@@ -146,6 +147,12 @@ def test_the_file_has_each_session_once_however_many_pages_it_takes(api: AdminAp
     exported = api.compliance.get("/v1/cdr/csv").raise_for_status()
     conversations = [line["conversation"] for line in csv.DictReader(io.StringIO(exported.text))]
     assert conversations == [str(n) for n in range(1, 2501)]
+
+
+def test_spreadsheets_are_told_on_request_that_the_file_is_in_utf8(api: AdminApi) -> None:
+    fill(api, 1)
+    plain, marked = (api.compliance.get("/v1/cdr/csv", params={"bom": bom}).content for bom in (False, True))
+    assert marked == codecs.BOM_UTF8 + plain
 
 
 def test_a_client_that_reads_the_file_slowly_holds_nothing_open_in_the_database(api: AdminApi) -> None:

@@ -136,6 +136,16 @@ def test_a_replay_is_asked_for_by_the_operator_and_done_by_a_worker(api: AdminAp
     ]
 
 
+def test_a_replay_needs_no_reason(api: AdminApi) -> None:
+    park(api, b"one", b"two")
+    number = listed(api)[0]["id"]
+    assert api.operator.post(f"/v1/parked/{number}/replay").json() == {"changed": 1}
+    assert api.operator.post("/v1/parked/replay").json() == {"changed": 1}
+    assert [(each["state"], each["changed_why"]) for each in listed(api)] == [("replaying", None)] * 2
+    assert api.compliance.post(f"/v1/parked/{number}/discard").status_code == 422
+    assert [record["detail"]["reason"] for record in api.audit(action="archive.parked.replay")] == [None] * 2
+
+
 def test_a_replay_that_ends_the_worker_is_not_tried_for_ever(api: AdminApi) -> None:
     park(api, b"killer")
     assert api.operator.post("/v1/parked/replay", json=WHY).json() == {"changed": 1}
