@@ -54,7 +54,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     async def on_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place, *path = [str(part) for part in first["loc"]]
-        field = "/" + "/".join(path) if place == "body" else "/".join(path)
+        field = "/" + "/".join(path) if place == "body" else path[0] if path else ""
         return answer_of(Problem(422, f"{first['msg']} (in the {place})", field=field))
 
     @app.exception_handler(Exception)

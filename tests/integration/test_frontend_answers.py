@@ -108,6 +108,16 @@ def test_bad_input_gets_a_clear_error(
     assert front_end.post(IM).status_code == httpx.codes.CREATED
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/messages", "/v1/sip", "/v1/attempts", f"/v1/notices/{make_id()}/delivered"],
+)
+def test_what_a_front_end_was_not_made_to_be_asked_is_refused(front_end: FrontEnd, path: str) -> None:
+    for query in ("dry_run=true", "pool=pool1&pool=pool2", "x", "%ff=1"):
+        answer = front_end.http.post(f"{path}?{query}", json=IM)
+        assert (answer.status_code, answer.json()["status"]) == (422, 422), query
+
+
 def test_a_compressed_request_is_told_what_is_taken(front_end: FrontEnd) -> None:
     for path in ("/v1/messages", "/v1/sip"):
         answer = front_end.http.post(path, content=b"x", headers={"Content-Encoding": "br"})

@@ -18,6 +18,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from admin_api.bulkheads import DatabaseOf
 from admin_api.database import Database
 from admin_api.fields import MAX_BIGINT, KnownAddress, Limit, Text
+from admin_api.looks import IfAny
 from admin_api.principals import Actor, Allow
 from admin_api.search import Time
 from admin_api.tables import AuditRow, AuditUsersRow, holds
@@ -151,6 +152,11 @@ class AuditPage(BaseModel):
 
     records: list[AuditRecord]
     next: int | None
+    unknown: IfAny[list[str]] = Field(
+        None,
+        description="If nothing is found: of `actor`, `action` and `target` those that no record has that"
+        " you may see",
+    )
 
 
 @router.get("/v1/audit")
@@ -160,15 +166,26 @@ def list_audit(actor: Reader, database: DatabaseOf, wanted: Annotated[Asked, Que
     A `target` is found in bulk changes of users too: `GET /v1/audit/{id}/changes` says how it was changed.
     Each look is written to the audit trail.
     """
+    policy_only = actor.role == "administrator"
     with database.transaction() as session:
-        query = query_of(
-            wanted, policy_only=actor.role == "administrator", below=_place_of(session, wanted.after)
-        )
-        rows = session.exec(query).all()
+        below = _place_of(session, wanted.after)
+        rows = session.exec(query_of(wanted, policy_only=policy_only, below=below)).all()
+        unknown = [] if rows else _find_unknown(session, wanted, policy_only=policy_only)
         records = [AuditRecord.model_validate(row, from_attributes=True) for row in rows[: wanted.limit]]
         parameters = wanted.model_dump(mode="json", by_alias=True, exclude_none=True)
         record(session, actor, READ, "audit", detail={"parameters": parameters, "count": len(records)})
-    return AuditPage(records=records, next=records[-1].id if len(rows) > wanted.limit else None)
+    following = records[-1].id if len(rows) > wanted.limit else None
+    return AuditPage(records=records, next=following, unknown=unknown)
+
+
+def _find_unknown(session: Session, wanted: Asked, *, policy_only: bool) -> list[str]:
+    """Return what is asked for and no record has, whatever else is asked for."""
+    return [
+        value
+        for name in ("actor", "action", "target")
+        if (value := getattr(wanted, name)) is not None
+        and not session.exec(query_of(Asked(**{name: value, "limit": 1}), policy_only=policy_only)).all()
+    ]
 
 
 def _place_of(session: Session, after: int | None) -> Place | None:

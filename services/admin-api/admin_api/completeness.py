@@ -18,7 +18,7 @@ from admin_api.fields import Limit, Name
 from admin_api.openapi import problem
 from admin_api.parked import Changed, Reason
 from admin_api.principals import Actor, Allow
-from admin_api.tables import AgentCompleteness
+from admin_api.tables import AgentCompleteness, PoolRow
 from contract.problem import Problem
 
 router = APIRouter(tags=["completeness"])
@@ -79,7 +79,11 @@ class Completeness(BaseModel):
     agents: list[AgentCounts]
 
 
-@router.get("/v1/completeness", dependencies=[Security(Allow("operator", "compliance"))])
+@router.get(
+    "/v1/completeness",
+    dependencies=[Security(Allow("operator", "compliance"))],
+    responses={404: problem("There is no such pool")},
+)
 def get_completeness(
     database: DatabaseOf,
     pool: Annotated[Name | None, Query(examples=["pool1"])] = None,
@@ -92,7 +96,12 @@ def get_completeness(
     workers have read it up to then; what is not there then is `missing`, until it is archived after all. For
     seconds so is what one worker still has in its hands while another has stored what came later.
     """
-    return count_all(database, pool, limit)
+    found = count_all(database, pool, limit)
+    if pool is not None and not found.totals.agents:
+        with database.transaction() as session:
+            if session.get(PoolRow, pool) is None:
+                raise Problem(404, "No such pool was ever heard of.", field="pool")
+    return found
 
 
 @router.post(

@@ -17,6 +17,8 @@ from admin_api import audit
 from admin_api.bulkheads import DatabaseOf
 from admin_api.conversations import ConversationFilter
 from admin_api.fields import MAX_BIGINT, ConnectorName, Document, KnownAddress, Language, Name, Text, Wording
+from admin_api.looks import IfAny
+from admin_api.people import UNKNOWN, find_unknown
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.tables import NoticeRow, holds
 from contract.conversation import filed_key
@@ -110,6 +112,7 @@ class NoticePage(BaseModel):
 
     disclaimers: list[NoticeSent]
     next: int | None
+    unknown: IfAny[list[str]] = Field(None, description=UNKNOWN)
 
 
 @router.post("", dependencies=[Security(Allow("frontend"))])
@@ -176,11 +179,13 @@ def list_disclaimers(
     search: Annotated[NoticeSearch, Query()], actor: Officer, database: DatabaseOf
 ) -> NoticePage:
     """List who was told that a conversation is archived: when, with which IM, in which words."""
+    unknown = find_unknown(database, [search.partner] if search.partner else [], search, "partner")
     with database.transaction() as session:
         page = find_notices(session, search.keys, search.partner, search.after, search.limit)
         asked = search.model_dump(include={"conversation", "connector", "partner"}, exclude_none=True)
         detail = asked | {"count": len(page.disclaimers)}
         audit.record(session, actor, "archive.disclaimers", "disclaimers", detail=detail)
+    page.unknown = unknown
     return page
 
 

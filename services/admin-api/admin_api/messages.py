@@ -21,12 +21,13 @@ from admin_api.damage import DAMAGE, read_column_by_column
 from admin_api.database import Database
 from admin_api.disclaimers import NoticeSent, find_notices
 from admin_api.looks import IfAny, Look, looks_of
-from admin_api.people import UNKNOWN, check_people
+from admin_api.people import UNKNOWN, find_unknown
 from admin_api.principals import Officer
 from admin_api.search import (
     ImId,
     Key,
     Search,
+    check_search,
     count_without_text,
     in_order,
     keys_of,
@@ -121,7 +122,8 @@ def search_messages(
     What takes long to find is looked for as long as one search may take; the answer then is what was found,
     maybe nothing, with a `next` to go on from. Only a search that gets nowhere in that time is answered 503.
     """
-    unknown = check_people(database, search.user)
+    check_search(search)
+    unknown = find_unknown(database, search.user, search)
     seconds: float = request.app.state.settings.search_seconds
     detail: dict[str, Any] = {"parameters": search.model_dump(mode="json", by_alias=True, exclude_none=True)}
     with audit.attempt(database, actor, "archive.search", "messages", detail, _NARROW):

@@ -1,20 +1,22 @@
 """People of the archive: all numbers under which somebody's IMs are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select
 from sqlmodel import Session, col, select
 
-from admin_api.cdr_tables import SessionPartyRow
+from admin_api.cdr_tables import SessionPartyRow, SessionRow
+from admin_api.conversations import ConversationFilter
 from admin_api.database import Database
 from admin_api.tables import ArchivedConversation, ArchivedUser, NoticeRow, UserRow, holds
 from contract.address import AddressError, parse_address
 from contract.problem import Problem
 
 UNKNOWN: Final = (
-    "Of those who were asked for, who is known nowhere: neither the archive, nor call detail records, nor"
-    " policy has such a name. That nothing is found of them says nothing of anybody"
+    "Of the people and the conversation that were asked for: which are known nowhere. Neither the archive,"
+    " nor call detail records, nor policy has such a name. That nothing is found of them says nothing of"
+    " anybody"
 )
 
 
@@ -44,25 +46,40 @@ def keys_of_conversations(session: Session, keys: Sequence[str]) -> Sequence[str
     return session.exec(select(key).where(col(ArchivedConversation.id).in_(numbers))).all() if numbers else []
 
 
-def check_people(database: Database, names: Sequence[str]) -> list[str]:
-    """Return those of some names that are known nowhere: neither archive, nor records, nor policy has them.
+def find_unknown(
+    database: Database, people: Sequence[str], talk: ConversationFilter, field: str = "user"
+) -> list[str]:
+    """Return what is known nowhere of the people and the conversation that are asked for.
 
-    Raises Problem (422) for such a one that is no address either.
+    Neither the archive, nor call detail records, nor disclaimers, nor policy has such a name. Raises Problem
+    (422) for a person's that is no address either; ``field``: the parameter that names people.
     """
-    unknown = []
     with database.transaction() as session:
-        for name in dict.fromkeys(names):
-            known: tuple[Select[Any], ...] = (
-                select(ArchivedUser.id).where(col(ArchivedUser.address) == name),
-                select(SessionPartyRow.session_id).where(col(SessionPartyRow.address) == name),
-                select(UserRow.address).where(col(UserRow.address) == name),
-                select(NoticeRow.id).where(holds(col(NoticeRow.partner), [name])),
-            )
-            if all(session.execute(query.limit(1)).first() is None for query in known):
-                unknown.append(name)
+        unknown = [name for name in dict.fromkeys(people) if not _has(session, *_of_person(name))]
+        if talk.conversation is not None and not _has(session, *_of_conversation(talk.keys)):
+            unknown.append(talk.conversation)
     for name in unknown:
         try:
-            parse_address(name)
+            if name in people:
+                parse_address(name)
         except AddressError as error:
-            raise Problem(422, str(error), field="user") from None
+            raise Problem(422, str(error), field=field) from None
     return unknown
+
+
+def _of_person(name: str) -> Iterator[Select[Any]]:
+    yield select(ArchivedUser.id).where(col(ArchivedUser.address) == name)
+    yield select(SessionPartyRow.session_id).where(col(SessionPartyRow.address) == name)
+    yield select(UserRow.address).where(col(UserRow.address) == name)
+    yield select(NoticeRow.id).where(holds(col(NoticeRow.partner), [name]))
+
+
+def _of_conversation(keys: Sequence[str]) -> Iterator[Select[Any]]:
+    yield select(ArchivedConversation.id).where(col(ArchivedConversation.conversation).in_(keys))
+    yield select(SessionRow.id).where(col(SessionRow.conversation).in_(keys))
+    yield select(NoticeRow.id).where(holds(col(NoticeRow.conversation), keys))
+
+
+def _has(session: Session, *places: Select[Any]) -> bool:
+    """Return whether one of some queries finds anything."""
+    return any(session.execute(place.limit(1)).first() is not None for place in places)

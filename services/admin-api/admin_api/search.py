@@ -1,5 +1,6 @@
 """Searches of the archive, and how the database finds them."""
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,19 @@ from admin_api.fields import KnownAddress, Text
 from admin_api.people import numbers_of_conversations, numbers_of_person
 from admin_api.tables import ArchivedConversation, ArchivedMessage, ArchivedParticipant
 from contract.message import milliseconds_of, time_at, time_of
+from contract.problem import Problem
 
+_OPERATORS: Final = re.compile(
+    r"""
+    ^\s*(["“„«]).*["”“»]\s*$     # a phrase in quotation marks
+    | (^|\s)-[^\W\d]             # a word that must not be there; -5 is a number
+    | \w\*(\s|$) | (^|\s)\*\w   # any words with this beginning, or end
+    | \s(AND|OR|NOT|NEAR)\s
+    """,
+    re.VERBOSE,
+)
+"""What searches elsewhere read as more than text: as text it is hardly ever said, and not found."""
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _MAX_COUNTED: Final = 10_000
 """IMs without a text that are counted."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,6 +90,27 @@ class Search(ConversationFilter):
     after: ImId | None = Field(None, description="The `next` of the page before")
     order: Literal["desc", "asc"] = Field("desc", description="By time: newest first, or oldest first")
     limit: int = Field(100, ge=1, le=1000, description="How many at most")
+
+
+def check_search(search: Search) -> None:
+    """Raise Problem (422) for a search that finds nothing however much was said, as no IM can match it."""
+    if search.text is not None:
+        if search.without_text:
+            raise Problem(422, "What has no text holds none: leave out text or without_text.", field="text")
+        if _OPERATORS.search(search.text):
+            raise Problem(
+                422,
+                "A text is looked for as it stands: leave out quotation marks around it, a minus before it,"
+                " an asterisk, AND, OR and NOT. Of several words ask for one at a time.",
+                field="text",
+            )
+    if search.after is not None:
+        at = time_of(search.after)
+        too_early = search.from_ is not None and at < search.from_ - _MILLISECOND
+        if too_early or (search.to is not None and at > search.to + _MILLISECOND):
+            raise Problem(
+                422, "This is the next of another search: it is not between from and to.", field="after"
+            )
 
 
 def count_without_text(database: Database, search: Search, seconds: float) -> int | None:

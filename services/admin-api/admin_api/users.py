@@ -8,7 +8,7 @@ from sqlmodel import col, or_, select
 
 from admin_api import audit
 from admin_api.bulkheads import DatabaseOf
-from admin_api.fields import AddressInPath, Document, Limit, Text, UserInPath
+from admin_api.fields import AddressInPath, Document, KnownAddress, Limit, Text, UserInPath
 from admin_api.looks import Looked
 from admin_api.principals import Actor
 from admin_api.resources import ChangesOf, delete, find, put, read_policy
@@ -43,7 +43,7 @@ def list_users(
     actor: Annotated[Actor, read_policy],
     database: DatabaseOf,
     search: Annotated[Text | None, Query(description="Contained in the address")] = None,
-    after: Annotated[Text | None, Query(description="The `next` of the page before")] = None,
+    after: Annotated[KnownAddress | None, Query(description="The `next` of the page before")] = None,
     limit: Limit = 100,
 ) -> object:
     """List users by address. Each look is written to the audit trail."""
