@@ -40,6 +40,9 @@ class System(Protocol):
     def tokens(self) -> Mapping[str, str]:
         """Person to token."""
 
+    def secret(self, name: str) -> str:
+        """Return a secret, as an operator would."""
+
     def front_ends(self) -> set[str]:
         """Return the names of the front ends that run."""
 
@@ -83,6 +86,9 @@ class Processes:
     @property
     def tokens(self) -> Mapping[str, str]:
         return self.stack.tokens
+
+    def secret(self, name: str) -> str:
+        return (self.stack.folder / "secrets" / name).read_text()
 
     def front_ends(self) -> set[str]:
         return {name for name in self.stack.processes if name.startswith("fe")}
@@ -188,7 +194,6 @@ class Containers:
         return True
 
     def secret(self, name: str) -> str:
-        """Return a secret, as an operator would."""
         return self.compose("run", "--rm", "--no-deps", "-T", "credentials", "cat", f"/secrets/{name}")
 
     def containers(self, service: str | None = None) -> list[Container]:
