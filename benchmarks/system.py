@@ -112,18 +112,30 @@ class System:
     def send(self, ims: list[bytes], *, rate: float | None = None) -> tuple[float, float, dict[str, float]]:
         """Send IMs as one stream to the front end; wait until their rows are committed.
 
-        Returns seconds to the last answer, seconds to the last commit, and CPU seconds by part. Raises
-        RuntimeError if one was not accepted.
+        Returns seconds to the last answer, seconds to the last commit, and CPU seconds by part, until their
+        call detail records are stored too. Raises RuntimeError if one was not accepted.
         """
         self.settle()
-        before = self.count()
+        before, recorded = self.count(), self._count_recorded()
         meter = self.meter()
         started = time.perf_counter()
         answered, accepted = asyncio.run(send_stream(self.front_end_url, self.token, ims, rate=rate))
         if accepted != len(ims):
             raise RuntimeError(f"the front end accepted {accepted:,} of {len(ims):,} IMs")
         self.wait_for(before + len(ims))
-        return answered, time.perf_counter() - started, meter.stop()
+        committed = time.perf_counter() - started
+        wait_for(
+            lambda: self._count_recorded() >= recorded + len(ims), "the records", seconds=_SECONDS, every=0.5
+        )
+        return answered, committed, meter.stop()
+
+    def _count_recorded(self) -> int:
+        """Return how many IMs the call detail records count as archived."""
+        row = self._connection.execute(
+            "SELECT coalesce(sum(archived), 0)::bigint FROM cdr.sessions"
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
 
     def latency(self, seconds: float) -> list[float]:
         """Return p50, p99, p99.9 in milliseconds between acceptance and commit, of the last seconds' IMs.
