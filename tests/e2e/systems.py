@@ -120,8 +120,13 @@ class Processes:
         self.stack.broker.start()
 
     def restart(self) -> None:
+        grown = [*self.stack.processes]
         self.stack.stop()
         self.stack.start()
+        for name in grown:  # what a stack does not start by itself
+            if name not in self.stack.processes:
+                start = self.stack.start_front_end if name.startswith("fe") else self.stack.start_worker
+                start(name)
 
 
 @contextmanager
