@@ -1,4 +1,4 @@
-"""Whether a change of policy weakens it: something that was archived, kept, told or refused no longer is."""
+"""Changes of policy that weaken it: something that was archived, kept, told or refused no longer is."""
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations_with_replacement

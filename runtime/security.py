@@ -26,7 +26,7 @@ _LINES: Final = 10
 """Of one source, in that time."""
 _LINES_OF_ALL: Final = 300
 _SOURCES: Final = 300
-"""That are counted one by one."""
+"""Sources that are counted one by one."""
 _OTHERS: Final = "others"
 
 Source = tuple[str, str, str]

@@ -37,7 +37,7 @@ _EVENT: Final = re.compile(
     rb"|\S+ (sets|gives|removes) (mode|modes|ban|exempt|invite|channel|voice)\b.*|Now talking (on|in) .*"
     rb"|You(r| are| have)\b.*|Topic (for|on|is)\b.*|(Disconnected|Connecting|Looking up|Channel)\b.*"
 )
-"""What programs write as they write actions."""
+"""Events of a channel in the form of actions: joins, modes, topics."""
 _NOT_NICKS: Final = (b"--", b"-->", b"<--", b"=!=")
 """WeeChat's, in the column of nicks."""
 _NOT_IN_ADDRESS: Final = re.compile(r"[^a-z0-9_.-]")

@@ -33,7 +33,7 @@ _OURS: Final = frozenset(
         *("SIP_METRICS_PORT", "SIP_RUN_DIR"),
     )
 )
-"""What the stack sets, whatever the environment says."""
+"""Settings that the stack sets, whatever the environment says."""
 
 
 def settings_for(service: str, environment: Mapping[str, str]) -> dict[str, str]:

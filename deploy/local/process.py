@@ -26,7 +26,7 @@ NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing listens on a TCP port of the loopback interface."""
+    """Return whether nothing listens on a TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

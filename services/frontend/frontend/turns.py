@@ -66,7 +66,7 @@ class Shares:
         self._of: Counter[str] = Counter()
 
     def has_room(self, connector: str, more: int = 1) -> bool:
-        """Whether a connector may have more."""
+        """Return whether a connector may have more."""
         return self._total + more <= self._most or self._of[connector] + more <= self._share
 
     def add(self, connector: str, more: int) -> None:
