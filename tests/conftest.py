@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import quote, urlsplit
+from uuid import UUID
 
 import docker
 import pika
@@ -24,12 +26,16 @@ from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
 
 
+_UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name bytes by their parameter: what gzip packs has the second of the packing in it.
+    """Name bytes by their parameter: what gzip packs has the second of the packing in it; ids made at random too.
 
     Workers that collected a test in different seconds would know it by different names, and refuse to run.
     """
-    return argname if isinstance(val, bytes) else None
+    changing = isinstance(val, bytes | UUID) or (isinstance(val, str) and _UUID.search(val))
+    return argname if changing else None
 
 
 def password_in(url_file: Path) -> str:
