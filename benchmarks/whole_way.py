@@ -1,5 +1,6 @@
 """How many IMs go the whole way, and how long one takes from its acceptance to its commit."""
 
+from operator import sub, truediv
 from statistics import median
 
 from benchmarks.answer import Answer
@@ -15,21 +16,35 @@ def measure_whole_way(system: System, count: int, rounds: int) -> tuple[Answer, 
     """Measure the rate, then the latency at parts of it."""
     rate_answer = Answer(
         "whole-way", "How many IMs go the whole way, from the front end to a committed row?",
-        ["what", "figure"], unit="µs of CPU an IM",
+        ["what", "with call detail records", "without", "with ÷ without"], unit="µs of CPU an IM",
     )  # fmt: skip
-    rates, answered_rates = [], []
-    cpu: dict[str, float] = {}
+    answered: dict[bool, list[float]] = {True: [], False: []}
+    committed: dict[bool, list[float]] = {True: [], False: []}
+    cpu: dict[bool, dict[str, list[float]]] = {True: {}, False: {}}
     for number in range(rounds):
-        answered, committed, parts = system.send(make_submissions(count, seed=10 + number))
-        rates.append(count / committed)
-        answered_rates.append(count / answered)
-        cpu = {part: cpu.get(part, 0.0) + seconds / rounds for part, seconds in parts.items()}
-    rate = median(rates)
-    rate_answer.add("one NDJSON stream until all rows are committed", f"{rate:,.0f}/s")
-    rate_answer.add("the same, until all are answered 201", f"{median(answered_rates):,.0f}/s")
-    rate_answer.add("best and worst round", f"{max(rates):,.0f}/s, {min(rates):,.0f}/s")
-    for part, seconds in cpu.items():
-        rate_answer.add(f"CPU: {part}", f"{seconds / count * 1e6:.1f} µs/IM", bar=seconds / count * 1e6)
+        for recorded in (True, False):
+            system.record(recorded)
+            to_answer, to_commit, parts = system.send(make_submissions(count, seed=10 + number))
+            answered[recorded].append(count / to_answer)
+            committed[recorded].append(count / to_commit)
+            for part, seconds in parts.items():
+                cpu[recorded].setdefault(part, []).append(seconds / count * 1e6)
+    system.record(True)
+    for what, rates in (
+        ("one NDJSON stream until all rows are committed", committed),
+        ("the same, until all are answered 201", answered),
+    ):
+        both = [f"{median(rates[recorded]):,.0f}/s" for recorded in (True, False)]
+        rate_answer.add(what, *both, f"{median(map(truediv, rates[True], rates[False])):.2f}")
+    spans = [f"{max(rates):,.0f}/s, {min(rates):,.0f}/s" for rates in committed.values()]
+    rate_answer.add("best and worst round", *spans, "")
+    for part, each in cpu[True].items():
+        with_records, without = median(each), median(cpu[False][part])
+        rate_answer.add(
+            f"CPU: {part}", f"{with_records:.1f} µs/IM", f"{without:.1f} µs/IM",
+            f"{median(map(sub, each, cpu[False][part])):+.1f} µs/IM", bar=with_records,
+        )  # fmt: skip
+    rate = median(committed[True])
 
     latency_answer = Answer(
         "latency", "How long does an IM take from its acceptance to its commit?",

@@ -25,12 +25,11 @@ from deploy.credentials import FRONT_END_USER, make_credentials
 from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
 
-
 _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name bytes by their parameter: what gzip packs has the second of the packing in it; ids made at random too.
+    """Name bytes by their parameter, as what gzip packs has the second of the packing in it; random ids too.
 
     Workers that collected a test in different seconds would know it by different names, and refuse to run.
     """

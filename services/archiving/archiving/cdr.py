@@ -29,10 +29,10 @@ from contract.topology import CDR_QUEUE
 log = logging.getLogger("archiving")
 
 _PREFETCH: Final = 200
-_HOLD_SECONDS: Final = 5.0
-"""So long messages wait for others, where there are many: who speaks each second has one change for all."""
-_HOLD_BYTES: Final = 32 << 20
-"""As many don't wait any longer."""
+_HOLD_SECONDS: Final = 9.0
+"""So long messages wait for others, where there are many: a talk that goes on is changed once."""
+_HOLD_BYTES: Final = 64 << 20
+"""As many don't wait any longer: the worker takes some 300 MB with them."""
 _FEW_BYTES: Final = 512 << 10
 """As few don't wait, if no other is there."""
 _LOOK_SECONDS: Final = 0.2
