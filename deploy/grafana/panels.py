@@ -14,6 +14,8 @@ _HUGE: Final = 1e15
 """Grafana maps ranges of values: from here on a value counts as infinite."""
 _CHOSEN: Final = 'pool=~"$pool", front_end=~"$front_end"'
 
+ARCHIVED_IMS: Final = 'lcs_frontend_answered_ims_total{status=~"201|202"}'
+
 _source: Final = model.DataSourceRef(type_val="prometheus", uid=DATA_SOURCE)
 
 
@@ -24,6 +26,17 @@ def of_front_ends(expr: str) -> str:
         lambda found: f"{found[1]}{{{_CHOSEN}{', ' + found[2] if found[2] else ''}}}",
         expr,
     )
+
+
+def rate(counter: str) -> str:
+    """Return what a counter rises a second, over all who count it."""
+    return f"sum(rate({counter}[$__rate_interval]))"
+
+
+def rate_of_front_ends(counter: str, by: str = "") -> str:
+    """Return what a counter of the chosen front ends rises a second; ``by``: a label to tell them apart."""
+    expr = of_front_ends(f"rate({counter}[$__rate_interval])")
+    return f"sum by ({by}) ({expr})" if by else f"sum({expr})"
 
 
 def quantile(share: float, histogram: str, by: str = "") -> str:

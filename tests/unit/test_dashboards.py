@@ -1,9 +1,11 @@
 """Dashboards, rules and runbook: files that belong together."""
 
 import json
+import pkgutil
 import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,12 @@ from typing import Any
 import pytest
 import yaml
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from prometheus_client import REGISTRY
 
+import admin_api
+import archiving
+import frontend
+import runtime
 from admin_api.metrics import COMPLETENESS
 from deploy.grafana.boards import FOLDER, render_all
 from deploy.grafana.panels import DATA_SOURCE
@@ -126,3 +133,20 @@ def test_what_tells_of_ims_that_wait_for_somebody_is_on_a_dashboard() -> None:
 def test_every_figure_of_completeness_is_on_a_dashboard() -> None:
     shown = render_all()["lcs-policy.json"]
     assert {name for name in COMPLETENESS if f"lcs_completeness_{name}_ims" not in shown} == set()
+
+
+def exported() -> set[str]:
+    """Return the names of all metrics of our services."""
+    for package in (admin_api, archiving, frontend, runtime):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if "__main__" not in module.name and ".migrations" not in module.name:
+                import_module(module.name)
+    return {metric.name for metric in REGISTRY.collect() if metric.name.startswith("lcs_")}
+
+
+def test_every_metric_of_a_service_is_on_a_dashboard_or_in_an_alert() -> None:
+    rules = [path.read_text() for path in (DEPLOY / "prometheus" / "rules").iterdir()]
+    told = "\n".join([*render_all().values(), *rules])
+    names = set(re.findall(r"\b(lcs_\w+?)(?:_total|_bucket|_sum|_count)?\b", told))
+    assert len(exported()) > 40
+    assert exported() - names == set()
