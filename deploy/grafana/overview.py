@@ -88,7 +88,7 @@ def overview() -> Dashboard:
             bad_from=1, width=3,
         ))
         .with_panel(figure(
-            "Records parked", "Lines of call detail records that could not be stored: GET /v1/parked?kind=cdr.",
+            "Records parked", "Lines of call detail records that could not be stored: GET /v1/parked, kind cdr.",
             "max(last_over_time(lcs_cdr_parked_lines[1h]))", bad_from=1, width=3,
         ))
         .with_panel(figure(
