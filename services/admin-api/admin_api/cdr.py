@@ -38,11 +38,14 @@ _STEP: Final = timedelta(minutes=5)
 _RECONCILE: Final = sqlalchemy.text("""
 WITH found AS MATERIALIZED (SELECT * FROM cdr.reconcile(:since, :until)),
 differing AS (
-    SELECT conversation, recorded, archived, differing AS minutes FROM found WHERE differing > 0
-    ORDER BY abs(recorded - archived) DESC, conversation LIMIT :most
+    SELECT conversation, recorded, archived, parked, discarded, differing AS minutes FROM found
+    WHERE differing > 0
+    ORDER BY abs(recorded - archived - parked - discarded) DESC, conversation LIMIT :most
 )
 SELECT count(*) AS conversations, coalesce(sum(recorded), 0)::bigint AS recorded,
        coalesce(sum(passed), 0)::bigint AS not_archived, coalesce(sum(archived), 0)::bigint AS archived,
+       coalesce(sum(parked), 0)::bigint AS parked, coalesce(sum(discarded), 0)::bigint AS discarded,
+       cdr.count_unattributed(:since, :until) AS unattributed,
        count(*) FILTER (WHERE differing > 0) AS differing,
        (SELECT coalesce(json_agg(d), '[]') FROM differing AS d) AS differences
 FROM found
@@ -112,20 +115,29 @@ class Difference(BaseModel):
     conversation: str
     recorded: int
     archived: int
+    parked: int
+    discarded: int
     minutes: int = Field(description="In how many minutes they differ")
 
 
 class Reconciliation(BaseModel):
     """The records of some times, minute by minute, against the archive.
 
-    ``messages`` = ``recorded`` (as archived) + ``not_archived`` (by rule); ``archived``: IMs in the archive.
+    ``messages`` = ``recorded`` (as archived) + ``not_archived`` (by rule). Where nothing differs,
+    ``recorded`` = ``archived`` + ``parked`` + ``discarded``. An IM that two front ends took in counts twice.
     """
 
     conversations: int
     messages: int
     recorded: int
     not_archived: int
-    archived: int
+    archived: int = Field(description="They are in the archive")
+    parked: int = Field(description="They could not be stored, and wait to be replayed or discarded")
+    discarded: int = Field(description="They could not be stored, and a compliance officer discarded them")
+    unattributed: int = Field(
+        description="IMs that were parked in this time, and wait or are discarded, of which nobody can tell"
+        " the conversation: they may be what differs, here or at another time"
+    )
     differing: int
     differences: list[Difference] | None = Field(
         description=f"The first {_MOST_DIFFERENCES}, the largest first: for the role compliance, else null."
@@ -187,6 +199,9 @@ def get_reconciliation(
 
     Operators get the totals; which conversations differ is for compliance officers. It is audited.
 
+    IMs that are parked, or were discarded by an officer, are accounted for and don't differ. What was deleted
+    by hand does, from the archive or from what is parked.
+
     IMs on their way differ for a moment. So does what a front end that was killed had not told yet, and what
     it refused and the broker kept.
 
@@ -234,10 +249,15 @@ def total_of(steps: Iterable[Reconciliation]) -> Reconciliation:
 
 def line_of(found: Reconciliation) -> str:
     """Say the totals for a person: no names, for nobody knows who reads it."""
+    aside = {
+        "parked": found.parked,
+        "discarded": found.discarded,
+        "parked of unknown conversations": found.unattributed,
+    }
     return (
         f"{found.conversations} conversations: {found.messages} messages, {found.not_archived} not archived"
         f" by rule, {found.recorded} recorded as archived, {found.archived} in the archive,"
-        f" {found.differing} differ"
+        f"{''.join(f' {count} {what},' for what, count in aside.items() if count)} {found.differing} differ"
     )
 
 

@@ -139,7 +139,10 @@ def replay_one(number: Number, actor: Operator, database: DatabaseOf, body: Reas
 
 @router.post("/{id}/discard", responses={409: _NOT_PARKED})
 def discard_one(number: Number, body: Reason, actor: Officer, database: DatabaseOf) -> Changed:
-    """Give one up: it is no alarm any more. Its content is kept, and completeness still calls it parked."""
+    """Give one up: it is no alarm any more.
+
+    Its content is kept; completeness still calls it parked, and the reconciliation discarded.
+    """
     return _change(database, "discard_parked", "archive.parked.discard", number, actor, body.reason)
 
 

@@ -206,13 +206,16 @@ def test_a_reconciliation_gives_operators_totals_and_compliance_officers_names(a
     api.store([make_im(at_ms=at_ms(1), conversation="agrees")])
     totals = {
         "conversations": 2, "messages": 6, "recorded": 4, "not_archived": 2, "archived": 1, "differing": 1,
+        "parked": 0, "discarded": 0, "unattributed": 0,
     }  # fmt: skip
     asked = times(0, 60)
     seen = api.operator.get("/v1/cdr/reconciliation", params=asked)
     assert seen.json() == totals | {"differences": None}
     assert ADA not in seen.text
     named = api.compliance.get("/v1/cdr/reconciliation", params=asked).json()
-    differences = [{"conversation": KEY, "recorded": 3, "archived": 0, "minutes": 1}]
+    differences = [
+        {"conversation": KEY, "recorded": 3, "archived": 0, "parked": 0, "discarded": 0, "minutes": 1}
+    ]
     assert named == totals | {"differences": differences}
     by_officer, by_operator = api.audit(action="cdr.reconciliation")
     assert (by_officer["actor"], by_officer["detail"]["count"]) == ("the compliance", 1)
@@ -268,7 +271,9 @@ def test_one_minute_does_not_make_up_for_another(api: AdminApi) -> None:
     api.store([make_im(at_ms=at_ms(place), conversation=KEY) for place in (5, 70)])
     found = api.compliance.get("/v1/cdr/reconciliation", params=times(0, 300)).json()
     assert (found["recorded"], found["archived"], found["differing"]) == (2, 2, 1)
-    assert found["differences"] == [{"conversation": KEY, "recorded": 2, "archived": 2, "minutes": 2}]
+    assert found["differences"] == [
+        {"conversation": KEY, "recorded": 2, "archived": 2, "parked": 0, "discarded": 0, "minutes": 2}
+    ]
 
 
 def test_a_sum_over_minutes_of_an_older_front_end_is_compared_as_a_whole(api: AdminApi) -> None:
