@@ -25,24 +25,33 @@ class _Voice(msgspec.Struct):
     client: str
 
 
-class _Sum(msgspec.Struct, omit_defaults=True):
-    """Activities of a conversation, as ``cdr.log_talks`` reads them; of one sender, or with rows that are."""
+class _Row(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Activities alike of one sender, their sum."""
 
-    conversation: str
     sender: str
     recipients: tuple[str, ...]
-    scope: str
-    pool: str
     client: str
     first: datetime
     last: datetime
-    latest: datetime
-    """When the last one begins."""
     archived: int
     passed: dict[str, int] = {}
+    scope: str | None = None
+    """None: as the talk's; the pool likewise."""
+    pool: str | None = None
     parts: list[_Part] | None = None
-    rows: list[Any] | None = None
+    """None: there is one."""
+
+
+class _Talk(_Row):
+    """Activities of a conversation, as ``cdr.log_talks`` reads them: alike, or with rows that are."""
+
+    conversation: str
+    latest: datetime
+    """When the last one begins."""
+    rows: list[_Row] | None = None
     voices: list[_Voice] | None = None
+    hearers: list[str] | None = None
+    """Recipients that are no voices; None: the recipients."""
 
 
 class Talks:
@@ -93,7 +102,7 @@ def _is_one(told: Sequence[Activity], idle: timedelta) -> bool:
     return True
 
 
-def _talk(told: Sequence[Activity]) -> _Sum | Activity:
+def _talk(told: Sequence[Activity]) -> _Talk | Activity:
     first = told[0]
     if len(told) == 1:
         return first
@@ -109,44 +118,58 @@ def _talk(told: Sequence[Activity]) -> _Sum | Activity:
             each.pool,
         )
         by_key.setdefault(key, []).append(each)
-    if len(by_key) == 1:
-        return _sum(told, parts=[_part(first, each) for each in told])
-    rows = [
-        _sum(some, parts=[_part(some[0], each) for each in some]) if len(some) > 1 else some[0]
-        for some in by_key.values()
-    ]
-    talk = _sum(told)
-    talk.rows = rows
-    talk.voices = _voices(rows)
-    return talk
-
-
-def _sum(some: Sequence[Activity], parts: list[_Part] | None = None) -> _Sum:
-    first = some[0]
-    return _Sum(
+    talk = _Talk(
         conversation=first.conversation,
         sender=first.sender,
         recipients=first.recipients,
-        scope="federated" if any(each.scope == "federated" for each in some) else first.scope,
+        scope="federated" if any(each.scope == "federated" for each in told) else first.scope,
         pool=first.pool,
         client=first.client,
         first=first.first,
+        last=max([each.last for each in told]),
+        latest=told[-1].first,
+        archived=sum([each.archived for each in told]),
+        passed=_total(told),
+    )
+    if len(by_key) == 1:
+        talk.parts = _parts(told)
+    else:
+        talk.rows = [_row(some, talk) for some in by_key.values()]
+        talk.voices = _voices(talk.rows)
+        senders = {voice.sender for voice in talk.voices}
+        talk.hearers = list({address for row in talk.rows for address in row.recipients} - senders)
+    return talk
+
+
+def _row(some: Sequence[Activity], talk: _Talk) -> _Row:
+    first = some[0]
+    return _Row(
+        sender=first.sender,
+        recipients=first.recipients,
+        client=first.client,
+        first=first.first,
         last=max([each.last for each in some]),
-        latest=some[-1].first,
         archived=sum([each.archived for each in some]),
         passed=_total(some),
-        parts=parts,
+        scope=None if first.scope == talk.scope else first.scope,
+        pool=None if first.pool == talk.pool else first.pool,
+        parts=_parts(some) if len(some) > 1 else None,
     )
 
 
-def _part(first: Activity, each: Activity) -> _Part:
-    after, length = (each.first - first.first) // _MICROSECOND, (each.last - each.first) // _MICROSECOND
+def _parts(some: Sequence[Activity]) -> list[_Part]:
+    begin = some[0].first
+    return [_part(begin, each) for each in some]
+
+
+def _part(begin: datetime, each: Activity) -> _Part:
+    after, length = (each.first - begin) // _MICROSECOND, (each.last - each.first) // _MICROSECOND
     if each.passed:
         return after, length, each.archived, each.passed
     return after, length, each.archived
 
 
-def _voices(rows: Sequence[Activity | _Sum]) -> list[_Voice]:
+def _voices(rows: Sequence[_Row]) -> list[_Voice]:
     voices: dict[str, _Voice] = {}
     for row in rows:
         sent = row.archived + sum(row.passed.values())

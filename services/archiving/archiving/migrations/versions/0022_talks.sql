@@ -42,7 +42,8 @@ END $$;
 -- Store talks, one of a conversation, in the transaction of note_messages; returns the places (from 0) of those that come
 -- out of order: log_activities takes them, activity by activity. A talk is an activity, or the sum of several in which
 -- nothing but IMs is told, of any senders, none later than an idle time after the others; then these are its rows, each of
--- a sender and a minute, and its voices what each sender said in all of them. It has the first one's sender, client and pool.
+-- a sender and a minute, of its scope and pool if they name none, its voices what each sender said in all of them, and its
+-- hearers the recipients that said nothing. It has the first one's sender, client and pool.
 CREATE FUNCTION log_talks(talks jsonb, idle interval) RETURNS integer[]
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = cdr, pg_temp SET timezone = 'UTC' AS $$
 BEGIN
@@ -54,19 +55,19 @@ DROP FUNCTION read_activities;
 CREATE FUNCTION read_activities(activities jsonb) RETURNS TABLE (
     place bigint, conversation text, first timestamptz, last timestamptz, latest timestamptz, sender text, recipients text[],
     client text, scope text, pool text, invited boolean, ended text, sent bigint, archived bigint, passed jsonb,
-    unseen text[], attempts jsonb, parts jsonb, rows jsonb, voices jsonb)
+    unseen text[], attempts jsonb, parts jsonb, rows jsonb, voices jsonb, hearers text[])
 LANGUAGE sql STABLE AS $$
     SELECT r.place - 1, r.conversation, r.first, greatest(r.first, r.last), coalesce(r.latest, r.first), r.sender,
            r.recipients, r.client, r.scope, r.pool, coalesce(r.invited, false), nullif(r.ended, ''),
            coalesce(r.archived, 0) + CASE WHEN r.passed <> '{}' THEN cdr.total_of(r.passed) ELSE 0 END,
            coalesce(r.archived, 0), nullif(r.passed, '{}'), nullif(r.unseen, '{}'), nullif(r.attempts, '{}'), r.parts,
-           r.rows, r.voices
+           r.rows, r.voices, coalesce(r.hearers, r.recipients)
     FROM ROWS FROM (jsonb_to_recordset(activities) AS (
         conversation text, sender text, recipients text[], scope text, pool text, client text,
         first timestamptz, last timestamptz, latest timestamptz, archived bigint, passed jsonb, invited boolean, ended text,
-        unseen text[], attempts jsonb, parts jsonb, rows jsonb, voices jsonb)) WITH ORDINALITY AS r (
+        unseen text[], attempts jsonb, parts jsonb, rows jsonb, voices jsonb, hearers text[])) WITH ORDINALITY AS r (
         conversation, sender, recipients, scope, pool, client, first, last, latest, archived, passed, invited, ended,
-        unseen, attempts, parts, rows, voices, place)
+        unseen, attempts, parts, rows, voices, hearers, place)
 $$;
 
 CREATE OR REPLACE FUNCTION log_activities(message uuid, activities jsonb, idle interval) RETURNS boolean
@@ -96,7 +97,7 @@ END $$;
 -- In order is what has no session of its conversation near it, what is later than all that is near, and what was said in
 -- the midst of the one session near it: then all of a talk belongs to one session.
 CREATE FUNCTION append_talks(talks jsonb, idle interval) RETURNS integer[]
-LANGUAGE plpgsql SET search_path = cdr, pg_temp
+LANGUAGE plpgsql SET search_path = cdr, pg_temp SET work_mem = '128MB'
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     far interval := reach(idle);
@@ -130,15 +131,7 @@ BEGIN
         SELECT n.*, CASE WHEN n.in_order THEN coalesce(n.session, nextval('sessions_id_seq')) END AS session_id FROM near AS n
     ), told AS NOT MATERIALIZED (
         SELECT p.* FROM placed AS p WHERE p.in_order
-    ), rows AS NOT MATERIALIZED (
-        SELECT t.session, t.session_id, t.first, t.last, t.sender, t.recipients, t.client, t.scope, t.pool, t.invited,
-               t.ended, t.sent, t.archived, t.passed, t.unseen, t.attempts, t.parts
-        FROM told AS t WHERE t.rows IS NULL
-        UNION ALL
-        SELECT t.session, t.session_id, r.first, r.last, r.sender, r.recipients, r.client, r.scope, r.pool, r.invited,
-               r.ended, r.sent, r.archived, r.passed, r.unseen, r.attempts, r.parts
-        FROM told AS t, read_activities(t.rows) AS r WHERE t.rows IS NOT NULL
-    ), voices AS NOT MATERIALIZED (
+    ), voices AS MATERIALIZED (
         SELECT t.session, t.session_id, t.sender, t.sent, t.last, t.client, t.attempts FROM told AS t WHERE t.rows IS NULL
         UNION ALL
         SELECT t.session, t.session_id, v.sender, v.sent, v.last, v.client, NULL
@@ -147,9 +140,13 @@ BEGIN
     ), kept AS (
         INSERT INTO activities (session_id, first, last, sender, recipients, client, scope, pool, invited, ended, sent,
                                 archived, passed, unseen, attempts, parts)
-        SELECT r.session_id, r.first, r.last, r.sender, r.recipients, r.client, r.scope, r.pool, r.invited, r.ended, r.sent,
-               r.archived, r.passed, r.unseen, r.attempts, r.parts
-        FROM rows AS r
+        SELECT t.session_id, t.first, t.last, t.sender, t.recipients, t.client, t.scope, t.pool, t.invited, t.ended, t.sent,
+               t.archived, t.passed, t.unseen, t.attempts, t.parts
+        FROM told AS t WHERE t.rows IS NULL
+        UNION ALL
+        SELECT t.session_id, r.first, r.last, r.sender, r.recipients, r.client, coalesce(r.scope, t.scope),
+               coalesce(r.pool, t.pool), false, NULL, r.sent, r.archived, r.passed, NULL, NULL, r.parts
+        FROM told AS t, read_activities(t.rows) AS r WHERE t.rows IS NOT NULL
     ), begun AS (
         INSERT INTO sessions (id, conversation, invited, scope, pool, caller, client, started_at, last_at, ended_at, ended,
                               archived, passed, unseen, orphan) OVERRIDING SYSTEM VALUE
@@ -186,7 +183,7 @@ BEGIN
         UNION ALL
         SELECT h.session_id, h.address, 0, NULL, NULL::timestamptz, '{}'::jsonb FROM (
             SELECT r.session_id, r.address FROM (
-                SELECT s.session, s.session_id, unnest(s.recipients) AS address FROM rows AS s) AS r
+                SELECT t.session, t.session_id, unnest(t.hearers) AS address FROM told AS t) AS r
             WHERE r.session IS NULL
                   OR NOT EXISTS (SELECT FROM parties AS p WHERE p.session_id = r.session AND p.address = r.address)
             EXCEPT SELECT n.session_id, n.sender FROM new AS n) AS h
@@ -327,69 +324,9 @@ LANGUAGE sql SECURITY DEFINER SET search_path = cdr, pg_temp AS $$
     ) SELECT count(*) FROM done
 $$;
 
--- As before, but its times are widened to the minutes over which no row of a talk goes.
+-- No row of a talk goes over a minute: the reconciliation (0023) looks for what does.
 DROP INDEX activities_long;
 CREATE INDEX activities_long ON activities (last) WHERE last - first > interval '1 minute';
-CREATE OR REPLACE FUNCTION reconcile(since timestamptz, until timestamptz)
-RETURNS TABLE (conversation text, recorded bigint, passed bigint, archived bigint, differing bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = cdr, archive, pg_temp SET work_mem = '64MB'
-SET timezone = 'UTC' AS $$
-#variable_conflict use_column
-DECLARE
-    step interval := '1 minute';
-    low timestamptz := date_bin(step, since, 'epoch');
-    high timestamptz := date_bin(step, until + step - interval '1 microsecond', 'epoch');
-    low_id uuid := lowest_id(low);
-    high_id uuid := lowest_id(high + interval '1 millisecond');
-BEGIN
-    RETURN QUERY
-    WITH told AS MATERIALIZED (
-        SELECT s.conversation, date_trunc('minute', a.first) AS minute, sum(a.archived) AS recorded,
-               sum(CASE WHEN a.passed IS NULL THEN 0 ELSE total_of(a.passed) END) AS passed, max(a.last) AS last,
-               bool_or(date_trunc('minute', a.first) < date_trunc('minute', a.last)) AS crosses
-        FROM activities AS a JOIN sessions AS s ON s.id = a.session_id
-        WHERE a.first >= low AND a.first < high AND NOT s.orphan GROUP BY 1, 2
-    ), kept AS MATERIALIZED (
-        SELECT c.name AS conversation, k.minute, k.n FROM (
-            SELECT m.conversation_id, date_trunc('minute', m.sent_at) AS minute, count(*) AS n FROM archive.messages AS m
-            WHERE m.sent_at >= low AND m.sent_at < high AND m.id >= low_id AND m.id < high_id
-            GROUP BY 1, 2
-        ) AS k JOIN archive.conversations AS c ON c.id = k.conversation_id
-    ), earlier AS MATERIALIZED ( -- sums begun before that go on: what belongs to them is not counted here
-        SELECT s.conversation, max(a.last) AS last FROM (
-            SELECT b.session_id, b.last FROM activities AS b WHERE b.first >= low - step AND b.first < low AND b.last >= low
-            UNION ALL
-            SELECT b.session_id, b.last FROM activities AS b
-            WHERE b.last >= low AND b.first < low AND b.last - b.first > interval '1 minute'
-        ) AS a JOIN sessions AS s ON s.id = a.session_id GROUP BY 1
-    ), late AS MATERIALIZED ( -- sums begun within these times that go on after them
-        SELECT t.conversation, max(t.last) AS last FROM told AS t GROUP BY 1 HAVING max(t.last) >= high
-    ), counted AS (
-        SELECT t.conversation, t.minute, t.recorded, t.passed, 0 AS archived FROM told AS t
-        UNION ALL
-        SELECT k.conversation, k.minute, 0, 0, k.n FROM kept AS k
-        UNION ALL
-        SELECT e.conversation, low, 0, 0, -(
-            SELECT count(*) FROM archive.messages AS m
-            WHERE m.conversation_id = c.id AND m.sent_at >= low AND m.id >= low_id AND m.sent_at < high
-                  AND m.id < high_id AND m.sent_at <= e.last)
-        FROM earlier AS e JOIN archive.conversations AS c ON c.name = e.conversation
-        UNION ALL
-        SELECT l.conversation, low, 0, 0, (
-            SELECT count(*) FROM archive.messages AS m
-            WHERE m.conversation_id = c.id AND m.sent_at >= high AND m.id >= lowest_id(high) AND m.sent_at <= l.last)
-        FROM late AS l JOIN archive.conversations AS c ON c.name = l.conversation
-    ), whole AS (
-        SELECT conversation FROM told WHERE crosses UNION SELECT conversation FROM earlier
-    ), compared AS (
-        SELECT c.conversation, sum(c.recorded) AS recorded, sum(c.passed) AS passed, sum(c.archived) AS archived
-        FROM counted AS c LEFT JOIN whole AS w ON w.conversation = c.conversation
-        GROUP BY 1, CASE WHEN w.conversation IS NULL THEN c.minute END
-    )
-    SELECT conversation, sum(recorded)::bigint, sum(passed)::bigint, sum(archived)::bigint,
-           count(*) FILTER (WHERE recorded <> archived)
-    FROM compared GROUP BY 1;
-END $$;
 
 REVOKE ALL ON FUNCTION slot_of, parts_of, note_messages, log_talks, read_activities, append_talks FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION note_messages, log_talks TO lcs_archiving;

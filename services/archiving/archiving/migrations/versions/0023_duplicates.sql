@@ -48,7 +48,7 @@ BEGIN
     PERFORM log_numbers(agent_ids, archived, parked);
 END $$;
 
--- As before, but by all that was taken in.
+-- As before, but by all that was taken in, and with its times widened to the minutes over which no row of a talk goes.
 CREATE OR REPLACE FUNCTION cdr.reconcile(since timestamptz, until timestamptz)
 RETURNS TABLE (conversation text, recorded bigint, passed bigint, archived bigint, differing bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = cdr, archive, pg_temp SET work_mem = '64MB'
