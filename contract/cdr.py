@@ -17,6 +17,8 @@ CDR_TYPE: Final = "lcs.cdr.v1"
 DISGUISED: Final = "disguised"
 """The kind of attempt in which a text is called a notice: it is archived. Others are ``contract.sdp``'s."""
 
+ENDED: Final = r"^(bye|idle|[3-6][0-9]{2})$"
+"""How a session ends: by BYE, by itself, or before it began, by the status that refused it."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
 """No sum of them is more than a database holds."""

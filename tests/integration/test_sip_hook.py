@@ -77,6 +77,8 @@ def test_what_an_ended_session_is_told_with_hides_no_text(vhost: Vhost, front_en
     answer = ask(front_end, "MESSAGE", "c: text/plain", body=b"sell", LCS_Ended="486")
     assert answer.status_code == 201
     assert [im.body for im in archived(vhost)] == ["sell"]
+    odd = ask(front_end, "INVITE", "c: application/sdp", body=SDP, LCS_Ended="nobody knows")
+    assert (odd.status_code, odd.json()["field"]) == (422, "LCS-Ended")
 
 
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE", "PRACK"])

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Security
 from psycopg.errors import QueryCanceled
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sqlalchemy import BigInteger, ColumnElement, String, any_, text, type_coerce
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import OperationalError
@@ -98,8 +98,6 @@ Query_ = TypeVar("Query_", bound=SelectOfScalar[Any])
 class Asked(BaseModel):
     """Which records: all that is given must be true of one."""
 
-    model_config = ConfigDict(extra="forbid")
-
     from_: Time | None = Field(None, alias="from", description="Done then or later")
     to: Time | None = Field(None, description="Exclusive", examples=["2026-02-01T00:00:00Z"])
     actor: Text | None = Field(None, description="Who did it")
@@ -145,6 +143,7 @@ class UserChangePage(BaseModel):
 
     changes: list[UserChange]
     next: str | None
+    unknown: IfAny[list[str]] = Field(None, description="The `user`, if it is none of those it changed")
 
 
 class AuditPage(BaseModel):
@@ -154,8 +153,8 @@ class AuditPage(BaseModel):
     next: int | None
     unknown: IfAny[list[str]] = Field(
         None,
-        description="If nothing is found: of `actor`, `action` and `target` those that no record has that"
-        " you may see",
+        description="If nothing is found: of `actor`, `action`, `target` and `version` those that no record"
+        " has that you may see",
     )
 
 
@@ -181,8 +180,8 @@ def list_audit(actor: Reader, database: DatabaseOf, wanted: Annotated[Asked, Que
 def _find_unknown(session: Session, wanted: Asked, *, policy_only: bool) -> list[str]:
     """Return what is asked for and no record has, whatever else is asked for."""
     return [
-        value
-        for name in ("actor", "action", "target")
+        str(value)
+        for name in ("actor", "action", "target", "version")
         if (value := getattr(wanted, name)) is not None
         and not session.exec(query_of(Asked(**{name: value, "limit": 1}), policy_only=policy_only)).all()
     ]
@@ -277,7 +276,9 @@ def list_audit_changes(
         UserChange(address=row.address, before=_flags_in(row.before), after=_flags_in(row.after))
         for row in rows[:limit]
     ]
-    return UserChangePage(changes=changes, next=changes[-1].address if len(rows) > limit else None)
+    following = changes[-1].address if len(rows) > limit else None
+    unknown = [user] if user is not None and after is None and not rows else []
+    return UserChangePage(changes=changes, next=following, unknown=unknown)
 
 
 _CHANGES: Final = text("""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import sqlalchemy
 from fastapi import APIRouter, Query, Security
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from sqlmodel import Session, any_, col, func, select, tuple_
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -24,6 +24,7 @@ from admin_api.fields import MAX_BIGINT, KnownAddress, Text
 from admin_api.people import find_unknown, keys_of_conversations
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.search import Time
+from contract.cdr import ENDED
 from contract.message import Scope
 from contract.problem import Problem
 
@@ -55,8 +56,6 @@ FROM found
 class Filter(ConversationFilter):
     """Which sessions: all that is given must be true of one."""
 
-    model_config = ConfigDict(extra="forbid")
-
     user: list[KnownAddress] = Field(
         default_factory=list,
         max_length=20,
@@ -67,7 +66,9 @@ class Filter(ConversationFilter):
     from_: Time | None = Field(None, alias="from", description="Begun then or later")
     to: Time | None = Field(None, description="Begun before")
     scope: Scope | None = None
-    ended: Text | None = Field(None, description="How", examples=["bye", "idle", "486"])
+    ended: Annotated[str, StringConstraints(pattern=ENDED)] | None = Field(
+        None, description="How: `bye`, `idle`, or the status that refused it", examples=["486"]
+    )
 
 
 def _place_of(cursor: str) -> tuple[datetime, int]:

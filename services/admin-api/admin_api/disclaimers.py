@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Security
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, Field
 from sqlmodel import Session, col, select, text
 
 from admin_api import audit
@@ -97,8 +97,6 @@ class NoticeSent(BaseModel):
 
 class NoticeSearch(ConversationFilter):
     """Whom and where."""
-
-    model_config = ConfigDict(extra="forbid")  # a filter misspelt must not give everything
 
     partner: KnownAddress | None = Field(None, examples=["sip:bob@fabrikam.com"])
     after: Annotated[int, Field(ge=1, le=MAX_BIGINT, description="The `next` of the page before")] = (

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from psycopg.errors import QueryCanceled
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from sqlalchemy import ARRAY, ColumnElement, Integer, Row, Select, any_, func, literal, or_, select, true
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped
@@ -19,6 +19,7 @@ from admin_api.database import Database
 from admin_api.fields import KnownAddress, Text
 from admin_api.people import numbers_of_conversations, numbers_of_person
 from admin_api.tables import ArchivedConversation, ArchivedMessage, ArchivedParticipant
+from contract.encryption import EncryptionKind
 from contract.message import milliseconds_of, time_at, time_of
 from contract.problem import Problem
 
@@ -64,8 +65,6 @@ Time = Annotated[AwareDatetime, BeforeValidator(_iso8601)]
 class Search(ConversationFilter):
     """A search: all that is given must be true of an IM."""
 
-    model_config = ConfigDict(extra="forbid")  # a filter misspelt must not give everything
-
     user: list[KnownAddress] = Field(
         default_factory=list,
         max_length=20,
@@ -82,10 +81,8 @@ class Search(ConversationFilter):
         None,
         description="`true`: what has no text, so that no search for a `text` finds it; `false`: what has",
     )
-    encryption: Text | None = Field(
-        None,
-        description="With what its sender encrypted or signed it",
-        examples=["omemo", "s/mime", "openpgp"],
+    encryption: Annotated[EncryptionKind, BeforeValidator(str.lower)] | None = Field(
+        None, description="With what its sender encrypted or signed it"
     )
     after: ImId | None = Field(None, description="The `next` of the page before")
     order: Literal["desc", "asc"] = Field("desc", description="By time: newest first, or oldest first")
@@ -199,7 +196,7 @@ def keys_of(session: Session, search: Search, *, unreadable: bool = False) -> Ke
         body = col(ArchivedMessage.body)
         keys = keys.where(body.is_(None) if search.without_text else body.is_not(None))
     if search.encryption is not None:
-        keys = keys.where(col(ArchivedMessage.encryption) == search.encryption.lower())
+        keys = keys.where(col(ArchivedMessage.encryption) == search.encryption)
     if search.received_from is not None:
         keys = keys.where(col(ArchivedMessage.received_at) >= search.received_from)
     if search.received_to is not None:

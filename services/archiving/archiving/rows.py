@@ -6,11 +6,11 @@ length and bytes, a trailer. Packing it by hand costs 1 µs a row instead of 6.
 
 import struct
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, get_args
 
 from archiving.metrics import ENCRYPTED
 from archiving.rendering import may_be_encrypted, needs_rendering, render
-from archiving.rendering.encrypted import KINDS
+from contract.encryption import EncryptionKind
 from contract.message import IM, content_of
 
 COLUMNS: Final = (
@@ -37,7 +37,7 @@ _MILLISECONDS_TO_2000: Final = 946_684_800_000
 _INT4: Final = 23  # PostgreSQL's numbers of types
 _TEXT_TYPE: Final = 25
 
-for _kind in KINDS:
+for _kind in get_args(EncryptionKind):
     ENCRYPTED.labels(_kind)  # counted from zero: a graph of what never was has no line
 
 

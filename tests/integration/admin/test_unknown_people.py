@@ -42,6 +42,7 @@ def test_what_no_record_of_the_trail_has_is_said_to_be_unknown(api: AdminApi) ->
     assert unknown(target=EVE, to="2020-01-01T00:00:00Z") is None
     assert unknown(target=ANN, action="policy.user.putt") == ["policy.user.putt", ANN]
     assert unknown(actor="mallory") == ["mallory"]
+    assert unknown(version="999") == ["999"]
 
 
 def test_a_pool_that_is_not_there_is_not_complete(api: AdminApi) -> None:

@@ -167,7 +167,13 @@ def test_a_bulk_change_is_one_version_one_record_that_unfolds(api: AdminApi) -> 
     assert first == {"changes": [new], "next": new["address"]}
     rest = api.administrator.get(path, params={"after": first["next"]}).json()
     assert rest == {"changes": [old], "next": None}
-    assert api.compliance.get(path, params={"user": "OLD@contoso.com"}).json()["changes"] == [old]
+    assert api.compliance.get(path, params={"user": "OLD@contoso.com"}).json() == {
+        "changes": [old],
+        "next": None,
+    }
+    assert api.compliance.get(path, params={"user": "odd@contoso.com"}).json()["unknown"] == [
+        "sip:odd@contoso.com"
+    ]
     assert api.audit(target="Old@contoso.com")[0]["id"] == newest["id"]
     assert [record["action"] for record in api.audit(target="sip:same@contoso.com")] == ["policy.user.put"]
     alone = api.compliance.get(f"/v1/audit/{others[0]['id']}/changes")

@@ -1,12 +1,15 @@
 """End-to-end encryption: nobody here can read it, but what it is can be said."""
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from contract.encryption import EncryptionKind
 
 PGP: Final = "openpgp"
 SMIME: Final = "s/mime"
 
-_KINDS: Final = {
+_KINDS: Final[Mapping[str, EncryptionKind]] = {
     "application/pkcs7-mime": SMIME,  # RFC 8551
     "application/x-pkcs7-mime": SMIME,
     "application/cms": SMIME,  # RFC 7193
@@ -19,8 +22,8 @@ _KINDS: Final = {
     "application/jose+json": "jose",
     "application/x-microsoft-rpmsg-message": "rpmsg",  # Microsoft's rights management, [MS-OXORMMS]
 }
-_FILES: Final = {".p7m": SMIME, ".pgp": PGP, ".gpg": PGP, ".rpmsg": "rpmsg"}
-_NAMESPACES: Final = (
+_FILES: Final[Mapping[str, EncryptionKind]] = {".p7m": SMIME, ".pgp": PGP, ".gpg": PGP, ".rpmsg": "rpmsg"}
+_NAMESPACES: Final[Sequence[tuple[str, EncryptionKind]]] = (
     ("urn:xmpp:omemo:", "omemo"),  # XEP-0384
     ("eu.siacs.conversations.axolotl", "omemo"),  # its version 0.3
     ("urn:xmpp:openpgp:", PGP),  # XEP-0373
@@ -31,12 +34,8 @@ _NAMESPACES: Final = (
     ("http://www.xmpp.org/extensions/xep-0200.html#ns", "esession"),  # XEP-0200
     ("http://www.w3.org/2001/04/xmlenc#", "xmlenc"),
 )
-_ALGORITHMS: Final = {"m.megolm.": "megolm", "m.olm.": "olm"}
+_ALGORITHMS: Final[Mapping[str, EncryptionKind]] = {"m.megolm.": "megolm", "m.olm.": "olm"}
 """Matrix's (its specification, "End-to-End Encryption")."""
-KINDS: Final = frozenset(
-    (*_KINDS.values(), *_FILES.values(), *dict(_NAMESPACES).values(), *_ALGORITHMS.values())
-)
-"""All kinds of encryption that are told apart."""
 
 _ARMOR: Final = re.compile(
     r"-----BEGIN PGP (MESSAGE|SIGNATURE)[^\n-]{0,40}-----[ \t\r]*+\n"
@@ -53,7 +52,7 @@ _LONGEST_WORD: Final = 512
 _LETTERS: Final = re.compile(r"(?:[A-Za-z0-9+/_-]{16,}=*\s*)++")
 
 
-def kind_of_media(kind: str, file_name: str) -> str | None:
+def kind_of_media(kind: str, file_name: str) -> EncryptionKind | None:
     """Return with what a content of some media type or file name is encrypted, None if not at all."""
     if not file_name:
         return _KINDS.get(kind)
@@ -62,12 +61,12 @@ def kind_of_media(kind: str, file_name: str) -> str | None:
     )
 
 
-def kind_of_namespace(namespace: str) -> str | None:
+def kind_of_namespace(namespace: str) -> EncryptionKind | None:
     """Return what an XML namespace of encryption stands for, None if it is none."""
     return next((kind for prefix, kind in _NAMESPACES if namespace.startswith(prefix)), None)
 
 
-def kind_of_algorithm(name: str) -> str | None:
+def kind_of_algorithm(name: str) -> EncryptionKind | None:
     """Return what Matrix encrypts with, None if it is not encrypted."""
     return next((kind for prefix, kind in _ALGORITHMS.items() if name.startswith(prefix)), None)
 

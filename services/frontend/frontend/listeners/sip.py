@@ -1,6 +1,7 @@
 """``POST /v1/sip``: a request as it came to the pool's SIP edge. May it be relayed?"""
 
 import base64
+import re
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -13,7 +14,7 @@ from fastapi import Response
 from starlette.routing import Route
 
 from contract.address import AddressError, domain_of, parse_address, route_of, uri_of
-from contract.cdr import DISGUISED, Activity
+from contract.cdr import DISGUISED, ENDED, Activity
 from contract.message import time_at
 from contract.problem import Problem
 from contract.token import Connector
@@ -129,6 +130,8 @@ class SIPListener:
     async def _answer(self, request: HTTPRequest, connector: Connector, raw: bytes) -> Response:
         """Return the answer for a request that is not about notices. Raises Problem."""
         ended = request.headers.get(ENDED_HEADER, "")
+        if ended and re.search(ENDED, ended) is None:
+            raise Problem(422, "write the status that refused it, as 486", field=ENDED_HEADER)
         try:
             sip = parse_request(raw)
             session = find_session(sip, ended)
