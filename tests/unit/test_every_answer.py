@@ -1,6 +1,7 @@
 """What holds of every answer of both services, and of the page that shows their OpenAPI documents."""
 
 import asyncio
+import copy
 import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -20,6 +21,7 @@ from contract.token import Connector, Principal, hash_token
 from frontend.config import FrontEndSettings
 from runtime.listening import listen_with
 from runtime.safe_headers import SAFE_HEADERS
+from tests.openapi import bodies_of, example_of, objects_of
 
 _NOWHERE = "amqp://fe-pool1@127.0.0.1:1/lcs"
 _SAFE = {name.decode(): value.decode() for name, value in SAFE_HEADERS}
@@ -69,9 +71,9 @@ class Client:
         self._http = httpx.AsyncClient(transport=transport, base_url="http://service")
         self._runner = asyncio.Runner()
 
-    def ask(self, method: str, path: str, **headers: str) -> httpx.Response:
-        """Return the answer."""
-        return self._runner.run(self._http.request(method, path, headers=headers))
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        """Return the answer. ``body``: becomes JSON."""
+        return self._runner.run(self._http.request(method, path, json=body, headers=headers))
 
     def close(self) -> None:
         """End."""
@@ -133,6 +135,23 @@ def test_every_status_is_documented(app: FastAPI, client: Client) -> None:
                 assert described is not None, (method, path, answer.status_code)
                 kind = answer.headers.get("content-type", "").partition(";")[0]
                 assert kind in (described.get("content") or {"": None}), (method, path, kind)
+
+
+def test_no_object_in_a_body_has_a_field_that_nobody_knows(app: FastAPI, client: Client) -> None:
+    document = app.openapi()
+    asked = 0
+    for method, path, url, media_type, schema, _ in bodies_of(document):
+        if media_type == "application/json":
+            for place in objects_of(schema, document):
+                body = inner = copy.deepcopy(example_of(schema, document))
+                for name in place:
+                    inner = inner[int(name) if isinstance(inner, list) else name]
+                inner["colour"] = "red"
+                answer = client.ask(method, url, body, Authorization="Bearer token")
+                assert answer.status_code == 422, (method, path, place, answer.text)
+                assert answer.json().get("field") == "/".join(("", *place, "colour")), (path, place)
+                asked += 1
+    assert asked
 
 
 def test_what_is_not_allowed_says_what_is(client: Client) -> None:

@@ -46,17 +46,17 @@ HandedOver = Annotated[bool, Query(description="It was, while this could not be 
 class Notice(Document):
     """What a partner is told."""
 
-    partner: KnownAddress
-    language: Language
-    wording: Wording
+    partner: KnownAddress = Field(examples=["sip:bob@fabrikam.com"])
+    language: Language = Field(examples=["en"])
+    wording: Wording = Field(examples=["This conversation is archived."])
 
 
 class Claim(Document):
     """Notices that a front end would hand to a connector with an IM, for the partners of its conversation."""
 
-    front_end: Name
-    connector: ConnectorName | Literal[""] = ""
-    conversation: Text
+    front_end: Name = Field(examples=["frontend-1"])
+    connector: ConnectorName | Literal[""] = Field("", examples=["edge"])
+    conversation: Text = Field(examples=["p2p:sip:bob@fabrikam.com|sip:yannis@contoso.com"])
     im: UUID
     at: AwareDatetime
     version: Annotated[int, Field(ge=0, le=MAX_BIGINT, description="Of the policy that words it")]
@@ -73,7 +73,7 @@ class Standing(BaseModel):
 class Confirmation(Document):
     """A connector's word that it delivered the notices that it was handed with an IM."""
 
-    connector: ConnectorName
+    connector: ConnectorName = Field(examples=["edge"])
     at: AwareDatetime
 
 

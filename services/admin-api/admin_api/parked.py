@@ -63,7 +63,7 @@ class ParkedPage(BaseModel):
 class Reason(Document):
     """Why somebody does it."""
 
-    reason: Text
+    reason: Text = Field(examples=["the disk was full"])
 
 
 class Changed(BaseModel):

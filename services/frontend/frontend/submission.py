@@ -120,7 +120,7 @@ def read_submission(raw: bytes, settings: FrontEndSettings) -> CheckedIM:
     try:
         submission = _decoder.decode(raw)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from None
+        raise problem_of(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, _explain(raw, error)) from None
     if not _has_each_name_once(raw, submission):
@@ -189,7 +189,8 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
     )
 
 
-def _invalid(error: msgspec.ValidationError) -> Problem:
+def problem_of(error: msgspec.ValidationError) -> Problem:
+    """Return what is wrong with a JSON document that is not as its type is, and where."""
     text = str(error)
     path = ""
     if (place := _PLACE.search(text)) is not None:

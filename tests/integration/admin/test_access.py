@@ -1,5 +1,6 @@
 """Who may do what, for every route there is; and that the API describes itself."""
 
+import json
 from typing import Any, Final
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from admin_api.app import create_app
 from admin_api.config import AdminSettings
 from tests.integration.admin.conftest import NO_BROKER, ROLES, AdminApi
+from tests.openapi import bodies_of
 
 ADMINISTRATOR, COMPLIANCE, OPERATOR, FRONTEND = ROLES
 READ_POLICY = {ADMINISTRATOR, OPERATOR}
@@ -109,6 +111,15 @@ def test_each_role_may_do_its_part_and_no_more(api: AdminApi) -> None:
             else:
                 assert answer.status_code == 403, (role, method, url)
                 assert answer.json()["title"] == "Forbidden"
+
+
+def test_every_documented_example_of_a_body_is_taken(api: AdminApi, openapi: dict[str, Any]) -> None:
+    for method, path, url, media_type, _, example in bodies_of(openapi):
+        client: httpx.Client = getattr(api, min(ALLOWED[method, path]))
+        content = example if isinstance(example, str) else json.dumps(example)
+        answer = client.request(method, url, content=content, headers={"Content-Type": media_type})
+        nothing_to_do = answer.status_code in (404, 409) and path.split("/")[2] in ("parked", "completeness")
+        assert answer.is_success or nothing_to_do, (method, path, answer.text)
 
 
 def test_without_a_known_token_nothing_is_served(idle_api: AdminApi) -> None:

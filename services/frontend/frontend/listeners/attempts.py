@@ -19,6 +19,7 @@ from frontend.config import FrontEndSettings
 from frontend.listeners.connectors import Connectors
 from frontend.listeners.intake import Intake
 from frontend.metrics import ATTEMPTS
+from frontend.submission import problem_of
 
 
 class Attempt(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,11 +56,11 @@ class AttemptsListener:
         try:
             attempt = _decoder.decode(raw)
             check_names(raw)
-            sender, recipient = parse_address(attempt.sender), parse_address(attempt.recipient)
-        except (msgspec.ValidationError, AddressError) as error:
-            raise Problem(422, str(error)) from None
+        except msgspec.ValidationError as error:
+            raise problem_of(error) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RepeatedNameError) as error:
             raise Problem(400, str(error)) from None
+        sender, recipient = _parse(attempt.sender, "/sender"), _parse(attempt.recipient, "/recipient")
         now = time_at(time.time_ns() // 1_000_000)
         activity = Activity(
             conversation=conversation_of(sender, (recipient,)),
@@ -75,3 +76,10 @@ class AttemptsListener:
         self._agent.note_attempt(activity, connector)
         ATTEMPTS.labels(attempt.kind).inc()
         return Response(status_code=204)
+
+
+def _parse(address: str, field: str) -> str:
+    try:
+        return parse_address(address)
+    except AddressError as error:
+        raise Problem(422, str(error), field=field) from None

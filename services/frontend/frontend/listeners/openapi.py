@@ -24,6 +24,15 @@ _ACCEPTED: Final = {
 _PERSON: Final = (
     "a SIP URI (sip:), a JID's (xmpp:) or a telephone number's (tel:); or an address or JID without a scheme"
 )
+_SIP: Final = """\
+MESSAGE sip:administrator@contoso.com SIP/2.0\r
+From: <sip:yannis@contoso.com>;tag=1\r
+To: <sip:administrator@contoso.com>\r
+Call-ID: 1@contoso.com\r
+CSeq: 1 MESSAGE\r
+Content-Type: text/plain\r
+\r
+Test Archiving Messages"""
 
 _IM: Final[dict[str, Any]] = {
     "title": "IM",
@@ -177,7 +186,10 @@ SIP: Final[dict[str, Any]] = {
     "description": "200, 201 and 202: yes.",
     "tags": ["messages"],
     "security": [{"connector": []}],
-    "requestBody": {"required": True, "content": {"message/sip": {"schema": {"type": "string"}}}},
+    "requestBody": {
+        "required": True,
+        "content": {"message/sip": {"schema": {"type": "string"}, "example": _SIP}},
+    },
     "responses": {
         status: MESSAGES["responses"][status]
         for status in (*("201", "202", "401", "403", "408", "409", "413", "422", "500", "503"),)
