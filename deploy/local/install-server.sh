@@ -22,6 +22,7 @@ if [ ! -e $policy ]; then
     printf '#!/bin/sh\nexit 101\n' | $root tee $policy > /dev/null
     $root chmod 755 $policy
     trap '$root rm -f $policy' EXIT
+    trap 'exit 130' INT TERM # a shell that a signal ends runs no trap of EXIT
 fi
 $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$server" "$@" > /dev/null
 if [ -d /run/systemd/system ]; then
