@@ -2,7 +2,9 @@
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -40,11 +42,47 @@ _EVENT: Final = re.compile(
 """Events of a channel in the form of actions: joins, modes, topics."""
 _NOT_NICKS: Final = (b"--", b"-->", b"<--", b"=!=")
 """WeeChat's, in the column of nicks."""
+_MARKED: Final = re.compile(
+    rb"(?:%b[ \t]*)?(?:-!-|-{2,3}>?|<--|=!=|={3}|\*{3,4})(?:[ \t].*)?|Session (?:Start|Close|Ident|Time)\b.*"
+    % _STAMP
+)
+"""What a client says itself: of joins and modes, or of its log."""
+_NOTICE: Final = re.compile(rb"(?:%b[ \t]*)?-[^\s-]\S*-(?:[ \t].*)?" % _STAMP)
+_UNKNOWN: Final = "in no known form"
 _NOT_IN_ADDRESS: Final = re.compile(r"[^a-z0-9_.-]")
 
 
 class ChatError(ValueError):
     """A log in which nothing is a message; the text says what was expected."""
+
+
+@dataclass(frozen=True)
+class Chat:
+    """The IMs of a log, as bodies of ``POST /v1/messages``, and what of it is none."""
+
+    name: str
+    ims: list[dict[str, object]]
+    lines: int
+    """Lines read."""
+    cut: bool
+    """Further IMs follow, after the last line read."""
+    left_out: Counter[str]
+    """Lines read that are no IM, by the reason."""
+    unknown: str
+    """The first line in no known form, with its number; "" if there is none."""
+
+    def describe(self) -> list[str]:
+        """Return what is not sent, a line a fact."""
+        facts = []
+        if self.left_out:
+            reasons = [
+                f"{number:,} {reason}" + (f", as {self.unknown}" if reason == _UNKNOWN else "")
+                for reason, number in self.left_out.most_common()
+            ]
+            facts.append(f"{self.left_out.total():,} of {self.lines:,} lines: {'; '.join(reasons)}")
+        if self.cut:
+            facts.append(f"all after line {self.lines:,}: no more than {len(self.ims):,} IMs are sent")
+        return facts
 
 
 def parse_line(line: bytes) -> tuple[bytes, bytes] | None:
@@ -63,24 +101,30 @@ def parse_line(line: bytes) -> tuple[bytes, bytes] | None:
     return None
 
 
-def read_chat(path: Path, most: int) -> Iterator[dict[str, object]]:
-    """Yield the IMs of a log, at most ``most``: bodies of ``POST /v1/messages``.
+def read_chat(path: Path, most: int) -> Chat:
+    """Read a log up to ``most`` IMs.
 
     A text that begins with ``nick: `` goes to that nick, any other to the channel (the people who spoke
     last). Text that isn't UTF-8 is sent as base64, byte for byte. Raises ChatError if no line is an IM.
     """
     known: dict[str, str] = {}
     lately: list[str] = []
-    sent = 0
-    other = ""
+    ims: list[dict[str, object]] = []
+    left_out: Counter[str] = Counter()
+    unknown = ""
+    lines, cut = 0, False
     for number, line in _read_lines(path):
         said = parse_line(line)
+        if said is not None and len(ims) == most:
+            cut = True
+            break
+        lines = number
         if said is None:
-            if line.strip():
-                other = other or f", as line {number} ({line[:80].decode(errors='replace')!r})"
+            reason = _why_left_out(line)
+            left_out[reason] += 1
+            if reason == _UNKNOWN and not unknown:
+                unknown = f"line {number} ({line[:80].decode(errors='replace')!r})"
             continue
-        if sent == most:
-            return
         nick, text = said[0].decode(errors="replace"), said[1]
         sender = known.setdefault(nick, _address_of(nick))
         addressee = known.get(text.split(b":", 1)[0].decode(errors="replace")) if b": " in text else None
@@ -88,14 +132,24 @@ def read_chat(path: Path, most: int) -> Iterator[dict[str, object]]:
         recipients = [addressee] if addressee else others or [f"sip:channel@{DOMAIN}"]
         lately = [*(address for address in lately[-9:] if address != sender), sender]
         im: dict[str, object] = {"sender": sender, "recipients": recipients, **_body_of(text)}
-        yield im if addressee else im | {"conversation": "#ubuntu"}
-        sent += 1
-    if not sent and most:
+        ims.append(im if addressee else im | {"conversation": "#ubuntu"})
+    chat = Chat(path.name, ims, lines, cut, left_out, unknown)
+    if not ims:
+        found = "; ".join(chat.describe()) or "it is empty"
         known_forms = FORMS.replace("<TAB>", "\t")
         raise ChatError(
-            f"{path} has no message{other or ': it is empty'}. A message is written in one of these forms:\n"
-            f"{known_forms}"
+            f"{path} has no message: {found}. A message is written in one of these forms:\n{known_forms}"
         )
+    return chat
+
+
+def _why_left_out(line: bytes) -> str:
+    """Return the reason that a line is no IM."""
+    if not line.strip():
+        return "blank"
+    if _MARKED.fullmatch(line) or any(form.fullmatch(line) for form in _LINES):
+        return "joins, modes, topics and the like"
+    return "notices" if _NOTICE.fullmatch(line) else _UNKNOWN
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -21,15 +21,17 @@ from deploy.local.stack import Stack
 
 ROOT = Path(__file__).parent.parent.parent
 STATE = ROOT / ".state"
+_MOST = 2_000
+"""IMs of a log that the demo sends."""
 _PRIVATE = 0o077
 """Umask: nobody else reads what was said, on its way or in a log. Not while the distribution installs."""
 
 
-def _demo(state: Path, chat: Path, *, sip: bool) -> None:
-    if not chat.is_file():
-        sys.exit(f"CHAT: there is no file {chat}")
+def _demo(state: Path, log: Path, *, sip: bool) -> None:
+    if not log.is_file():
+        sys.exit(f"CHAT: there is no file {log}")
     try:
-        next(read_chat(chat, 1))  # rather than when all has started
+        chat = read_chat(log, _MOST)
     except ChatError as error:
         sys.exit(f"CHAT: {error}")
     folder = state / "demo"
@@ -106,7 +108,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, default=STATE, help="folder of data, logs and secrets")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="start the stack, send IMs, show their way, check the counts")
-    demo.add_argument("--chat", type=Path, default=SAMPLE, help="a log whose first 2,000 IMs are sent")
+    demo.add_argument("--chat", type=Path, default=SAMPLE, help=f"a log whose first {_MOST:,} IMs are sent")
     up = commands.add_parser("up", help="run the stack in the foreground")
     commands.add_parser("down", help="end what a kill left running")
     commands.add_parser("install", help="install what the stack needs from the distribution")

@@ -4,13 +4,12 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 
-from deploy.local.chat import DOMAIN, read_chat
+from deploy.local.chat import DOMAIN, Chat
 from deploy.local.edge import LocalEdge
 from deploy.local.phone import Phone
 from deploy.local.process import wait_for
@@ -40,7 +39,7 @@ class Demo:
         self.archived = 0
         self.not_archived = 0
 
-    def run(self, chat: Path) -> None:
+    def run(self, chat: Chat) -> None:
         """Do everything; raises DisagreementError if anything is not as it must be."""
         _title("Policy: our domain is contoso.com; everybody's internal IMs are archived")
         self._put(f"/v1/policy/domains/{DOMAIN}", {})
@@ -166,8 +165,10 @@ class Demo:
         )
         return found
 
-    def _send_chat(self, chat: Path) -> None:
-        ims = list(read_chat(chat, 2000))
+    def _send_chat(self, chat: Chat) -> None:
+        ims = chat.ims
+        for fact in chat.describe():
+            _say("left out", fact)
         people = sorted({str(im["sender"]) for im in ims})
         flags = [
             {"address": person, "archive_internal": place % 2 == 0, "archive_federated": False}

@@ -26,7 +26,7 @@ no line of a log
 
 def test_a_log_becomes_ims_and_events_do_not(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(LOG)
-    ims = list(read_chat(tmp_path / "log", 100))
+    ims = read_chat(tmp_path / "log", 100).ims
     senders = [str(im["sender"]).removesuffix("@contoso.com") for im in ims]
     assert senders == [
         "sip:crimsun",
@@ -47,11 +47,11 @@ def test_a_log_becomes_ims_and_events_do_not(tmp_path: Path) -> None:
 
 def test_no_more_is_read_than_asked_for(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(LOG)
-    assert len(list(read_chat(tmp_path / "log", 2))) == 2
+    assert len(read_chat(tmp_path / "log", 2).ims) == 2
 
 
 def test_the_sample_has_everything_that_can_go_wrong() -> None:
-    ims = list(read_chat(SAMPLE, 2000))
+    ims = read_chat(SAMPLE, 2000).ims
     assert len(ims) > 20
     assert any("encoding" in im for im in ims)
     assert any(not str(im["body"]).isascii() for im in ims)
@@ -133,17 +133,41 @@ def test_nobody_says_an_event(event: bytes) -> None:
 
 def test_a_log_of_windows_with_a_mark_at_its_start_is_read_whole(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"\xef\xbb\xbf09:14 <nora> one\r\n09:15 <nora> two\r\n")
-    assert [im["body"] for im in read_chat(tmp_path / "log", 100)] == ["one", "two"]
+    assert [im["body"] for im in read_chat(tmp_path / "log", 100).ims] == ["one", "two"]
 
 
-@pytest.mark.parametrize("log", [b"", b"\n\n--- Log opened Sat Dec 25\n", b"Nora said good morning\n"])
-def test_a_log_without_a_message_says_what_was_expected(tmp_path: Path, log: bytes) -> None:
+@pytest.mark.parametrize(
+    ("log", "found"),
+    [
+        (b"", "it is empty"),
+        (b"\n\n--- Log opened Sat Dec 25\n", "1 joins, modes, topics and the like"),
+        (b"Nora said good morning\n", "line 1 ('Nora said good morning')"),
+    ],
+)
+def test_a_log_without_a_message_says_what_was_expected(tmp_path: Path, log: bytes, found: str) -> None:
     (tmp_path / "log").write_bytes(log)
     with pytest.raises(ChatError, match="<nora> good morning") as raised:
-        list(read_chat(tmp_path / "log", 100))
-    first = next((line for line in log.splitlines() if line), b"").decode()
-    place = log.splitlines().index(first.encode()) + 1 if first else 0
-    assert (f"line {place} ({first!r})" if first else "it is empty") in str(raised.value)
+        read_chat(tmp_path / "log", 100)
+    assert found in str(raised.value)
+
+
+def test_what_of_a_log_is_not_sent_is_said_with_the_reason(tmp_path: Path) -> None:
+    others = [b"", b"nora (09:15): two", b"-NickServ- hello", b"09:14:33 -nora:#ubuntu- be kind"]
+    log = [b"09:14 <nora> one", *_EVENTS[:-1], *others]
+    (tmp_path / "log").write_bytes(b"\n".join(log))
+    events = len(_EVENTS) - 1
+    assert read_chat(tmp_path / "log", 100).describe() == [
+        f"{len(log) - 1} of {len(log)} lines: {events} joins, modes, topics and the like; 2 notices; 1 blank;"
+        f" 1 in no known form, as line {events + 3} ('nora (09:15): two')"
+    ]
+
+
+def test_what_comes_after_the_last_im_that_is_sent_is_said(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(LOG)
+    assert read_chat(tmp_path / "log", 1).describe() == ["all after line 1: no more than 1 IMs are sent"]
+    whole = b"".join(LOG.splitlines(keepends=True)[:2])
+    (tmp_path / "log").write_bytes(whole)
+    assert read_chat(tmp_path / "log", 2).describe() == []
 
 
 def test_a_demo_that_has_nothing_to_send_is_no_success(tmp_path: Path) -> None:
