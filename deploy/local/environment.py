@@ -7,6 +7,7 @@ from typing import Final
 from admin_api.config import AdminSettings
 from archiving.config import CDRSettings, WorkerSettings
 from contract.settings import ServiceSettings
+from deploy.local.process import StartError
 from frontend.config import FrontEndSettings
 
 SERVICES: Final[Mapping[str, type[ServiceSettings]]] = {
@@ -22,14 +23,21 @@ _EDGE: Final = frozenset(
         *("TIMEOUT_MILLISECONDS", "MAX_BYTES", "SHOW_ARCHIVED"),
     )
 )
-_HEEDED: Final = frozenset(("LCS_AMQP_URL", "LCS_DATABASE_URL", "LCS_CONNECTOR_DOMAINS"))
+_PORTS: Final = {
+    "LCS_PORT": "fe1",
+    "LCS_ADMIN_PORT": "admin-api",
+    "LCS_SIP_PORT": "edge",
+    "LCS_SIP_WEBSOCKET_PORT": "edge-websocket",
+}
+"""Ports that a person may choose, as with Compose, and who of the stack listens there."""
+_HEEDED: Final = frozenset(("LCS_AMQP_URL", "LCS_DATABASE_URL", "LCS_CONNECTOR_DOMAINS", *_PORTS))
 """By the stack itself."""
 _OURS: Final = frozenset(
     f"LCS_{name}"
     for name in (
-        *("HOST", "PORT", "SECRETS_DIR", "STATE_DIR", "POOL", "FRONT_END", "CONNECTORS_FILE"),
+        *("HOST", "SECRETS_DIR", "STATE_DIR", "POOL", "FRONT_END", "CONNECTORS_FILE"),
         *("PRINCIPALS_FILE", "ADMIN_API_URL", "ADMIN_API_TOKEN"),
-        *("SIP_HOOK", "SIP_DOMAINS", "SIP_HOST", "SIP_PORT", "SIP_TLS_PORT", "SIP_WEBSOCKET_PORT"),
+        *("SIP_HOOK", "SIP_DOMAINS", "SIP_HOST", "SIP_TLS_PORT"),
         *("SIP_METRICS_PORT", "SIP_RUN_DIR"),
     )
 )
@@ -40,6 +48,17 @@ def settings_for(service: str, environment: Mapping[str, str]) -> dict[str, str]
     """Return what of the environment is handed on to a service of ``SERVICES``, or to the ``edge``."""
     known = _EDGE if service == "edge" else _names_of(service)
     return {name: environment[name] for name in sorted((known - _HEEDED - _OURS) & environment.keys())}
+
+
+def ports_asked_for(environment: Mapping[str, str]) -> dict[str, int]:
+    """Return the ports that the environment names, by who of the stack listens. Raises StartError."""
+    ports = {}
+    for name in sorted(_PORTS.keys() & environment.keys()):
+        value = environment[name]
+        if not (value.isascii() and value.isdecimal() and 0 < int(value) < 65_536):
+            raise StartError(f"{name} is {value!r}: a port is a number from 1 to 65535")
+        ports[_PORTS[name]] = int(value)
+    return ports
 
 
 def describe(environment: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deploy.local.process import find_free_port, is_free
@@ -15,33 +15,41 @@ class Ports:
     is held by a name, at which other stacks look: an abstract socket, which is gone when the process is.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None] = lambda _: None) -> None:
-        """``folder`` keeps which are ours; ``say`` is told of one that somebody else has."""
+    def __init__(
+        self, folder: Path, say: Callable[[str], None] = lambda _: None, asked: Mapping[str, int] = {}
+    ) -> None:
+        """``folder`` keeps which are ours; ``say`` is told of one that somebody else has.
+
+        ``asked``: ports that a person wants by what they are for, in place of those kept.
+        """
         self._file = folder / "ports.json"
         self._say = say
+        self._asked = asked
         self._held: list[socket.socket] = []
         self._taken: dict[str, int] = {}
 
     def take(self, name: str, wanted: int = 0) -> int:
-        """Return the port kept under a name, else the one wanted, else any; it is held until ``release``.
+        """Return the port asked for under a name, else the one kept, the one wanted, any.
 
-        If another program has the one kept, any is returned for this time, and ``say`` is told.
+        It is held until ``release``. If another program has the one kept, any is returned for this time, and
+        ``say`` is told.
         """
         if name in self._taken:
             return self._taken[name]
         kept: dict[str, int] = json.loads(self._file.read_text()) if self._file.exists() else {}
-        first = kept.get(name, wanted)
+        first = self._asked.get(name) or kept.get(name, wanted)
+        is_kept = kept.get(name) == first
         port = first or find_free_port()
         while not self._hold(port):
             port = find_free_port()
         self._taken[name] = port
-        if name not in kept:
+        if not is_kept:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             new = self._file.with_suffix(".new")
             new.write_text(json.dumps(kept | {name: port}, indent=2))
             new.replace(self._file)
         if first and port != first:
-            until = "until it is free" if name in kept else f"kept in {self._file}"
+            until = "until it is free" if is_kept else f"kept in {self._file}"
             self._say(f"{name:11} port {first} is taken by another program: {port} in its place, {until}")
         return port
 

@@ -23,7 +23,7 @@ from deploy.credentials import DOMAINS, POOL, make_credentials
 from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
 from deploy.local.edge import LocalEdge
-from deploy.local.environment import describe, settings_for
+from deploy.local.environment import describe, ports_asked_for, settings_for
 from deploy.local.ports import Ports
 from deploy.local.process import NO_TLS, Process, StartError, kill_leftovers
 
@@ -50,7 +50,7 @@ class Stack:
     ) -> None:
         """``folder`` keeps all data, logs and secrets; ``sip``: with an edge; ``say`` is told of progress.
 
-        ``environment`` has further settings of the services.
+        ``environment`` has further settings of the services. Raises StartError if a port in it is none.
         """
         self.folder = folder
         self.front_end_urls: list[str] = []
@@ -66,7 +66,7 @@ class Stack:
         self.edge: LocalEdge | None = None
         self._say = say
         self._environment = environment
-        self._ports = Ports(folder, say)
+        self._ports = Ports(folder, say, ports_asked_for(environment))
         self._lock: IO[str] | None = None
         self._amqp_url = environment.get("LCS_AMQP_URL")
         self._database_url = environment.get("LCS_DATABASE_URL")

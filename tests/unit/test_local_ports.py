@@ -54,3 +54,14 @@ def test_a_port_that_another_program_has_is_said_and_kept_for_later(tmp_path: Pa
     assert len(said) == 1
     assert f"port {port} is taken" in said[0]
     assert Ports(tmp_path).take("fe1") == port
+
+
+def test_a_port_asked_for_comes_before_the_one_kept_and_is_kept(tmp_path: Path) -> None:
+    first = Ports(tmp_path)
+    first.take("fe1")
+    first.release()
+    asked = find_free_port()
+    second = Ports(tmp_path, asked={"fe1": asked})
+    assert second.take("fe1", 8080) == asked
+    second.release()
+    assert Ports(tmp_path).take("fe1", 8080) == asked
