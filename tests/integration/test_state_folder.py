@@ -17,7 +17,7 @@ from tests.integration.test_frontend_spool import QUEUE, Start, is_normal, state
 
 AS_ANYBODY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all")
 """Root that may open no more files than another user."""
-HASTY = "import frontend.agent; frontend.agent._ADOPT_SECONDS = 1.0\n"
+HASTY = "import frontend.safekeeping; frontend.safekeeping._ADOPT_SECONDS = 1.0\n"
 """A patch: slots that others left are looked after soon."""
 ACCEPTED, CREATED, UNAVAILABLE = httpx.codes.ACCEPTED, httpx.codes.CREATED, httpx.codes.SERVICE_UNAVAILABLE
 

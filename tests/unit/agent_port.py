@@ -134,7 +134,7 @@ def encode_spooled(body: str, pool: str = "") -> bytes:
 
 def submit(agent: Agent, body: str = "hello", im_id: UUID | None = None) -> Receipt:
     """Hand an agent an IM."""
-    return agent.submit(make_im(body, im_id), CONNECTOR)
+    return agent.submit(make_im(body, im_id), CONNECTOR, agent.lane_of(CONNECTOR))
 
 
 def make_im(body: str, im_id: UUID | None = None, **fields: Any) -> CheckedIM:

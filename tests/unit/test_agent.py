@@ -24,7 +24,7 @@ def test_what_gathers_while_a_publish_is_under_way_goes_together() -> None:
         assert [await outcome(receipt) for receipt in receipts] == [""] * 101
         assert port.messages <= 3
         assert [im.seq for im in port.confirmed] == list(range(1, 102))
-        assert agent.confirmed == 101
+        assert agent.safekeeping.confirmed == 101
 
     run(scenario)
 
@@ -43,17 +43,17 @@ def test_an_im_that_policy_does_not_archive_is_not_published() -> None:
 
 def test_numbers_of_a_refused_message_are_used_again() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
-        first = agent.id
+        first = agent.safekeeping.id
         assert [await outcome(submit(agent)) for _ in range(3)] == ["", "", ""]
         assert [im.seq for im in port.confirmed] == [1, 2, 3]
-        assert agent.id == first
+        assert agent.safekeeping.id == first
 
     run(scenario, None, RefusedError, RefusedError)
 
 
 def test_after_a_publish_of_unknown_outcome_a_new_agent_begins_at_1() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
-        first = agent.id
+        first = agent.safekeeping.id
         assert await outcome(submit(agent)) == ""
         assert "lost" in await outcome(submit(agent))
         assert await outcome(submit(agent)) == ""
@@ -83,12 +83,12 @@ def test_more_than_may_wait_is_refused_at_once_and_told_its_id() -> None:
         assert raised.value.status == 503
         assert raised.value.headers == {"Retry-After": "1"}
         assert raised.value.document()["id"] == str(im_id)
-        assert (agent.accepted, agent.confirmed) == (10, 0)
+        assert (agent.safekeeping.accepted, agent.safekeeping.confirmed) == (10, 0)
         port.connected.set()
-        await asyncio.wait_for(agent.room_of(CONNECTOR).wait(), 5)
+        await asyncio.wait_for(agent.lane_of(CONNECTOR).room.wait(), 5)
         assert await outcome(submit(agent, im_id=im_id)) == ""
         assert [await outcome(receipt) for receipt in receipts] == [""] * 10
-        assert (agent.accepted, agent.confirmed) == (11, 11)
+        assert (agent.safekeeping.accepted, agent.safekeeping.confirmed) == (11, 11)
 
     run(scenario, max_pending=10, deadline_seconds=5)
 
@@ -97,11 +97,11 @@ def test_bytes_that_wait_are_bounded_too() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()
         submit(agent, "x" * 900)
-        assert agent.room_of(CONNECTOR).is_set()
+        assert agent.lane_of(CONNECTOR).room.is_set()
         submit(agent, "x" * 900)
-        assert not agent.room_of(CONNECTOR).is_set()
+        assert not agent.lane_of(CONNECTOR).room.is_set()
         port.connected.set()
-        await asyncio.wait_for(agent.room_of(CONNECTOR).wait(), 5)
+        await asyncio.wait_for(agent.lane_of(CONNECTOR).room.wait(), 5)
 
     run(scenario, max_pending_bytes=1_500, deadline_seconds=5)
 

@@ -140,7 +140,7 @@ def test_what_an_admin_api_of_before_noted_is_told_again_once_it_says_where(tmp_
 def test_an_agent_of_a_left_slot_is_told_again_by_who_adopts_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.safekeeping._ADOPT_SECONDS", 0.05)
     left = take_slot(tmp_path, "pool1", lambda _slot: None)
     ended = leave_told(left.folder)
     mine = take_slot(tmp_path, "pool1", lambda _slot: None)

@@ -190,7 +190,9 @@ def test_a_key_that_a_caller_brings_is_its_connectors_own(key: str | None) -> No
         brought = {} if key is None else {"conversation": key}
         for connector in (CONNECTOR, msgspec.structs.replace(CONNECTOR, name="d")):
             for body in ("one", "two"):
-                await agent.submit(make_im(body, None, **brought), connector).settled()
+                await agent.submit(
+                    make_im(body, None, **brought), connector, agent.lane_of(connector)
+                ).settled()
         people = "p2p:sip:a@contoso.com|sip:b@contoso.com"
         expected = [people] * 4 if key is None else [f"connector:{name}:{key}" for name in "ccdd"]
         assert [im.conversation for im in port.confirmed] == expected

@@ -59,21 +59,21 @@ def test_a_spool_that_sqlite_cannot_open_is_set_aside_and_its_ims_are_sent(
 
     async def scenario(agent: Agent, port: Port) -> None:
         assert await fate_of(submit(agent, "new")) in (CONFIRMED, SPOOLED)
-        await reached(lambda: agent.spooled == 0 and len(port.confirmed) >= 200)
+        await reached(lambda: agent.safekeeping.spooled == 0 and len(port.confirmed) >= 200)
         bodies = [im.body for im in port.confirmed]
         bodies.remove("new")
         assert bodies == [str(number) for number in range(200)]
-        await reached(lambda: "damaged" in agent.left.get("1", ""))
+        await reached(lambda: "damaged" in agent.safekeeping.left.get("1", ""))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+        patch.setattr("frontend.safekeeping._ADOPT_SECONDS", 0.05)
         run(scenario, critical=False, folder=folder)
     [aside] = files_aside(folder / "spool.sqlite")
     assert aside.read_bytes() == before
     assert any("set aside" in record.message for record in caplog.records)
 
     async def again(agent: Agent, port: Port) -> None:
-        await reached(lambda: agent.state.name == "normal")
+        await reached(lambda: agent.safekeeping.state.name == "normal")
         assert port.confirmed == []
 
     run(again, critical=False, folder=folder)
@@ -82,20 +82,20 @@ def test_a_spool_that_sqlite_cannot_open_is_set_aside_and_its_ims_are_sent(
 def test_what_cannot_be_rescued_at_first_is_told_of_and_rescued_once_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.safekeeping._ADOPT_SECONDS", 0.05)
     folder = tmp_path / "1"
     _spool(folder, [encode_spooled(str(number)) for number in range(200)], killed=False)
     aside = set_aside(folder / "spool.sqlite")
     log_of(aside).mkdir()
 
     async def scenario(agent: Agent, port: Port) -> None:
-        await reached(lambda: "can't be taken over" in agent.left.get("1", ""))
-        assert (agent.state.name, port.confirmed) == ("spooling", [])
+        await reached(lambda: "can't be taken over" in agent.safekeeping.left.get("1", ""))
+        assert (agent.safekeeping.state.name, port.confirmed) == ("spooling", [])
         assert await fate_of(submit(agent, "new")) is CONFIRMED
         log_of(aside).rmdir()
-        await reached(lambda: len(port.confirmed) == 201 and agent.state.name == "normal")
+        await reached(lambda: len(port.confirmed) == 201 and agent.safekeeping.state.name == "normal")
         assert [im.body for im in port.confirmed[1:]] == [str(number) for number in range(200)]
-        assert "was taken over" in agent.left["1"]
+        assert "was taken over" in agent.safekeeping.left["1"]
 
     run(scenario, folder=folder)
 
@@ -103,16 +103,16 @@ def test_what_cannot_be_rescued_at_first_is_told_of_and_rescued_once_it_can(
 def test_what_was_rescued_is_not_sent_again_when_the_spool_is_damaged_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.safekeeping._ADOPT_SECONDS", 0.05)
     folder = tmp_path / "1"
     _spool(folder, [encode_spooled(str(number)) for number in range(100)], killed=False)
 
     async def sent(agent: Agent, port: Port) -> None:
-        await reached(lambda: agent.spooled == 0 and len(port.confirmed) == 100)
+        await reached(lambda: agent.safekeeping.spooled == 0 and len(port.confirmed) == 100)
         await reached(lambda: len(list(folder.glob("*.sent"))) == 2)
 
     async def sends_nothing(agent: Agent, port: Port) -> None:
-        assert (agent.spooled, port.confirmed) == (0, [])
+        assert (agent.safekeeping.spooled, port.confirmed) == (0, [])
 
     _damage(folder)
     assert len(_read(folder / "spool.sqlite")) == 100
@@ -138,7 +138,7 @@ def test_damage_found_while_running_is_set_aside_and_what_can_be_read_is_sent_on
                 file.write(b"\xff")  # no page begins so
         assert await fate_of(submit(agent, "last")) is SPOOLED
         port.connected.set()
-        await reached(lambda: agent.state.name == "normal")
+        await reached(lambda: agent.safekeeping.state.name == "normal")
         sent = [im.body for im in port.confirmed]
         assert len(set(sent)) == len(sent) > 2900
         assert sent == sorted(sent, key=[*bodies, "last"].index)
@@ -153,7 +153,7 @@ def test_damage_found_while_running_is_set_aside_and_what_can_be_read_is_sent_on
 def test_of_a_running_front_ends_spool_on_a_bad_sector_all_else_is_sent_once_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, end: str
 ) -> None:
-    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.safekeeping._ADOPT_SECONDS", 0.05)
     monkeypatch.setattr("frontend.sender._DISK_SECONDS", 0.01)
     monkeypatch.setattr("frontend.spool_file._PATIENCE_SECONDS", 0.05)
 
@@ -165,8 +165,8 @@ def test_of_a_running_front_ends_spool_on_a_bad_sector_all_else_is_sent_once_in_
             assert {await fate_of(receipt) for receipt in receipts} == {SPOOLED}
         _lay_on_bad_sector(tmp_path / f"spool{end}", monkeypatch)
         port.connected.set()
-        await reached(lambda: agent.state.name == "normal")
-        await reached(lambda: "was taken over" in agent.left.get(tmp_path.name, ""))
+        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: "was taken over" in agent.safekeeping.left.get(tmp_path.name, ""))
         sent = [im.body for im in port.confirmed]
         assert len(set(sent)) == len(sent)
         assert sent == sorted(sent, key=bodies.index)
@@ -198,9 +198,9 @@ def test_a_damaged_spool_that_finds_no_new_file_at_once_is_sent_once_it_does(
         with monkeypatch.context() as broken:
             broken.setattr("frontend.spool_file.check_header", fail)
             port.connected.set()
-            await reached(lambda: "Input/output error" in agent.disk_trouble)
+            await reached(lambda: "Input/output error" in agent.safekeeping.disk_trouble)
             assert files_aside(tmp_path / "spool.sqlite")
-        await reached(lambda: agent.state.name == "normal")
+        await reached(lambda: agent.safekeeping.state.name == "normal")
         sent = [im.body for im in port.confirmed]
         assert 1150 < len(sent) < 1200
         assert sent == sorted(set(sent), key=bodies.index)
@@ -252,7 +252,7 @@ def test_a_row_that_is_altered_is_not_sent(tmp_path: Path) -> None:
     (tmp_path / "spool.sqlite").write_bytes(content.replace(b"sell at nine", b"sell at noon"))
 
     async def scenario(agent: Agent, port: Port) -> None:
-        await reached(lambda: agent.spooled == 0 and len(port.confirmed) == 1)
+        await reached(lambda: agent.safekeeping.spooled == 0 and len(port.confirmed) == 1)
         assert port.confirmed[0].body == "two"
 
     run(scenario, critical=False, folder=tmp_path)
@@ -335,7 +335,7 @@ def test_a_front_end_on_a_damaged_slot_takes_ims_and_sends_each_that_it_can_read
 
     async def scenario(agent: Agent, port: Port) -> None:
         assert await fate_of(submit(agent, "new")) in (CONFIRMED, SPOOLED)
-        await reached(lambda: agent.spooled == 0 and "new" in [im.body for im in port.confirmed])
+        await reached(lambda: agent.safekeeping.spooled == 0 and "new" in [im.body for im in port.confirmed])
         bodies = [im.body for im in port.confirmed]
         assert len(set(bodies)) == len(bodies)
         assert len(bodies) > 100 - 10 * 2 * len(damages)

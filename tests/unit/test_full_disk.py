@@ -56,7 +56,9 @@ async def _fill(agent: Agent, disk: Path) -> int:
             fate = fates[-1]
         assert "disk" in fate.why
         _eat(disk)
-    await reached(lambda: agent.state.name == "blocking" and "disk" in agent.state.why)
+    await reached(
+        lambda: agent.safekeeping.state.name == "blocking" and "disk" in agent.safekeeping.state.why
+    )
     return kept
 
 
@@ -69,7 +71,7 @@ def test_a_full_disk_is_emptied_and_its_ims_are_sent_once(disk: Path) -> None:
             port.confirmed.clear()
             port.connected.set()
             assert await fate_of(submit(agent, "new")) is CONFIRMED
-            await reached(lambda: agent.state.name == "normal")
+            await reached(lambda: agent.safekeeping.state.name == "normal")
             assert len(port.confirmed) == len({im.id for im in port.confirmed}) == kept + 1
             (disk / "eaten").unlink()
 
@@ -84,7 +86,7 @@ def test_a_front_end_that_starts_on_a_full_disk_sends_what_is_there(disk: Path) 
         kept.append(await _fill(agent, disk))
 
     async def after(agent: Agent, port: Port) -> None:
-        await reached(lambda: agent.state.name == "normal")
+        await reached(lambda: agent.safekeeping.state.name == "normal")
         assert len(port.confirmed) == kept[0]
 
     run(before, critical=False, folder=disk / "slot")
@@ -98,13 +100,13 @@ def test_what_comes_while_a_full_disk_is_emptied_does_not_fill_it_again(disk: Pa
         kept = await _fill(agent, disk)
         port.connected.set()
         came = 0
-        while agent.spooled:
+        while agent.safekeeping.spooled:
             receipts = [submit(agent, _BODY) for _ in range(20)]
             kinds = {(await fate_of(receipt)).kind for receipt in receipts}
             assert "refused" not in kinds
             came += 20
             await asyncio.sleep(0.001)  # a load that leaves the spool's thread some of the interpreter
-        await reached(lambda: agent.state.name == "normal")
+        await reached(lambda: agent.safekeeping.state.name == "normal")
         assert len({im.id for im in port.confirmed}) == kept + came
 
     run(scenario, critical=False, folder=disk / "slot")
@@ -114,10 +116,14 @@ def test_ims_are_spooled_again_once_a_disk_has_room(disk: Path) -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()
         assert (await fate_of(submit(agent))).kind == "refused"
-        await reached(lambda: agent.state.name == "blocking" and "disk is full" in agent.state.why)
+        await reached(
+            lambda: (
+                agent.safekeeping.state.name == "blocking" and "disk is full" in agent.safekeeping.state.why
+            )
+        )
         (disk / "eaten").unlink()
         # Before an IM comes: none may, while it blocks.
-        await reached(lambda: agent.state.name == "spooling")
+        await reached(lambda: agent.safekeeping.state.name == "spooling")
         assert await fate_of(submit(agent)) is SPOOLED
 
     (disk / "slot").mkdir()
@@ -129,7 +135,7 @@ def test_ims_are_spooled_again_once_a_disk_has_room(disk: Path) -> None:
 def test_one_front_end_takes_over_what_another_left_on_a_full_disk(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.safekeeping._ADOPT_SECONDS", 0.05)
     kept: list[int] = []
 
     async def lost(agent: Agent, port: Port) -> None:

@@ -35,7 +35,7 @@ BODIES = [str(number) for number in range(300)]
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.safekeeping._ADOPT_SECONDS", 0.05)
     monkeypatch.setattr("frontend.adoption._AGAIN_SECONDS", 0.05)
 
 
@@ -84,14 +84,14 @@ def test_what_cannot_be_taken_out_of_a_left_spool_is_sent_once_in_order(
     async def scenario(agent: Agent, port: Port) -> None:
         for _ in range(50):  # traffic that never pauses
             assert await fate_of(submit(agent, "new")) in (CONFIRMED, SPOOLED)
-        await reached(lambda: len(port.confirmed) >= 350 and agent.spooled == 0)
-        await reached(lambda: "disk I/O error" in agent.left.get("1", ""))
-        await reached(lambda: agent.state.name == "normal")
+        await reached(lambda: len(port.confirmed) >= 350 and agent.safekeeping.spooled == 0)
+        await reached(lambda: "disk I/O error" in agent.safekeeping.left.get("1", ""))
+        await reached(lambda: agent.safekeeping.state.name == "normal")
         await asyncio.sleep(0.5)  # it would come again by then
         assert [im.body for im in port.confirmed if im.body != "new"] == BODIES
 
     async def mended(agent: Agent, port: Port) -> None:
-        await reached(lambda: not agent.left and _count(tmp_path / "1") == 0)
+        await reached(lambda: not agent.safekeeping.left and _count(tmp_path / "1") == 0)
         assert port.confirmed == []
 
     run(scenario, critical=critical, folder=tmp_path / "2")
@@ -103,8 +103,8 @@ def test_what_cannot_be_taken_out_of_a_left_spool_is_sent_once_in_order(
 
 async def mended_not_yet(agent: Agent, port: Port) -> None:
     """A front end that starts again knows what it has copied."""
-    await reached(lambda: "1" in agent.left)
-    assert (port.confirmed, agent.spooled) == ([], 0)
+    await reached(lambda: "1" in agent.safekeeping.left)
+    assert (port.confirmed, agent.safekeeping.spooled) == ([], 0)
 
 
 def _count(folder: Path) -> int:
@@ -120,10 +120,10 @@ def test_another_file_of_the_same_name_is_copied_from_its_beginning(tmp_path: Pa
     _keep_rows(tmp_path / "1")
 
     async def copied(agent: Agent, port: Port) -> None:
-        await reached(lambda: len(port.confirmed) == 300 and agent.state.name == "normal")
+        await reached(lambda: len(port.confirmed) == 300 and agent.safekeeping.state.name == "normal")
 
     async def copied_too(agent: Agent, port: Port) -> None:
-        await reached(lambda: len(port.confirmed) == 300 and agent.state.name == "normal")
+        await reached(lambda: len(port.confirmed) == 300 and agent.safekeeping.state.name == "normal")
         assert [im.body for im in port.confirmed] == [f"other {body}" for body in BODIES]
 
     run(copied, critical=False, folder=tmp_path / "2")
@@ -140,8 +140,8 @@ def test_a_left_spool_that_nobody_may_write_is_read_and_sent_once(tmp_path: Path
         pytest.skip("only root may do that, and not on every file system")
 
     async def scenario(agent: Agent, port: Port) -> None:
-        await reached(lambda: len(port.confirmed) == 300 and agent.spooled == 0)
-        await reached(lambda: "can't be written" in agent.left.get("1", ""))
+        await reached(lambda: len(port.confirmed) == 300 and agent.safekeeping.spooled == 0)
+        await reached(lambda: "can't be written" in agent.safekeeping.left.get("1", ""))
         await asyncio.sleep(0.3)  # it would come again by then
         assert [im.body for im in port.confirmed] == BODIES
 
@@ -197,8 +197,8 @@ def test_of_a_left_spool_on_a_bad_sector_all_else_is_sent(
     monkeypatch.setattr("frontend.left.SpoolFile", refuse)
 
     async def scenario(agent: Agent, port: Port) -> None:
-        await reached(lambda: len(port.confirmed) >= 280 and agent.spooled == 0)
-        await reached(lambda: "a part of it can't be read" in agent.left.get("1", ""))
+        await reached(lambda: len(port.confirmed) >= 280 and agent.safekeeping.spooled == 0)
+        await reached(lambda: "a part of it can't be read" in agent.safekeeping.left.get("1", ""))
         sent = [int(im.body) for im in port.confirmed]
         assert sent == sorted(set(sent))
         assert len(sent) < 300
@@ -212,11 +212,13 @@ def test_a_left_spool_that_cannot_be_read_is_told_by_the_state(tmp_path: Path) -
     (tmp_path / "1" / "spool.sqlite").mkdir()
 
     async def scenario(agent: Agent, port: Port) -> None:
-        await reached(lambda: agent.state.name == "spooling" and "slot 1" in agent.state.why)
+        await reached(
+            lambda: agent.safekeeping.state.name == "spooling" and "slot 1" in agent.safekeeping.state.why
+        )
         assert await fate_of(submit(agent)) is CONFIRMED
         (tmp_path / "1" / "spool.sqlite").rmdir()
         (tmp_path / "away").rename(tmp_path / "1" / "spool.sqlite")
-        await reached(lambda: agent.state.name == "normal" and len(port.confirmed) == 301)
+        await reached(lambda: agent.safekeeping.state.name == "normal" and len(port.confirmed) == 301)
 
     run(scenario, critical=True, folder=tmp_path / "2")
 
@@ -235,7 +237,7 @@ def test_what_is_odd_in_the_state_folder_stops_nobody(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "8" / "pool")
 
     async def scenario(agent: Agent, port: Port) -> None:
-        await reached(lambda: {"3", "4"} <= agent.left.keys())
+        await reached(lambda: {"3", "4"} <= agent.safekeeping.left.keys())
         assert await fate_of(submit(agent)) is CONFIRMED
 
     slot = take_slot(tmp_path, "pool1", lambda _: None)
@@ -249,14 +251,14 @@ def test_a_slot_of_another_pool_is_left_alone_and_told_of(tmp_path: Path) -> Non
     (tmp_path / "1" / "agents").write_text("01890000-0000-7000-8000-000000000000 00000000000000000007\n")
 
     async def another(agent: Agent, port: Port) -> None:
-        await reached(lambda: "1" in agent.left)
-        assert "300 IMs and 1 agents" in agent.left["1"]
-        assert "'pool2'" in agent.left["1"]
-        assert agent.state.name == "normal"
+        await reached(lambda: "1" in agent.safekeeping.left)
+        assert "300 IMs and 1 agents" in agent.safekeeping.left["1"]
+        assert "'pool2'" in agent.safekeeping.left["1"]
+        assert agent.safekeeping.state.name == "normal"
         assert (port.confirmed, port.statements) == ([], [])
 
     async def heir(agent: Agent, port: Port) -> None:
-        await reached(lambda: len(port.confirmed) == 300 and not agent.left)
+        await reached(lambda: len(port.confirmed) == 300 and not agent.safekeeping.left)
         assert {im.pool for im in port.confirmed} == {"pool2"}
         await reached(lambda: [(each.pool, each.confirmed) for each in port.statements] != [])
         assert port.statements[0].pool == "pool2"
@@ -354,7 +356,9 @@ def test_each_im_is_sent_under_the_pool_that_answered_it(
                 of_pool = sum(each == pool for each, _ in answered)
                 before = sum(each == pool for each, _ in sent)
                 await reached(lambda: before + len(port.confirmed) >= of_pool)
-                await reached(lambda: agent.spooled == 0 and agent.state.name == "normal")
+                await reached(
+                    lambda: agent.safekeeping.spooled == 0 and agent.safekeeping.state.name == "normal"
+                )
             sent.extend((im.pool, im.body) for im in port.confirmed)
 
         if fresh:

@@ -31,7 +31,7 @@ def test_to_few_people_a_connector_may_always_send() -> None:
         for number in range(60):
             agent._newcomers.admit(CONNECTOR.name, group(number), time.monotonic())
         with pytest.raises(IMProblem, match="more new people"):
-            agent.submit(make_im("hello", recipients=list(group(60))), CONNECTOR)
+            agent.submit(make_im("hello", recipients=list(group(60))), CONNECTOR, agent.lane_of(CONNECTOR))
         assert await fate_of(submit(agent)) is CONFIRMED
 
     run(scenario)

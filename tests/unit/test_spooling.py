@@ -26,13 +26,13 @@ def test_while_the_broker_is_away_an_im_goes_to_disk_at_once_and_is_sent_later(t
         receipts = [submit(agent, str(number)) for number in range(20)]
         assert [await fate_of(receipt) for receipt in receipts] == [SPOOLED] * 20
         shutil.copytree(tmp_path, left := tmp_path / "left")
-        assert agent.spooled == SpoolFile(left / "spool.sqlite").count == 20
-        await reached(lambda: agent.state.name == "spooling")
+        assert agent.safekeeping.spooled == SpoolFile(left / "spool.sqlite").count == 20
+        await reached(lambda: agent.safekeeping.state.name == "spooling")
         port.connected.set()
-        await reached(lambda: agent.spooled == 0)
+        await reached(lambda: agent.safekeeping.spooled == 0)
         assert [im.body for im in port.confirmed] == [str(number) for number in range(20)]
         assert [im.seq for im in port.confirmed] == list(range(1, 21))
-        await reached(lambda: agent.state.name == "normal")
+        await reached(lambda: agent.safekeeping.state.name == "normal")
         assert await fate_of(submit(agent)) is CONFIRMED
 
     run(scenario, critical=False, folder=tmp_path, deadline_seconds=60)
@@ -51,7 +51,7 @@ def test_ims_keep_their_order_when_trouble_begins(error: type[Exception]) -> Non
         receipts += [submit(agent, str(number)) for number in range(6, 9)]
         for receipt in receipts:
             assert (await fate_of(receipt)).kind != "refused"
-        await reached(lambda: agent.spooled == 0 and len(port.confirmed) >= 9)
+        await reached(lambda: agent.safekeeping.spooled == 0 and len(port.confirmed) >= 9)
         assert [im.body for im in port.confirmed] == [str(number) for number in range(9)]
 
     run(scenario, *[error] * 3, critical=False, publish_ims=2, deadline_seconds=5)
@@ -64,7 +64,7 @@ def test_a_row_of_the_spool_that_cannot_be_read_is_set_aside(tmp_path: Path) -> 
 
     async def scenario(agent: Agent, port: Port) -> None:
         assert (await fate_of(submit(agent, "readable"))).kind != "refused"
-        await reached(lambda: agent.spooled == 0 and len(port.confirmed) == 1)
+        await reached(lambda: agent.safekeeping.spooled == 0 and len(port.confirmed) == 1)
 
     run(scenario, critical=False, folder=tmp_path)
     with sqlite3.connect(tmp_path / "spool.sqlite") as connection:
@@ -79,7 +79,7 @@ def test_what_the_broker_does_not_confirm_goes_to_disk_and_is_sent_again(error: 
         im_id = make_id()
         assert await fate_of(submit(agent, im_id=im_id)) is SPOOLED
         port.fates = []
-        await reached(lambda: agent.spooled == 0)
+        await reached(lambda: agent.safekeeping.spooled == 0)
         assert [im.id for im in port.confirmed] == [im_id]
 
     run(scenario, *[error] * 1000, critical=False, deadline_seconds=0.2)
@@ -93,7 +93,7 @@ def test_the_spool_outlives_its_process_and_keeps_the_order(tmp_path: Path) -> N
             assert await fate_of(submit(agent, str(number))) is SPOOLED
 
     async def after(agent: Agent, port: Port) -> None:
-        await reached(lambda: agent.spooled == 0)
+        await reached(lambda: agent.safekeeping.spooled == 0)
         assert [im.body for im in port.confirmed] == [str(number) for number in range(10)]
 
     run(before, critical=False, folder=tmp_path)
@@ -106,7 +106,7 @@ def test_the_next_process_says_how_far_an_agent_got_that_was_killed(tmp_path: Pa
     async def before(agent: Agent, _port: Port) -> None:
         for _ in range(3):
             assert await fate_of(submit(agent)) is CONFIRMED
-        killed.append(agent.id)
+        killed.append(agent.safekeeping.id)
 
     async def after(agent: Agent, port: Port) -> None:
         await reached(lambda: bool(port.statements))
@@ -133,7 +133,7 @@ def test_an_agent_that_stopped_in_order_is_stated_once(tmp_path: Path) -> None:
 
 def test_an_agent_ended_by_a_publish_of_unknown_outcome_is_stated() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
-        first = agent.id
+        first = agent.safekeeping.id
         assert await fate_of(submit(agent)) is CONFIRMED
         assert (await fate_of(submit(agent))).kind == "refused"
         assert await fate_of(submit(agent)) is CONFIRMED
@@ -149,9 +149,11 @@ def test_a_full_spool_blocks_and_says_so() -> None:
         kept = fates.count(SPOOLED)
         assert 0 < kept < 10
         assert "the spool is full" in fates[-1].why
-        await reached(lambda: (agent.state.name, agent.state.why) == ("blocking", fates[-1].why))
+        await reached(
+            lambda: (agent.safekeeping.state.name, agent.safekeeping.state.why) == ("blocking", fates[-1].why)
+        )
         port.connected.set()
-        await reached(lambda: agent.state.name == "normal")
+        await reached(lambda: agent.safekeeping.state.name == "normal")
         assert len(port.confirmed) == kept
 
     run(scenario, critical=False, spool_max_bytes=2500)
@@ -166,7 +168,7 @@ def test_a_disk_that_fails_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(SpoolFile, "append", fail)
         fate = await fate_of(submit(agent))
         assert (fate.kind, fate.why) == ("refused", "the spool's disk fails: disk I/O error")
-        await reached(lambda: agent.state.name == "blocking")
+        await reached(lambda: agent.safekeeping.state.name == "blocking")
         monkeypatch.undo()
         assert await fate_of(submit(agent)) is SPOOLED
 
@@ -189,8 +191,8 @@ def test_a_critical_pool_never_spools() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()
         assert (await fate_of(submit(agent))).kind == "refused"
-        await reached(lambda: agent.state.name == "blocking")
-        assert agent.spooled == 0
+        await reached(lambda: agent.safekeeping.state.name == "blocking")
+        assert agent.safekeeping.spooled == 0
 
     run(scenario, deadline_seconds=0.2)
 
@@ -198,9 +200,9 @@ def test_a_critical_pool_never_spools() -> None:
 def test_trouble_passes_without_any_im() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         assert (await fate_of(submit(agent))).kind == "refused"
-        await reached(lambda: agent.state.name == "blocking")
+        await reached(lambda: agent.safekeeping.state.name == "blocking")
         port.fates = []
-        await reached(lambda: agent.state.name == "normal")
+        await reached(lambda: agent.safekeeping.state.name == "normal")
 
     run(scenario, *[RefusedError] * 1000, deadline_seconds=0.2)
 
@@ -208,12 +210,12 @@ def test_trouble_passes_without_any_im() -> None:
 def test_a_slot_belongs_to_one_and_is_adopted_when_it_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.safekeeping._ADOPT_SECONDS", 0.05)
 
     agents: list[UUID] = []
 
     async def lost(agent: Agent, port: Port) -> None:
-        agents.append(agent.id)
+        agents.append(agent.safekeeping.id)
         assert await fate_of(submit(agent)) is CONFIRMED
         port.connected.clear()
         assert await fate_of(submit(agent, "left")) is SPOOLED
@@ -236,7 +238,7 @@ def test_a_slot_belongs_to_one_and_is_adopted_when_it_is_left(
 def test_a_spool_is_adopted_without_counting_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frontend.agent._ADOPT_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.safekeeping._ADOPT_SECONDS", 0.05)
     (tmp_path / "1").mkdir()
     Slot(tmp_path / "1").release()
     left = SpoolFile(tmp_path / "1" / "spool.sqlite")
@@ -252,7 +254,7 @@ def test_a_spool_is_adopted_without_counting_it_again(
     monkeypatch.setattr(SpoolFile, "__init__", note)
 
     async def scenario(agent: Agent, port: Port) -> None:
-        await reached(lambda: len(port.confirmed) == 3000 and agent.spooled == 0)
+        await reached(lambda: len(port.confirmed) == 3000 and agent.safekeeping.spooled == 0)
         assert [im.body for im in port.confirmed] == [str(number) for number in range(3000)]
         assert opened.count(tmp_path / "1" / "spool.sqlite") == 1
 
@@ -269,7 +271,7 @@ def test_ims_keep_their_order_when_their_deadline_strikes() -> None:
         kinds = [(await fate_of(receipt)).kind for receipt in receipts]
         assert kinds == ["confirmed"] * 2 + ["spooled"] * 7  # two of these were under way
         port.gate.set()
-        await reached(lambda: agent.spooled == 0)
+        await reached(lambda: agent.safekeeping.spooled == 0)
         assert [im.body for im in port.confirmed][-7:] == [str(number) for number in range(2, 9)]
 
     run(scenario, critical=False, publish_ims=2, deadline_seconds=0.5)
@@ -289,12 +291,12 @@ def test_in_a_critical_pool_ims_go_ahead_of_what_is_in_the_spool() -> None:
         receipt = submit(agent, "new")
         port.gate.set()
         assert await fate_of(receipt) is CONFIRMED
-        assert agent.spooled > 2000
-        assert (agent.state.name, agent.state.why) == (
+        assert agent.safekeeping.spooled > 2000
+        assert (agent.safekeeping.state.name, agent.safekeeping.state.why) == (
             "spooling",
             "the broker is back: the spool is being sent",
         )
-        await reached(lambda: agent.spooled == 0)
+        await reached(lambda: agent.safekeeping.spooled == 0)
         bodies = [im.body for im in port.confirmed]
         bodies.remove("new")
         assert bodies == [str(number) for number in range(3000)]
@@ -311,7 +313,7 @@ def test_in_a_critical_pool_the_spool_is_sent_though_ims_never_stop() -> None:
             assert await fate_of(submit(agent, str(number))) is SPOOLED
         policies.make_critical(True)
         port.connected.set()
-        while agent.spooled:
+        while agent.safekeeping.spooled:
             receipts = [submit(agent, "new") for _ in range(50)]
             assert {await fate_of(receipt) for receipt in receipts} == {CONFIRMED}
             await asyncio.sleep(0.001)  # a load that leaves the spool's thread some of the interpreter
@@ -335,10 +337,10 @@ def test_ims_go_ahead_of_a_spool_that_cannot_be_read_and_the_state_says_so(
 
     async def scenario(agent: Agent, port: Port) -> None:
         assert await fate_of(submit(agent, "new")) is CONFIRMED
-        await reached(lambda: "malformed" in agent.state.why)
-        assert agent.state.name == "spooling"
+        await reached(lambda: "malformed" in agent.safekeeping.state.why)
+        assert agent.safekeeping.state.name == "spooling"
         monkeypatch.undo()
-        await reached(lambda: agent.state.name == "normal")
+        await reached(lambda: agent.safekeeping.state.name == "normal")
         assert [im.body for im in port.confirmed] == ["new", "old"]
 
     run(scenario, critical=critical, folder=tmp_path)
@@ -362,8 +364,8 @@ def test_what_cannot_be_taken_out_is_not_published_again(
             broken.setattr(SpoolFile, "remove", fail)
             port.connected.set()
             await reached(lambda: len(tries) > 3)
-            assert "disk I/O error" in agent.state.why
-        await reached(lambda: agent.state.name == "normal")
+            assert "disk I/O error" in agent.safekeeping.state.why
+        await reached(lambda: agent.safekeeping.state.name == "normal")
         assert [im.body for im in port.confirmed] == [str(number) for number in range(20)]
 
     run(scenario, critical=False, folder=tmp_path, publish_ims=10)
@@ -375,11 +377,11 @@ def test_nothing_is_numbered_once_an_agent_has_said_how_far_it_got(tmp_path: Pat
         receipts = [submit(agent, str(number)) for number in range(3000)]
         assert {await fate_of(receipt) for receipt in receipts} == {SPOOLED}
         port.connected.set()
-        await reached(lambda: agent.confirmed >= 100)
+        await reached(lambda: agent.safekeeping.confirmed >= 100)
         await agent.drain()
         [statement] = [each for each in port.statements if each.ended]
         confirmed = len(port.confirmed)
-        assert (statement.agent, statement.confirmed) == (agent.id, confirmed)
+        assert (statement.agent, statement.confirmed) == (agent.safekeeping.id, confirmed)
         assert confirmed < 3000
         assert not (tmp_path / "agents").exists()
         await asyncio.sleep(0.2)  # whatever would still be published is by then
@@ -394,7 +396,9 @@ def test_an_agent_is_not_stated_before_it_is_known_what_became_of_its_last_publi
         assert await fate_of(submit(agent)) is SPOOLED
         port.gate.clear()
         port.connected.set()
-        await reached(lambda: agent.state.name == "spooling" and "being sent" in agent.state.why)
+        await reached(
+            lambda: agent.safekeeping.state.name == "spooling" and "being sent" in agent.safekeeping.state.why
+        )
         await asyncio.sleep(0.05)
         draining = asyncio.create_task(agent.drain())
         await asyncio.sleep(0.05)
@@ -428,7 +432,7 @@ def test_a_connection_that_is_gone_is_not_called_a_full_queue() -> None:
         receipt = submit(agent)
         whys = set()
         while receipt.fate is None:
-            whys.add(agent.state.why)
+            whys.add(agent.safekeeping.state.why)
             await asyncio.sleep(0.01)
         assert receipt.fate is CONFIRMED
         assert whys == {"the broker confirms"}
@@ -441,12 +445,12 @@ def test_ims_go_ahead_of_a_full_spool_and_none_is_refused_once_the_broker_is_bac
         port.connected.clear()
         while "full" not in (await fate_of(submit(agent))).why:
             pass
-        assert agent.spooled > 2000
+        assert agent.safekeeping.spooled > 2000
         port.connected.set()
-        while agent.spooled:
+        while agent.safekeeping.spooled:
             receipts = [submit(agent, "x" * 500) for _ in range(20)]
             assert "refused" not in {(await fate_of(receipt)).kind for receipt in receipts}
             await asyncio.sleep(0.001)  # a load that leaves the spool's thread some of the interpreter
-        await reached(lambda: agent.state.name == "normal")
+        await reached(lambda: agent.safekeeping.state.name == "normal")
 
     run(scenario, critical=False, spool_max_bytes=1_200_000, publish_ims=100)

@@ -64,10 +64,10 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     watch_disk(settings.state_dir)
 
     def check_in() -> CheckIn:
-        state = agent.state
+        state = agent.safekeeping.state
         return CheckIn(
             pool=settings.pool,
-            agent=agent.id,
+            agent=agent.safekeeping.id,
             process=process,
             version=policies.version,
             stamp=policies.stamp,
@@ -117,7 +117,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     )
     async def readyz(response: Response) -> dict[str, Any]:
         """Able to make IMs safe: 200 in state normal and spooling, 503 in state blocking."""
-        state = agent.state
+        state = agent.safekeeping.state
         response.status_code = 503 if state.name == "blocking" else 200
         policy: dict[str, Any] = {"version": policies.version, "source": policies.source}
         if policies.trouble:
@@ -130,12 +130,12 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
             "pool": settings.pool,
             "broker": "connected" if publisher.connected.is_set() else publisher.trouble,
             "policy": policy,
-            "agent": agent.id,
-            "accepted": agent.accepted,
-            "confirmed": agent.confirmed,
-            "spooled": agent.spooled,
-            "disk": agent.disk_trouble,
-            "left": agent.left,
+            "agent": agent.safekeeping.id,
+            "accepted": agent.safekeeping.accepted,
+            "confirmed": agent.safekeeping.confirmed,
+            "spooled": agent.safekeeping.spooled,
+            "disk": agent.safekeeping.disk_trouble,
+            "left": agent.safekeeping.left,
         }
 
     @app.get(

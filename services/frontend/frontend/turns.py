@@ -8,11 +8,11 @@ import asyncio
 from collections import Counter, OrderedDict, deque
 from typing import Final
 
-MOST_IN_ROUND: Final = 65_536
+MOST_IN_ROUND: Final = 262_144
 """Bytes that are taken in in one round of the event loop: some milliseconds."""
-MOST_LINES: Final = 500
+MOST_LINES: Final = 1000
 """Of a stream in one turn: short ones cost more than their bytes."""
-REQUEST: Final = 4096
+REQUEST: Final = 16_384
 """Bytes for which a request counts, however few it brings."""
 ANSWER: Final = 64
 """For which an answer of a stream counts."""

@@ -26,7 +26,7 @@ class Connectors:
     @property
     def count(self) -> int:
         """How many may call this front end."""
-        return sum(each.pool == self._pool for each in self._connectors.values())
+        return len({each.name for each in self._connectors.values() if each.pool == self._pool})
 
     def stop(self) -> None:
         """Let nobody in any more."""

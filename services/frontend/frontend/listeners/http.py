@@ -76,7 +76,7 @@ async def take_in(
     agent: Agent, im: CheckedIM, connector: Connector, request: Request, traceparent: str | None = None
 ) -> Answer:
     """Hand a request's IM to the agent; return what became of it once that is known. Raises Problem."""
-    receipt = agent.submit(im, connector, traceparent)
+    receipt = agent.submit(im, connector, agent.lane_of(connector), traceparent)
     await receipt.settled()
     outcome = outcome_of(receipt)
     if isinstance(outcome, Problem):

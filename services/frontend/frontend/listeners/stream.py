@@ -59,7 +59,7 @@ class Stream(Response):
         self._came = asyncio.Event()
         self._room = asyncio.Event()
         self._ended = False
-        self._agent_room = agent.room_of(connector)
+        self._lane = agent.lane_of(connector)
         self._noted = 0
         """Unanswered IMs of which the intake knows."""
         intake.open_stream(connector)
@@ -123,7 +123,7 @@ class Stream(Response):
             # The last chunk is empty.
             for line in lines.split(chunk) if chunk else lines.end():
                 if isinstance(line, Problem) or line.strip():
-                    if len(self._unanswered) >= until or not self._agent_room.is_set():
+                    if len(self._unanswered) >= until or not self._lane.room.is_set():
                         await self._wait_for_turn(task)
                         until = self._end_of_turn()
                     taken = self._take_in(line, lines.number == 1)
@@ -150,14 +150,14 @@ class Stream(Response):
         self._note_unanswered()
         self._came.set()
         while True:
-            if len(self._unanswered) >= self._window or not self._agent_room.is_set():
+            if len(self._unanswered) >= self._window or not self._lane.room.is_set():
                 self._intake.end(task)  # now it's the client that waits
             while len(self._unanswered) >= self._window:
                 self._room.clear()
                 await self._room.wait()
-            await self._agent_room.wait()
+            await self._lane.room.wait()
             await self._intake.turns.wait(self._connector.name, MOST_IN_ROUND)
-            if self._agent_room.is_set():
+            if self._lane.room.is_set():
                 return
 
     def _note_unanswered(self) -> None:
@@ -170,7 +170,7 @@ class Stream(Response):
             return line
         try:
             im = read_submission(line.removeprefix(BOM) if first else line, self._settings)
-            return self._agent.submit(im, self._connector, self._traceparent)
+            return self._agent.submit(im, self._connector, self._lane, self._traceparent)
         except Problem as problem:
             # Both would hold the line until somebody takes the answer.
             problem.__context__ = None

@@ -1,0 +1,305 @@
+"""Safekeeping: brings IMs to where they are safe, the broker's confirm or this front end's disk.
+
+One AMQP message at a time is on its way to its confirm; what arrives meanwhile is the next one
+(docs/decisions/0002). Of a pool that isn't critical the spool takes what the broker can't. What is in it goes
+first, so IMs keep their order, where they can wait for it (docs/decisions/0008).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from contract.token import Connector
+from frontend.adoption import Adoption
+from frontend.config import FrontEndSettings
+from frontend.metrics import DISK_TROUBLE, PENDING
+from frontend.numbering import Numbering
+from frontend.policies import Policies
+from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
+from frontend.receipt import CONFIRMED, SPOOLED, Fate, Receipt
+from frontend.sender import Sender
+from frontend.spool import Spool, SpoolError
+from frontend.state import State
+from frontend.submission import CheckedIM
+from frontend.waiting import Lane, Pending, Waiting
+from frontend.witness import Witness
+
+if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
+    from frontend.tracing import Tracing
+
+log = logging.getLogger("frontend")
+
+_SLOW: Final = "the broker did not confirm in time"
+_SWEEP_SECONDS: Final = 0.05
+_RETRY_SECONDS: Final = 0.05
+_QUIET_SECONDS: Final = 1.0
+_ADOPT_SECONDS: Final = 10.0
+_NEARLY_EMPTY: Final = 2000
+"""IMs in the spool that are published in so short a time that new ones may wait for it."""
+
+
+class Safekeeping:
+    """Numbers and publishes what is taken in, or has it spooled; knows when an IM is safe."""
+
+    def __init__(
+        self,
+        settings: FrontEndSettings,
+        policies: Policies,
+        publisher: Publisher,
+        spool: Spool,
+        tracing: "Tracing | None",
+        connectors: int,
+        note: Callable[[Pending], None],
+    ) -> None:
+        """``connectors``: how many there are. ``note`` is called once it is known what became of an IM.
+
+        How far the numbers got is kept beside the spool. Nothing runs yet.
+        """
+        self._settings = settings
+        self._policies = policies
+        self._publisher = publisher
+        self._spool = spool
+        self._note = note
+        self._numbering = Numbering(settings, publisher, spool.slot.folder if spool.slot else None, tracing)
+        self._witness = Witness(settings, self._numbering)
+        self._numbers_in = spool.slot
+        self._adoption = Adoption(settings.pool, spool, self._numbering)
+        self._wake = asyncio.Event()
+        self._sender = Sender(settings, self._spool, self._numbering, publisher, self._wake.set)
+        self._waiting = Waiting(settings, max(1, connectors))
+        self._state = State()
+
+    @property
+    def state(self) -> State:
+        """How this front end stands now."""
+        self._judge()
+        return self._state
+
+    @property
+    def id(self) -> UUID:
+        """The agent that numbers now."""
+        return self._numbering.id
+
+    @property
+    def confirmed(self) -> int:
+        """The number of the last IM that the broker has confirmed."""
+        return self._numbering.confirmed
+
+    @property
+    def accepted(self) -> int:
+        """How many IMs this agent has taken in: those confirmed, and those that wait."""
+        return self.confirmed + len(self._waiting)
+
+    @property
+    def spooled(self) -> int:
+        """How many IMs wait in the spool."""
+        return self._spool.count
+
+    @property
+    def disk_trouble(self) -> str:
+        """Why what must outlive this front end can't be kept on its disk; empty while it can."""
+        return self._spool.trouble or self._spool.stuck or self._numbering.disk_trouble
+
+    @property
+    def left(self) -> dict[str, str]:
+        """Slots of the state folder that a person must look after, and why."""
+        return {name: left.why for name, left in self._adoption.left.items()}
+
+    def _is_critical(self) -> bool:
+        """Whether what isn't confirmed may not be delivered; without a policy nobody knows that it may."""
+        policy = self._policies.current
+        return policy is None or policy.pool(self._settings.pool).critical
+
+    def lane_of(self, connector: Connector) -> Lane:
+        """Return where a connector's IMs wait."""
+        return self._waiting.lane(connector.name)
+
+    def keep(self, im: CheckedIM, receipt: Receipt, lane: Lane) -> None:
+        """Take an IM for which its lane has room: its receipt is settled once it is safe, or can't be."""
+        pending = Pending(im, receipt, time.monotonic() + self._settings.deadline_seconds, lane)
+        if self._spools():
+            self._spill()
+            self._put_to_disk(pending)
+        else:
+            self._waiting.add(pending)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Make safe what is taken in, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._spool.run())
+                group.create_task(self._sweep())
+                group.create_task(self._publish_all())
+                group.create_task(self._sender.run())
+                group.create_task(self._adopt())
+                group.create_task(self._witness.run())
+        finally:
+            self._spool.close()
+
+    async def drain(self) -> None:
+        """Wait until it is known what becomes of everything taken in; then say how far this agent got.
+
+        What is in the spool stays there, for the next process.
+        """
+        for pending in self._waiting:
+            await pending.receipt.settled()
+        await self._numbering.end()
+        await self._witness.tell_last()
+
+    def _spools(self) -> bool:
+        """Whether an IM goes to the spool at once: nobody waits for an absent broker or a long spool."""
+        away = bool(self._numbering.trouble) or not self._publisher.connected.is_set()
+        if not away and self._spool.count <= _NEARLY_EMPTY:
+            return False  # as nearly always
+        return not self._is_critical() and (away or not self._overtakes())
+
+    def _overtakes(self) -> bool:
+        """Whether an IM goes ahead of what is in the spool: where it may not go there, or can't."""
+        return bool(self._spool.trouble or self._spool.stuck) or self._is_critical()
+
+    def _spill(self) -> None:
+        """Hand to the spool what still waits for the broker: it came before what goes there next."""
+        for pending in self._waiting.under_way:
+            self._give_up(pending, "")
+        while self._waiting.has_queued:
+            self._give_up(self._waiting.take_first(), "")
+
+    def _put_to_disk(self, pending: Pending) -> None:
+        pending.to_disk = True
+        pending.deadline = time.monotonic() + self._settings.deadline_seconds
+        try:
+            written = self._spool.put(pending.im, pending.receipt.decision)
+        except SpoolError as error:
+            self._refuse(pending, str(error))
+            return
+        self._waiting.begin_write(pending)
+
+        def note(written: "asyncio.Future[None]") -> None:
+            self._waiting.end_write(pending)
+            if (error := written.exception()) is not None:
+                self._refuse(pending, str(error))
+            elif pending.receipt.fate is None:
+                self._settle(pending, SPOOLED)
+            self._wake.set()
+
+        written.add_done_callback(note)
+
+    async def _sweep(self) -> None:
+        """Look after IMs whose deadline has come, and after the state."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = time.monotonic()
+            PENDING.set(self._waiting.queued)
+            for pending in self._waiting.under_way:  # the oldest first
+                if pending.deadline <= now:
+                    self._give_up(pending, _SLOW)
+            for pending in self._waiting.take_late(now):
+                self._give_up(pending, self._broker_trouble() or _SLOW)
+            for pending in [each for each in self._waiting.to_disk if each.deadline <= now]:
+                self._refuse(pending, "the spool's disk did not answer in time")
+                self._waiting.to_disk.discard(pending)
+            self._judge()
+
+    def _broker_trouble(self) -> str:
+        return self._numbering.trouble if self._publisher.connected.is_set() else self._publisher.trouble
+
+    def _judge(self) -> None:
+        DISK_TROUBLE.set(bool(self.disk_trouble))
+        trouble = self._broker_trouble()
+        if trouble and self._is_critical():
+            self._state.change("blocking", trouble)
+        elif trouble and self._spool.trouble:
+            self._state.change("blocking", self._spool.trouble)
+        elif trouble:
+            self._state.change("spooling", trouble)
+        elif self._spool.count:
+            self._state.change("spooling", self._spool.stuck or "the broker is back: the spool is being sent")
+        elif self._adoption.waits:
+            self._state.change("spooling", self._adoption.waits)
+        else:
+            self._state.change("normal", "the broker confirms")
+
+    def _give_up(self, pending: Pending, why: str) -> None:
+        """Let an IM wait for the broker no longer."""
+        if pending.receipt.fate is not None or pending.to_disk:
+            return
+        if self._is_critical():
+            self._refuse(pending, why)
+        else:
+            self._put_to_disk(pending)
+
+    def _settle(self, pending: Pending, fate: Fate) -> None:
+        pending.receipt.settle(fate)
+        self._note(pending)
+
+    def _refuse(self, pending: Pending, why: str) -> None:
+        if pending.receipt.fate is None:
+            self._settle(pending, Fate("refused", why))
+
+    async def _publish_all(self) -> None:
+        while True:
+            raise_if_cancelled()
+            if not self._may_publish():
+                await self._wait_for_work()
+                continue
+            await self._publisher.connected.wait()
+            async with self._numbering.turn:
+                refused = not await self._publish_pending()
+            if refused:
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    def _may_publish(self) -> bool:
+        """Whether something is pending, and nothing goes first. What is being written to disk came before."""
+        waiting = self._waiting
+        first = self._spool.count or waiting.to_disk
+        return waiting.has_queued and (not first or self._overtakes())
+
+    async def _wait_for_work(self) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(_QUIET_SECONDS):  # wait_for may lose that this task is cancelled
+                await self._wake.wait()
+        except TimeoutError:
+            if self._publisher.connected.is_set():
+                await self._numbering.say()
+
+    async def _publish_pending(self) -> bool:
+        """Publish one AMQP message of all that has gathered, up to its limits. False: it was refused."""
+        if not self._may_publish():  # what was pending was given up while the broker was away
+            return True
+        group = self._waiting.begin_publish()
+        try:
+            await self._numbering.publish([(pending.im, pending.receipt.decision) for pending in group])
+        except UnknownError:
+            for pending in group:
+                self._give_up(pending, "the broker's answer was lost: it may have been archived")
+        except RefusedError:
+            if self._is_critical():
+                self._waiting.put_back()
+            else:
+                self._spill()
+            return False
+        else:
+            for pending in group:
+                if pending.receipt.fate is None:
+                    self._settle(pending, CONFIRMED)
+        finally:
+            self._waiting.under_way = []
+        return True
+
+    async def _adopt(self) -> None:
+        """Look, now and then, after what front ends left that are no more."""
+        while True:
+            await asyncio.sleep(_ADOPT_SECONDS)
+            if (slot := self._spool.slot) is not None and slot is not self._numbers_in:
+                self._numbering.keep_in(slot.folder)
+                self._policies.keep_in(slot.folder)
+                self._numbers_in = slot
+            try:
+                await self._adoption.look(adopt=not self._broker_trouble() and not self._spool.count)
+            except Exception:  # no IM of ours needs it: whatever it was, it is tried again
+                log.exception("left slots can't be looked after")
