@@ -7,6 +7,7 @@ way the one that has waited for longest makes room for the next, and each has so
 
 import asyncio
 import logging
+import os
 import resource
 import socket
 import time
@@ -68,7 +69,10 @@ async def cut(scope: MutableMapping[str, Any]) -> None:
 
 
 def listen_with(app: Any, host: str, port: int, **settings: Any) -> uvicorn.Config:
-    """Return how to serve an application at a port; ``settings`` are further ones of uvicorn's."""
+    """Return how to serve an application at a port; ``settings`` are further ones of uvicorn's.
+
+    Only proxies that the environment names say who calls: uvicorn by itself believes any caller on loopback.
+    """
     strangers = _Strangers()
 
     class Protocol(_Protocol):
@@ -84,6 +88,7 @@ def listen_with(app: Any, host: str, port: int, **settings: Any) -> uvicorn.Conf
         backlog=max(1, min(2048, _files() // _BACKLOG_SHARE)),
         access_log=False,
         log_config=None,
+        forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", ""),
         **settings,
     )
 

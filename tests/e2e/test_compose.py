@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from deploy.local.process import wait_for
 from tests.e2e.systems import Containers
 
 pytestmark = pytest.mark.containers
@@ -53,3 +54,27 @@ def test_no_secret_can_be_read_from_a_container_s_settings(containers: Container
 
 def test_parked_ims_are_replayed_by_one_command(containers: Containers) -> None:
     containers.compose("run", "--rm", "-T", "replay")
+
+
+def test_a_refused_caller_is_logged_with_its_own_address_whatever_it_says(containers: Containers) -> None:
+    [caller] = containers.containers("admin-api")
+    [network] = caller.attrs["NetworkSettings"]["Networks"].values()
+    ask = """
+import urllib.error, urllib.request
+headers = {"Authorization": "Bearer nobody's", "X-Forwarded-For": "203.0.113.66"}
+try:
+    urllib.request.urlopen(urllib.request.Request("http://proxy:8080/v1/messages", b"{}", headers))
+except urllib.error.HTTPError as error:
+    print(error.headers["X-Request-ID"])
+"""
+    asked = caller.exec_run(["python", "-c", ask])
+    assert asked.exit_code == 0, asked.output
+    assert isinstance(asked.output, bytes)
+    request = asked.output.decode().strip()
+
+    def lines() -> list[dict[str, str]]:
+        logged = containers.compose("logs", "--no-log-prefix", "frontend").splitlines()
+        return [json.loads(line) for line in logged if request in line]
+
+    wait_for(lambda: bool(lines()), "the security log")
+    assert [line["client"] for line in lines()] == [network["IPAddress"]]

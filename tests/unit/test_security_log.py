@@ -18,6 +18,7 @@ from contract.logs import _JsonFormatter
 from contract.problem import Problem, add_problem_handlers
 from contract.requests import note_caller, note_unknown
 from contract.token import hash_token
+from runtime.listening import listen_with
 from runtime.requests import NameRequests
 from runtime.security import SecurityLog
 
@@ -163,3 +164,33 @@ def test_what_callers_write_never_makes_a_line_of_its_own(name: str, detail: str
     line = _JsonFormatter().format(record)
     assert len(line.splitlines()) <= 1 or "\n" not in line
     assert json.loads(line)["why"] == detail
+
+
+@pytest.mark.parametrize(
+    ("proxies", "client"),
+    [("", "127.0.0.1"), ("10.0.0.1", "127.0.0.1"), ("10.0.0.1,127.0.0.0/8", "198.51.100.9")],
+)
+def test_only_a_proxy_that_is_named_says_who_calls(
+    proxies: str, client: str, lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if proxies:
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
+    app = FastAPI()
+    app.add_middleware(NameRequests, SecurityLog("test"))
+    add_problem_handlers(app)
+
+    @app.get("/")
+    async def refuse() -> None:
+        raise Problem(401, "not known here")
+
+    served = listen_with(app, "127.0.0.1", 0)
+    served.load()
+
+    async def ask() -> None:
+        transport = httpx.ASGITransport(served.loaded_app, client=("127.0.0.1", 4711))
+        async with httpx.AsyncClient(transport=transport) as asking:
+            await asking.get("http://here/", headers={"X-Forwarded-For": "203.0.113.66, 198.51.100.9"})
+
+    lines.clear()
+    asyncio.run(ask())
+    assert [line["client"] for line in lines if line["service"] == "security"] == [client]
