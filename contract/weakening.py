@@ -1,39 +1,66 @@
 """Changes of policy that weaken it: something that was archived, kept, told or refused no longer is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations_with_replacement
 from typing import Final
 
 from contract.address import domain_of
-from contract.policy import Policy, decide
+from contract.policy import ConnectorRights, Decision, Policy, decide
 
 _MOST: Final = 3
 """People whom an IM needs that shows it: one whose flag archived it, one foreign before, one foreign after;
 and three are a group."""
 _ELSEWHERE: Final = "example.invalid"
 _NOBODY: Final = "no-such-pool-or-person"
+_MOST_NAMED: Final = 5
 
 
 def weakenings_of(before: Policy, after: Policy) -> list[str]:
     """Return what a change weakens, a sentence each; nothing if it weakens nothing.
 
-    Of users that differ in nothing that a decision looks at the policies need have only one.
+    Of users that differ in nothing that a decision looks at the policies need have only one. What front ends'
+    files say of connectors is not known here: it may be anything.
     """
-    return [*_unarchived(before, after), *_unguarded(before, after), *_untold(before, after)]
+    return [
+        *_lost(before, after),
+        *_unguarded(before, after),
+        *_unkept(before, after),
+        *_unrefused(before, after),
+    ]
 
 
-def _unarchived(before: Policy, after: Policy) -> Iterator[str]:
-    """Yield a sentence if there is an IM that was archived and would not be now."""
+def _lost(before: Policy, after: Policy) -> Iterator[str]:
+    """Yield a sentence for each way in which there is an IM that is archived, or told of, no more."""
     people = list(_sorts_of(before, after).values())
+    groups = [
+        group for count in range(2, _MOST + 1) for group in combinations_with_replacement(people, count)
+    ]
+    found: dict[str, str] = {}
     for pool in _pools_of(before, after):
-        for count in range(2, _MOST + 1):
-            for sender, *recipients in combinations_with_replacement(people, count):
-                was = decide(before, pool=pool, sender=sender, recipients=recipients)
-                now = decide(after, pool=pool, sender=sender, recipients=recipients)
-                if was.archive and not now.archive:
-                    where = "pools without settings" if pool == _NOBODY else f"pool {pool}"
-                    yield f"in {where} {was.rule} archived what {now.rule} does not"
-                    return
+        where = "pools without settings" if pool == _NOBODY else f"pool {pool}"
+        for group in groups:
+            sender, *recipients = group
+            was = decide(before, pool=pool, sender=sender, recipients=recipients)
+            now = decide(after, pool=pool, sender=sender, recipients=recipients)
+            if was.archive and not now.archive:
+                found.setdefault("archived", f"in {where} {was.rule} archived what {now.rule} does not")
+            elif after.disclaimer.enabled and (words := _told(before, was, group)):
+                told = _told(after, now, group)
+                if words.keys() - told.keys():
+                    found.setdefault("told", f"in {where} partners are not told that were")
+                elif words != told:
+                    found.setdefault("words", "partners are told something else")
+    yield from found.values()
+
+
+def _told(policy: Policy, decision: Decision, people: Iterable[str]) -> Mapping[str, tuple[str, str]]:
+    """Return what each partner is told with an IM: language and text."""
+    if not (policy.disclaimer.enabled and decision.archive and decision.scope == "federated"):
+        return {}
+    partners = {each for each in people if not policy.is_local(each)}
+    if partners.issuperset(people):  # none of ours takes part
+        return {}
+    return {each: policy.disclaimer.wording_for(domain_of(each)) for each in partners}
 
 
 def _pools_of(before: Policy, after: Policy) -> list[str]:
@@ -45,15 +72,28 @@ def _pools_of(before: Policy, after: Policy) -> list[str]:
     return list(sorts.values())
 
 
-def _sorts_of(before: Policy, after: Policy) -> Mapping[tuple[bool, int, bool, int], str]:
+def _sorts_of(before: Policy, after: Policy) -> Mapping[tuple[bool | int, ...], str]:
     """Return a person of each sort that there is: all that a decision looks at, before and after."""
-    domains = {*before.domains, *after.domains, _ELSEWHERE}
+    partners = {*before.disclaimer.partners, *after.disclaimer.partners}
+    domains = {*before.domains, *after.domains, *partners, _ELSEWHERE}
     people = {*before.users, *after.users, *(f"sip:{_NOBODY}@{domain}" for domain in domains)}
     people |= {f"tel:{number}" for address in people if (number := number_of(address))}
     return {
-        (before.is_local(each), before.flags_of(each), after.is_local(each), after.flags_of(each)): each
+        (
+            before.is_local(each),
+            before.flags_of(each),
+            after.is_local(each),
+            after.flags_of(each),
+            _is_reworded(before, after, domain_of(each)),
+        ): each
         for each in sorted(people)
     }
+
+
+def _is_reworded(before: Policy, after: Policy, domain: str) -> bool:
+    if not (before.disclaimer.enabled and after.disclaimer.enabled):
+        return False
+    return before.disclaimer.wording_for(domain) != after.disclaimer.wording_for(domain)
 
 
 def number_of(address: str) -> str:
@@ -71,8 +111,37 @@ def _unguarded(before: Policy, after: Policy) -> Iterator[str]:
             yield f"pool {name} lets pass unseen: {', '.join(kinds)}"
 
 
-def _untold(before: Policy, after: Policy) -> Iterator[str]:
+def _unkept(before: Policy, after: Policy) -> Iterator[str]:
     if before.disclaimer.enabled and not after.disclaimer.enabled:
         yield "partners are no longer told that they are archived"
     if before.cdr and not after.cdr:
         yield "there are no call detail records any more"
+
+
+def _unrefused(before: Policy, after: Policy) -> Iterator[str]:
+    """Yield a sentence for each way in which a connector may bring what it was refused (decision 0017)."""
+    for name in sorted({*before.connectors, *after.connectors}):
+        was = before.connectors.get(name) or ConnectorRights(name=name)
+        now = after.connectors.get(name)
+        if now is None:
+            yield f"connector {name} may what front ends' files say"
+            continue
+        if domains := now.domains - was.domains:
+            yield f"connector {name} may speak for {_some(domains)}"
+        foreign = now.gateway_for - after.domains
+        if now.domains and (gained := {each for each in foreign if not was.is_gateway_for(each)}):
+            yield f"connector {name} is a gateway for {_some(gained)}"
+    if domains := before.domains - after.domains:
+        yield f"{_some(domains)}: no longer ours, so gateways may bring what people there say"
+    if domains := _given(before) - _given(after):
+        yield f"{_some(domains)}: given to no connector, so those may speak for it of which files say so"
+
+
+def _given(policy: Policy) -> frozenset[str]:
+    """Return the domains that policy gives to connectors."""
+    return frozenset(domain for rights in policy.connectors.values() for domain in rights.domains)
+
+
+def _some(names: Iterable[str]) -> str:
+    first = sorted(names)
+    return ", ".join([*first[:_MOST_NAMED], *(["…"] if len(first) > _MOST_NAMED else [])])

@@ -82,10 +82,12 @@ def test_a_change_that_weakens_policy_is_recorded_as_such_and_logged_by_name(
     api.administrator.patch("/v1/policy/users", content=body, headers=headers)
     api.administrator.put("/v1/policy/global/internal", json={"archive": "everyone"})
     api.administrator.delete("/v1/policy/users/ann@contoso.com")
-    weakened = api.audit(weakened="true")
-    assert [record["action"] for record in weakened] == ["policy.users.patch", "policy.global.put"]
+    gateway = {"domains": ["contoso.com"], "gateway_for": ["*"]}
+    api.administrator.put("/v1/policy/connectors/edge", json=gateway)
+    weakened = ["policy.global.put", "policy.users.patch", "policy.connector.put"]
+    assert [record["action"] for record in reversed(api.audit(weakened="true"))] == weakened
     logged = [record.__dict__ for record in caplog.records if record.message == "policy weakened"]
-    assert [line["action"] for line in logged] == ["policy.global.put", "policy.users.patch"]
+    assert [line["action"] for line in logged] == weakened
     assert {(line["name"], line["caller"]) for line in logged} == {("security", "the administrator")}
 
 
