@@ -47,5 +47,5 @@ def test_an_im_by_two_front_ends_agrees_with_its_records_until_it_is_deleted(
 
         assert differing() == (4, 4, 0)
         connection.execute("DELETE FROM archive.messages WHERE id = %s", [ims[0].id])
-        assert differing() == (4, 3, 1)
+        assert differing() == (4, 2, 1)  # what is not there counts for nobody
     archive.close()

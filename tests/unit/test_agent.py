@@ -136,6 +136,17 @@ def test_an_id_that_comes_again_is_published_once() -> None:
     run(scenario)
 
 
+def test_an_agent_whose_first_publish_nobody_knows_of_says_that_it_ended_before() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        assert "lost" in await outcome(submit(agent))
+        assert await outcome(submit(agent)) == ""
+        [ended] = port.statements
+        assert (ended.confirmed, ended.ended) == (0, True)
+        assert ended.agent != port.confirmed[0].agent
+
+    run(scenario, UnknownError)
+
+
 def test_an_id_that_was_given_up_may_come_again() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         im_id = make_id()

@@ -215,6 +215,8 @@ class Numbering:
         log.info("new agent", extra={"ended": str(self.id), "confirmed": self.confirmed})
         if self.confirmed:
             self._note_ended({self.id: self.confirmed})
+        else:  # for the archive alone: what comes of that publish after all is no IM more
+            self._ended[self.id] = 0
         self.id, self.confirmed, self._stated = uuid4(), 0, 0
         self._confirmed_at = None
         self._save()

@@ -8,6 +8,7 @@ CREATE TABLE parked_numbers (
     agent uuid NOT NULL,
     seq bigint NOT NULL,
     conversation text NOT NULL,
+    im uuid NOT NULL,
     sent_at timestamptz NOT NULL,
     PRIMARY KEY (parked_id, agent, seq)
 );
@@ -19,12 +20,12 @@ CREATE INDEX parked_at ON parked (parked_at) WHERE kind = 'im';
 -- What can be read of a parked body, line by line. Agent and number are those that it was accounted for with: by its place
 -- where the message's headers tell them, else its own.
 CREATE FUNCTION read_parked(body bytea, named uuid, first_seq bigint, ims integer)
-RETURNS TABLE (agent uuid, seq bigint, conversation text, sent_at timestamptz)
+RETURNS TABLE (agent uuid, seq bigint, conversation text, im uuid, sent_at timestamptz)
 LANGUAGE plpgsql IMMUTABLE SET search_path = archive, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     line text;
-    im json;
+    said json;
     place integer := -1;
 BEGIN
     IF octet_length(body) > 16 << 20 THEN
@@ -36,17 +37,18 @@ BEGIN
         place := place + 1;
         BEGIN
             -- U+0000, for which most are parked, is none that a text can have here.
-            im := replace(convert_from(decode(line, 'escape'), 'UTF8'), '\u0000', '\ufffd');
-            agent := coalesce(named, (im ->> 'agent')::uuid);
-            seq := coalesce(CASE WHEN place < ims THEN first_seq + place END, (im ->> 'seq')::bigint);
-            conversation := im ->> 'conversation';
+            said := replace(convert_from(decode(line, 'escape'), 'UTF8'), '\u0000', '\ufffd');
+            agent := coalesce(named, (said ->> 'agent')::uuid);
+            seq := coalesce(CASE WHEN place < ims THEN first_seq + place END, (said ->> 'seq')::bigint);
+            conversation := said ->> 'conversation';
             IF octet_length(conversation) > 2048 THEN -- as contract.conversation.filed_key
                 conversation := left(split_part(conversation, ':', 1), 16) || ':'
                                 || encode(sha256(convert_to(conversation, 'UTF8')), 'hex');
             END IF;
-            sent_at := timestamptz 'epoch' + interval '1 millisecond'
-                       * ('x' || left(replace((im ->> 'id')::uuid::text, '-', ''), 12))::bit(48)::bigint;
-            IF num_nulls(agent, seq, conversation, sent_at) = 0 AND json_typeof(im -> 'conversation') = 'string' THEN
+            im := (said ->> 'id')::uuid;
+            sent_at := timestamptz 'epoch'
+                       + interval '1 millisecond' * ('x' || left(replace(im::text, '-', ''), 12))::bit(48)::bigint;
+            IF num_nulls(agent, seq, conversation, im) = 0 AND json_typeof(said -> 'conversation') = 'string' THEN
                 RETURN NEXT;
             END IF;
         EXCEPTION WHEN OTHERS THEN
@@ -64,30 +66,48 @@ LANGUAGE sql SECURITY DEFINER SET search_path = archive, pg_temp AS $$
         VALUES (park.key, park.reason, park.body, park.properties, park.pool, park.agent, park.first_seq, park.ims)
         ON CONFLICT DO NOTHING RETURNING *
     )
-    INSERT INTO parked_numbers (parked_id, agent, seq, conversation, sent_at)
-    SELECT n.id, r.agent, r.seq, r.conversation, r.sent_at
+    INSERT INTO parked_numbers (parked_id, agent, seq, conversation, im, sent_at)
+    SELECT n.id, r.agent, r.seq, r.conversation, r.im, r.sent_at
     FROM new AS n, read_parked(n.body, n.agent, n.first_seq, n.ims) AS r
     ON CONFLICT DO NOTHING
 $$;
-INSERT INTO parked_numbers (parked_id, agent, seq, conversation, sent_at)
-SELECT p.id, r.agent, r.seq, r.conversation, r.sent_at
+INSERT INTO parked_numbers (parked_id, agent, seq, conversation, im, sent_at)
+SELECT p.id, r.agent, r.seq, r.conversation, r.im, r.sent_at
 FROM parked AS p, read_parked(p.body, p.agent, p.first_seq, p.ims) AS r WHERE p.kind = 'im'
 ON CONFLICT DO NOTHING;
 
 -- IMs that were parked in these full minutes, and wait or are discarded, of which nobody can tell the conversation, or that
--- are not accounted for.
+-- are not accounted for. What an agent states of itself is none.
 CREATE FUNCTION cdr.count_unattributed(since timestamptz, until timestamptz) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = archive, pg_temp AS $$
     SELECT coalesce(sum(greatest(0, p.ims - (
         SELECT count(*) FROM parked_numbers AS n JOIN agents AS a ON a.agent = n.agent
         WHERE n.parked_id = p.id AND (a.parked @> n.seq OR a.archived @> n.seq)))), 0)::bigint
     FROM parked AS p
-    WHERE p.kind = 'im' AND p.state <> 'replayed' AND p.parked_at >= date_bin('1 minute', since, 'epoch')
+    WHERE p.kind = 'im' AND p.properties ->> 'type' IS DISTINCT FROM 'lcs.agent.v1'
+          AND p.state <> 'replayed' AND p.parked_at >= date_bin('1 minute', since, 'epoch')
           AND p.parked_at < date_bin('1 minute', until + interval '1 minute' - interval '1 microsecond', 'epoch')
 $$;
 
--- As before, but what is set aside counts beside what is archived: IMs whose numbers are accounted for as parked, and not as
--- archived, and that are still in parked. So what is deleted by hand, there or in messages, differs.
+-- A number counts unless its agent ended before it: then its publish was of unknown outcome, and the IM was refused or
+-- came again under another, which counts.
+CREATE FUNCTION counts(agent agents, seq bigint) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$ SELECT agent.ended_at IS NULL OR seq <= agent.confirmed $$;
+
+-- An IM in messages counts as often as numbers count under which it came, at least once; one that is not there, never.
+CREATE VIEW counted AS
+SELECT id, sent_at, conversation_id FROM messages
+UNION ALL
+SELECT d.id, d.sent_at, d.conversation_id FROM (
+    SELECT d.id, d.sent_at, d.conversation_id, counts(a, m.seq) AS first_counts,
+           row_number() OVER (PARTITION BY d.id, d.sent_at, d.conversation_id) AS place
+    FROM duplicates AS d JOIN agents AS b ON b.id = d.agent_id AND counts(b, d.seq)
+    JOIN messages AS m ON m.id = d.id AND m.sent_at = d.sent_at JOIN agents AS a ON a.id = m.agent_id
+) AS d WHERE d.place > CASE WHEN d.first_counts THEN 0 ELSE 1 END;
+
+-- As before, but its times are widened to the minutes over which no row of a talk goes; an IM that came twice counts twice;
+-- and what is set aside counts beside what is archived: IMs whose numbers are accounted for as parked, and not as archived,
+-- and that are still in parked. So what is deleted by hand, there or in messages, differs.
 DROP FUNCTION cdr.reconcile(timestamptz, timestamptz);
 CREATE FUNCTION cdr.reconcile(since timestamptz, until timestamptz)
 RETURNS TABLE (conversation text, recorded bigint, passed bigint, archived bigint, differing bigint, parked bigint,
@@ -124,13 +144,21 @@ BEGIN
         ) AS a JOIN sessions AS s ON s.id = a.session_id GROUP BY 1
     ), late AS MATERIALIZED ( -- sums begun within these times that go on after them
         SELECT t.conversation, max(t.last) AS last FROM told AS t GROUP BY 1 HAVING max(t.last) >= high
-    ), aside AS MATERIALIZED ( -- a number that is parked twice, alone and with its whole message, is one
-        SELECT DISTINCT ON (n.agent, n.seq) n.conversation, n.sent_at, p.state = 'discarded' AS discarded
+    ), parked AS ( -- a number that is parked twice, alone and with its whole message, is one
+        SELECT DISTINCT ON (n.agent, n.seq) n.*, p.state = 'discarded' AS discarded
         FROM archive.parked_numbers AS n
         JOIN archive.parked AS p ON p.id = n.parked_id AND p.state <> 'replayed'
-        JOIN archive.agents AS a ON a.agent = n.agent AND a.parked @> n.seq
+        JOIN archive.agents AS a ON a.agent = n.agent AND a.parked @> n.seq AND archive.counts(a, n.seq)
         WHERE n.sent_at >= low AND n.sent_at <= greatest(high, (SELECT max(l.last) FROM late AS l))
         ORDER BY n.agent, n.seq, p.state = 'discarded', p.id
+    ), aside AS MATERIALIZED ( -- in messages under a number that doesn't count, an IM stands there for one that does
+        SELECT p.conversation, p.sent_at, p.discarded
+        FROM (SELECT p.*, row_number() OVER (PARTITION BY p.im ORDER BY p.agent, p.seq) AS place FROM parked AS p) AS p
+        WHERE p.place > 1 OR NOT EXISTS (
+            SELECT FROM archive.messages AS m JOIN archive.agents AS a ON a.id = m.agent_id
+            WHERE m.id = p.im AND m.sent_at = p.sent_at AND NOT archive.counts(a, m.seq) AND NOT EXISTS (
+                SELECT FROM archive.duplicates AS d JOIN archive.agents AS b ON b.id = d.agent_id
+                WHERE d.id = m.id AND archive.counts(b, d.seq)))
     ), counted AS (
         SELECT t.conversation, t.minute, t.recorded, t.passed, 0 AS archived, 0 AS parked, 0 AS discarded FROM told AS t
         UNION ALL
@@ -164,5 +192,5 @@ BEGIN
     FROM compared GROUP BY 1;
 END $$;
 
-REVOKE ALL ON FUNCTION read_parked, cdr.count_unattributed, cdr.reconcile FROM PUBLIC;
+REVOKE ALL ON FUNCTION read_parked, counts, cdr.count_unattributed, cdr.reconcile FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION cdr.count_unattributed, cdr.reconcile TO lcs_admin;
