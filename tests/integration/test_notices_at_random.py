@@ -102,7 +102,7 @@ class Notices(RuleBasedStateMachine):
             base_url=self.api.url,
             headers={"Authorization": "Bearer frontend"},
             transport=self.way,
-            timeout=10,
+            timeout=60,  # a machine that is busy is not away
         )
         self.nodes = [self._start() for _ in range(2)]
         self.given: dict[tuple[str, str], list[Given]] = defaultdict(list)
@@ -213,7 +213,14 @@ class Notices(RuleBasedStateMachine):
         """What waits is recorded: all but what is refused."""
         self.way.state = "open"
         records = self.nodes[node]._records
+        waited = [entry for waiting in records._waiting.values() for entry in waiting.entries]
         self.loop.run_until_complete(records._record())
+        for entry in waited:
+            if isinstance(entry, notice_records.HandedOver):
+                for notice in entry.claim.notices:
+                    for each in self.given[entry.claim.conversation, notice.partner]:
+                        if (each.im, each.connector) == (entry.claim.im, entry.claim.connector):
+                            each.at = self.clock.now  # intervals count from when it was noted
         for waiting in records._waiting.values():
             [first, *_] = waiting.entries
             assert isinstance(first, notice_records.HandedOver)
