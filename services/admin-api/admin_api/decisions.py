@@ -6,9 +6,11 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from sqlmodel import col, or_
 
+from admin_api import audit
 from admin_api.bulkheads import DatabaseOf
 from admin_api.fields import Address, Name
 from admin_api.looks import Looked
+from admin_api.principals import Actor
 from admin_api.resources import read_policy
 from admin_api.tables import UserRow
 from admin_api.whole_policy import load_policy
@@ -38,8 +40,9 @@ class DecisionAnswer(BaseModel):
     participants: list[Participant]
 
 
-@router.get("/decision", dependencies=[read_policy])
+@router.get("/decision")
 def get_decision(
+    actor: Annotated[Actor, read_policy],
     database: DatabaseOf,
     sender: Annotated[Address, Query(examples=["sip:yannis@contoso.com"])],
     recipient: Annotated[
@@ -49,7 +52,10 @@ def get_decision(
     pool: Annotated[Name, Query(description="One without settings has the defaults")] = "default",
     media: Annotated[bool, Query(description="By a connector that carries audio and video only")] = False,
 ) -> DecisionAnswer:
-    """Decide as a front end would whether an IM is archived, and name the rule."""
+    """Decide as a front end would whether an IM is archived, and name the rule.
+
+    It tells whose IMs are archived: each look is written to the audit trail.
+    """
     participants = list(dict.fromkeys([sender, *recipient]))
     users = or_(
         col(UserRow.address).in_(participants),
@@ -61,6 +67,8 @@ def get_decision(
     )
     with database.snapshot() as session:
         policy = load_policy(session, users)
+        asked = {"sender": sender, "recipient": recipient, "pool": pool, "media": media}
+        audit.record(session, actor, "users.decision", sender, detail=audit.asked(asked))
     decision = decide(policy, pool=pool, sender=sender, recipients=recipient, media=media)
     return DecisionAnswer(
         archive=decision.archive,

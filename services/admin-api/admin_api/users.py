@@ -61,9 +61,13 @@ def list_users(
     return {"users": rows[:limit], "next": rows[limit - 1].address if len(rows) > limit else None}
 
 
-@router.get("/{address:path}", dependencies=[read_policy], response_model=UserAnswer)
-def get_user(address: AddressInPath, database: DatabaseOf, response: Response) -> PolicyRow:
-    """Return a user's flags; 404 if they were never set."""
+@router.get("/{address:path}", response_model=UserAnswer)
+def get_user(
+    address: AddressInPath, actor: Annotated[Actor, read_policy], database: DatabaseOf, response: Response
+) -> PolicyRow:
+    """Return a user's flags; 404 if they were never set. Each look is written to the audit trail."""
+    with database.transaction() as session:
+        audit.record(session, actor, "users.read", address)  # that there are none tells of somebody too
     return find(database, UserRow, address, response)
 
 

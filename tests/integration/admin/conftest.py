@@ -30,7 +30,7 @@ from runtime.safe_headers import SendSafely
 from tests.conftest import ArchiveDatabase, role_passwords
 
 ROLES = ("administrator", "compliance", "operator", "frontend")
-LISTS = ("audit.read", "users.list", "archive.parked.list")
+LOOKS = ("audit.read", "users.list", "users.read", "users.decision", "archive.parked.list")
 NO_BROKER = "amqp://nobody:nothing@127.0.0.1:1/lcs"
 
 
@@ -70,10 +70,10 @@ class AdminApi:
         return f'"{version}-{self.stamp(version).hex}"'
 
     def audit(self, **parameters: str) -> list[dict[str, Any]]:
-        """Return the newest audit records, newest first, but for those of looks at lists."""
+        """Return the newest audit records, newest first, but for looks at lists and settings."""
         answer = self.compliance.get("/v1/audit", params=parameters).raise_for_status()
         records: list[dict[str, Any]] = answer.json()["records"]
-        return [record for record in records if record["action"] not in LISTS]
+        return [record for record in records if record["action"] not in LOOKS]
 
     def wait_for_metric(self, line: str) -> None:
         """Return when Prometheus is told a figure."""
