@@ -6,6 +6,7 @@ way the one that has waited for longest makes room for the next, and each has so
 """
 
 import asyncio
+import json
 import logging
 import os
 import resource
@@ -18,7 +19,8 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from runtime.safe_headers import SendSafely
+from contract.problem import MEDIA_TYPE, Problem
+from runtime.safe_headers import SAFE_HEADERS, SendSafely
 
 log = logging.getLogger("listening")
 
@@ -207,6 +209,22 @@ class _Protocol(HttpToolsProtocol):
                 self.send_400_response(f"A head has at most {_MAX_HEAD} bytes.")
             else:
                 self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as any mistake is answered; amid another answer it would be part of that."""
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.abort()
+            return
+        body = json.dumps(Problem(400, msg).document()).encode()
+        headers = (
+            *SAFE_HEADERS,
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        )
+        head = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (head, body))
+        self.transport.close()
 
     def on_headers_complete(self) -> None:
         self._between = 0
