@@ -10,8 +10,8 @@ from sqlmodel import col, func, select
 from admin_api import audit
 from admin_api.bulkheads import DatabaseOf
 from admin_api.cdr_tables import AttemptRow
+from admin_api.fields import Time
 from admin_api.principals import Officer
-from admin_api.search import Time
 
 router = APIRouter(prefix="/v1/cdr/attempts", tags=["call detail records"])
 

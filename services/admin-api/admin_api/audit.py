@@ -17,10 +17,9 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from admin_api.bulkheads import DatabaseOf
 from admin_api.database import Database
-from admin_api.fields import MAX_BIGINT, KnownAddress, Limit, Text
+from admin_api.fields import MAX_BIGINT, KnownAddress, Limit, Text, Time
 from admin_api.looks import IfAny
 from admin_api.principals import Actor, Allow
-from admin_api.search import Time
 from admin_api.tables import AuditRow, AuditUsersRow, holds
 from contract.address import AddressError, parse_address
 from contract.policy import Flags

@@ -20,10 +20,10 @@ from admin_api.cdr_records import Party, SessionPage, SessionRecord
 from admin_api.cdr_tables import SessionPartyRow, SessionRow
 from admin_api.conversations import ConversationFilter
 from admin_api.database import Database
-from admin_api.fields import MAX_BIGINT, KnownAddress, Text
+from admin_api.fields import MAX_BIGINT, KnownAddress, Text, Time
+from admin_api.openapi import problem
 from admin_api.people import find_unknown, keys_of_conversations
 from admin_api.principals import Actor, Allow, Officer
-from admin_api.search import Time
 from contract.cdr import ENDED
 from contract.message import Scope
 from contract.problem import Problem
@@ -163,7 +163,11 @@ def list_sessions(search: Annotated[Search, Query()], actor: Officer, database: 
     return page
 
 
-@router.get("/csv", response_class=StreamingResponse, responses={200: {"content": {"text/csv": {}}}})
+@router.get(
+    "/csv",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}}}, 404: problem("Who or what is asked for is known nowhere")},
+)
 def export_sessions(
     chosen: Annotated[Export, Query()], actor: Officer, database: DatabaseOf
 ) -> StreamingResponse:

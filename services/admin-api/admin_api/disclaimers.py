@@ -10,13 +10,24 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Security
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlmodel import Session, col, select, text
 
 from admin_api import audit
 from admin_api.bulkheads import DatabaseOf
 from admin_api.conversations import ConversationFilter
-from admin_api.fields import MAX_BIGINT, ConnectorName, Document, KnownAddress, Language, Name, Text, Wording
+from admin_api.fields import (
+    MAX_BIGINT,
+    ConnectorName,
+    Document,
+    KnownAddress,
+    Language,
+    Name,
+    Text,
+    Time,
+    Version,
+    Wording,
+)
 from admin_api.looks import IfAny
 from admin_api.people import UNKNOWN, find_unknown
 from admin_api.principals import Actor, Allow, Officer
@@ -58,8 +69,8 @@ class Claim(Document):
     connector: ConnectorName | Literal[""] = Field("", examples=["edge"])
     conversation: Text = Field(examples=["p2p:sip:bob@fabrikam.com|sip:yannis@contoso.com"])
     im: UUID
-    at: AwareDatetime
-    version: Annotated[int, Field(ge=0, le=MAX_BIGINT, description="Of the policy that words it")]
+    at: Time
+    version: Annotated[Version, Field(description="Of the policy that words it")]
     notices: list[Notice] = Field(min_length=1, max_length=10_000)
 
 
@@ -74,7 +85,7 @@ class Confirmation(Document):
     """A connector's word that it delivered the notices that it was handed with an IM."""
 
     connector: ConnectorName = Field(examples=["edge"])
-    at: AwareDatetime
+    at: Time
 
 
 class NoticeSent(BaseModel):

@@ -1,13 +1,17 @@
 """What parameters and bodies are made of: checked once, here, with messages that say what is wrong."""
 
 import re
+from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import Path, Query
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Field,
     StringConstraints,
     ValidatorFunctionWrapHandler,
 )
@@ -18,6 +22,8 @@ from contract.token import CONNECTOR_NAME
 
 _STORED: Final = re.compile(r"sip:[^\s@:<>\"\x00-\x1f\x7f\\]+@[a-z0-9_.:\[\]-]+")
 
+MANY: Final = 10_000
+"""Domains or languages in a document."""
 _MAX_STORED: Final = 2600
 """Bytes of a name that could be stored: an index holds no more."""
 
@@ -53,17 +59,19 @@ def parse_user(text: str) -> str:
 
 
 def refuse_merged(given: object, check: ValidatorFunctionWrapHandler) -> object:
-    """Refuse an object in which two names are spellings of one."""
+    """Refuse an object in which two names are spellings of one, or that has too many to look at."""
+    if isinstance(given, dict) and len(given) > MANY:
+        raise ValueError(f"it has at most {MANY} names")
     checked = check(given)
     if isinstance(given, dict) and len(checked) < len(given):
         raise ValueError("two of its names are spellings of one: leave one out")
     return checked
 
 
-def _storable(text: str) -> str:
-    if "\x00" in text:  # the one character PostgreSQL's text cannot hold
-        raise ValueError("must not contain U+0000")
-    return text
+def _iso8601(given: object) -> object:
+    if isinstance(given, datetime) or (isinstance(given, str) and "T" in given.upper()):
+        return given
+    raise ValueError("write a time as 2026-01-31T08:00:00Z")  # 2026 would else be seconds since 1970
 
 
 Address = Annotated[str, StringConstraints(max_length=2000), AfterValidator(parse_address)]
@@ -81,8 +89,11 @@ Wording = Annotated[
     str, StringConstraints(pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$", min_length=1, max_length=2000)
 ]
 """What people are told: without control characters other than line feed."""
-Text = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_storable)]
-"""Any text to look for."""
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", min_length=1, max_length=1000)]
+"""Any text to look for, but for the one character that PostgreSQL's text cannot hold."""
+Time = Annotated[AwareDatetime, BeforeValidator(_iso8601)]
+Version = Annotated[int, Field(strict=True, ge=0, lt=1 << 53)]
+"""Of policy, in a JSON document: not all numbers above are exact there."""
 
 AddressInPath = Annotated[KnownAddress, Path(examples=["sip:yannis@contoso.com"])]
 UserInPath = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Security
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlalchemy import BigInteger, ColumnElement, literal
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlmodel import and_, col, delete, func, or_, select
@@ -16,7 +16,7 @@ from sqlmodel import and_, col, delete, func, or_, select
 from admin_api import metrics
 from admin_api.bulkheads import DatabaseOf
 from admin_api.digests import DigestsOf
-from admin_api.fields import MAX_BIGINT, Document, Name, NameInPath
+from admin_api.fields import Document, Name, NameInPath, Time, Version
 from admin_api.looks import IfAny
 from admin_api.principals import Allow
 from admin_api.snapshots import SnapshotsOf
@@ -36,9 +36,9 @@ class CheckIn(Document):
 
     pool: Name = Field(examples=["pool1"])
     agent: UUID
-    version: Annotated[int, Field(ge=0, le=MAX_BIGINT, description="Of the policy it runs; 0: none")]
+    version: Annotated[Version, Field(description="Of the policy it runs; 0: none")]
     state: Name = Field(examples=["normal"])
-    since: AwareDatetime | None = Field(default=None, description="Since when it has been in this state")
+    since: Time | None = Field(default=None, description="Since when it has been in this state")
     process: UUID | None = Field(
         default=None, description="Another one for each start of a front end; by default `agent`"
     )

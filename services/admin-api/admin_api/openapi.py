@@ -45,6 +45,14 @@ _NOT_THERE: Final = problem("There is no such resource: `field` says of what")
 _CHANGED: Final = problem("It is not as `If-Match` or `If-None-Match` wants it")
 
 
+def _given(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter that is given: null would be the four letters."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    return {**kinds[0], **{name: value for name, value in schema.items() if name != "anyOf"}}
+
+
 def complete(app: FastAPI) -> None:
     """Add what follows from an operation's parameters and other answers."""
     describe = app.openapi
@@ -53,6 +61,8 @@ def complete(app: FastAPI) -> None:
         document = describe()
         for path in document["paths"].values():
             for operation in path.values():
+                for parameter in operation.get("parameters", ()):
+                    parameter["schema"] = _given(parameter["schema"])
                 places = {parameter["in"] for parameter in operation.get("parameters", ())}
                 names = {parameter["name"] for parameter in operation.get("parameters", ())}
                 responses = operation["responses"]

@@ -100,7 +100,7 @@ def list_parked(
     return ParkedPage(parked=parked, next=parked[-1].id if len(rows) > limit else None, waiting=count)
 
 
-@router.get("/{id}")
+@router.get("/{id:int}")  # so that `replay` is none
 def read_parked(number: Number, actor: Officer, database: DatabaseOf) -> ParkedContent:
     """Return one with its content. Each read is written to the audit trail."""
     with database.transaction() as session:

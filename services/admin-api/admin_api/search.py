@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from psycopg.errors import QueryCanceled
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from sqlalchemy import ARRAY, ColumnElement, Integer, Row, Select, any_, func, literal, or_, select, true
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped
@@ -16,7 +16,7 @@ from sqlmodel import Session, col
 
 from admin_api.conversations import ConversationFilter
 from admin_api.database import Database
-from admin_api.fields import KnownAddress, Text
+from admin_api.fields import KnownAddress, Text, Time
 from admin_api.people import numbers_of_conversations, numbers_of_person
 from admin_api.tables import ArchivedConversation, ArchivedMessage, ArchivedParticipant
 from contract.encryption import EncryptionKind
@@ -52,14 +52,7 @@ def _uuid7(im_id: UUID) -> UUID:
     return im_id
 
 
-def _iso8601(text: object) -> object:
-    if isinstance(text, str) and "T" not in text.upper():  # "2026" would else be seconds since 1970
-        raise ValueError("write a time as 2026-01-31T08:00:00Z")
-    return text
-
-
 ImId = Annotated[UUID, AfterValidator(_uuid7)]
-Time = Annotated[AwareDatetime, BeforeValidator(_iso8601)]
 
 
 class Search(ConversationFilter):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import sqlalchemy
 from fastapi import APIRouter, Security
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from admin_api.bulkheads import DatabaseOf
@@ -29,8 +29,10 @@ class AgentNumbers(Document):
     """How far an archiving agent got."""
 
     agent: UUID
-    confirmed: Annotated[int, Field(ge=0, le=MAX_SEQ, description="By the broker: up to this number")]
-    ended: bool = Field(default=False, description="It numbers no more")
+    confirmed: Annotated[
+        int, Field(strict=True, ge=0, le=MAX_SEQ, description="By the broker: up to this number")
+    ]
+    ended: StrictBool = Field(default=False, description="It numbers no more")
 
 
 class Numbers(Document):

@@ -72,7 +72,7 @@ PLACES = {
     "name": "pool1",
     "domain": "contoso.com",
     "address": "yannis@contoso.com",
-    "id": "0199c0de-0000-7000-8000-000000000000",
+    "id": "7",
     "im": "0199c0de-0000-7000-8000-000000000000",
     "agent": "0199c0de-0000-7000-8000-000000000000",
 }
@@ -98,6 +98,8 @@ def test_the_openapi_document_describes_every_operation(openapi: dict[str, Any])
             assert operation["security"], route
             problem = operation["responses"]["422"]["content"]
             assert list(problem) == ["application/problem+json"], route
+        for parameter in operation.get("parameters", ()):
+            assert "null" not in json.dumps(parameter["schema"]), (route, parameter["name"])
 
 
 def test_each_role_may_do_its_part_and_no_more(api: AdminApi) -> None:

@@ -62,7 +62,8 @@ def test_it_is_asked_by_pool_and_totals_are_of_all_agents_asked_for(api: AdminAp
     answer = ask(api, pool="pool0", limit="2")
     assert (len(answer["agents"]), answer["totals"]["agents"]) == (2, 3)
     assert {agent["pool"] for agent in answer["agents"]} == {"pool0"}
-    assert ask(api, pool="nowhere")["totals"]["agents"] == 0
+    nowhere = api.operator.get("/v1/completeness", params={"pool": "nowhere"})
+    assert (nowhere.status_code, nowhere.json()["field"]) == (404, "pool")
 
 
 def tell(api: AdminApi, *numbers: tuple[UUID, int], front_end: str = "fe1", ended: bool = False) -> None:
