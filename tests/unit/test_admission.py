@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from admin_api import admission
+from admin_api import admission, fields
 from admin_api.app import create_app
 from admin_api.config import AdminSettings
 from contract.token import Principal, hash_token
@@ -208,6 +209,42 @@ def test_unfinished_bodies_of_one_principal_are_bounded_and_others_go_on(
         return [*statuses, again[0]]
 
     assert asyncio.run(unfold()) == [503, 422, 422, 422, 422, 422]
+
+
+def test_a_large_body_is_read_in_a_thread_and_others_are_not(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def note(domain: str) -> str:
+        threads.append(threading.current_thread())
+        return domain
+
+    monkeypatch.setattr(fields, "parse_domain", note)
+    for count in (10, 9_000):
+        document = {"domains": [f"{n}.contoso.com" for n in range(count)]}
+        route = ("PUT", "/v1/policy/connectors/{name}")
+        status, *_ = ask(app, route, ADMINISTRATOR, [json.dumps(document).encode()])
+        assert status == 503  # there is no database
+        assert {thread is threading.main_thread() for thread in threads} == {count == 10}
+        threads.clear()
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "many"),
+    [
+        ("/v1/policy/connectors/{name}", "domains", [1] * 10_001),
+        ("/v1/policy/disclaimer", "partners", {f"{n}.example": 1 for n in range(10_001)}),
+        ("/v1/policy/disclaimer", "wordings", {f"l{n}": 1 for n in range(10_001)}),
+    ],
+    ids=["domains", "partners", "wordings"],
+)
+def test_of_too_many_none_is_looked_at(app: FastAPI, path: str, name: str, many: object) -> None:
+    document = json.dumps({"enabled": True, name: many}).encode()
+    status, answer, _ = ask(app, ("PUT", path), ADMINISTRATOR, [document])
+    problem = json.loads(answer)
+    assert (status, problem["field"]) == (422, f"/{name}")
+    assert "at most 10000" in problem["detail"]
 
 
 nested: Final = st.sampled_from(

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from sqlmodel import Session, col, select
 
 from admin_api.bulkheads import DatabaseOf
-from admin_api.fields import ConnectorName, Document, Domain
+from admin_api.fields import MANY, ConnectorName, Document, Domain
 from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import ConnectorRow, DomainRow, PolicyRow
 from contract.problem import Problem
@@ -23,10 +23,13 @@ class ConnectorDocument(Document):
     """Whom a connector may speak for."""
 
     domains: Annotated[list[Domain], Sorted] = Field(
-        description="Of our own domains, those whose people it has", examples=[["contoso.com"]]
+        max_length=MANY,
+        description="Of our own domains, those whose people it has",
+        examples=[["contoso.com"]],
     )
     gateway_for: Annotated[list[Domain | Literal["*"]], Sorted] = Field(
         default_factory=list,
+        max_length=MANY,
         description="Foreign domains whose people's IMs come by it, because it verifies them; `*`: all",
         examples=[["*"]],
     )

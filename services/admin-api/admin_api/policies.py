@@ -9,7 +9,16 @@ from sqlmodel import Session, col, select
 
 from admin_api.bulkheads import DatabaseOf
 from admin_api.connectors import ConnectorAnswer, find_connectors
-from admin_api.fields import Document, Domain, DomainInPath, Language, NameInPath, Wording, refuse_merged
+from admin_api.fields import (
+    MANY,
+    Document,
+    Domain,
+    DomainInPath,
+    Language,
+    NameInPath,
+    Wording,
+    refuse_merged,
+)
 from admin_api.looks import IfAny
 from admin_api.openapi import problem
 from admin_api.preconditions import find_etag
@@ -97,13 +106,15 @@ class DisclaimerDocument(Document):
 
     enabled: StrictBool
     language: Language = Field("en", description="For partners that `partners` does not name")
-    wordings: dict[Language, Wording] = Field(
+    wordings: Annotated[dict[Language, Wording], WrapValidator(refuse_merged)] = Field(
         default_factory=dict,
+        max_length=MANY,
         description="Language to text",
         examples=[{"en": "This conversation is archived.", "de": "Dieses Gespräch wird archiviert."}],
     )
     partners: Annotated[dict[Domain, Language], WrapValidator(refuse_merged)] = Field(
         default_factory=dict,
+        max_length=MANY,
         description="A partner's domain to the language spoken there",
         examples=[{"fabrikam.de": "de"}],
     )
