@@ -97,6 +97,8 @@ class AgentStatement(msgspec.Struct, frozen=True, kw_only=True):
     at: Time
     confirmed_at: Time | None = None
     """When the last of these confirms came; None if nobody knows any more."""
+    uncounted: tuple[tuple[int, int], ...] = ()
+    """Ranges of them whose IMs had been answered before: refused, or on their way under other numbers."""
 
 
 _encoder = msgspec.json.Encoder()

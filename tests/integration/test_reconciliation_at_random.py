@@ -134,14 +134,21 @@ class FrontEnd:
     def publish(self) -> None:
         """Put what was accepted on the queue.
 
-        If nobody knows whether it got there, it is refused, or sent again by another agent.
+        If its confirm comes too late, or nobody knows whether it got there, it is refused or sent again, by
+        another agent if nobody knows.
         """
         if group := self._waiting:
             self._waiting = []
-            while (way := self._chance.choice(["confirmed"] * 6 + ["lost", "kept"])) != "confirmed":
-                if way == "kept":
+            while (way := self._chance.choice(["confirmed"] * 6 + ["late", "lost", "kept"])) != "confirmed":
+                if way != "lost":
                     self._put(group)
-                self._say_ended()
+                if way == "late":
+                    self._seq += len(group)
+                    self._say(uncounted=((self._seq - len(group) + 1, self._seq),))
+                else:
+                    self._say(ended=True)
+                    self.reached.setdefault(self._agent, 0)
+                    self.start()
                 if self._chance.random() < 0.3:
                     self.refused += [(im.id, talk, im.body) for im, talk in group]
                     return
@@ -181,14 +188,12 @@ class FrontEnd:
                 return json.dumps(json.loads(encode_ims([im])) | {"seq": "one"}).encode()  # unreadable
         return encode_ims([im]).rstrip()
 
-    def _say_ended(self) -> None:
+    def _say(self, **fields: Any) -> None:
         statement = AgentStatement(
-            agent=self._agent, pool="pool1", front_end="fe", confirmed=self._seq, ended=True, at=EDGE
+            agent=self._agent, pool="pool1", front_end="fe", confirmed=self._seq, at=EDGE, **fields
         )
         body = encode_statement(statement)
         self.published.append(Delivery(1, 1, BasicProperties(type=AGENT_TYPE), body))
-        self.reached.setdefault(self._agent, 0)
-        self.start()
 
 
 def make_id_at(chance: random.Random) -> UUID:

@@ -10,7 +10,7 @@ from contract.problem import Problem
 from frontend.agent import Agent
 from frontend.publisher import RefusedError, UnknownError
 from frontend.receipt import NOT_ARCHIVED
-from tests.unit.agent_port import CONNECTOR, Port, outcome, run, submit
+from tests.unit.agent_port import CONNECTOR, Port, fate_of, outcome, reached, run, submit
 
 
 def test_what_gathers_while_a_publish_is_under_way_goes_together() -> None:
@@ -145,6 +145,26 @@ def test_an_agent_whose_first_publish_nobody_knows_of_says_that_it_ended_before(
         assert ended.agent != port.confirmed[0].agent
 
     run(scenario, UnknownError)
+
+
+@pytest.mark.parametrize("critical", [True, False])
+def test_a_number_that_is_confirmed_after_its_im_was_answered_is_said_not_to_count(critical: bool) -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        waiting = agent.safekeeping._waiting
+        assert await outcome(submit(agent)) == ""
+        port.gate.clear()
+        slow = submit(agent)
+        await reached(lambda: bool(waiting.under_way))
+        for pending in waiting.under_way:
+            pending.deadline = 0  # as if it had waited for long
+        assert (await fate_of(slow)).kind == ("refused" if critical else "spooled")
+        port.gate.set()
+        await reached(lambda: len(port.confirmed) == (2 if critical else 3))
+        assert (await fate_of(submit(agent))).kind == "confirmed"
+        await reached(lambda: any(each.uncounted for each in port.statements))
+        assert [numbers for each in port.statements for numbers in each.uncounted] == [(2, 2)]
+
+    run(scenario, critical=critical, deadline_seconds=30)
 
 
 def test_an_id_that_was_given_up_may_come_again() -> None:

@@ -27,7 +27,7 @@ _LOG_NUMBERS: Final = (
     " archive.log_numbers(%s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[]),"
     f" {_LOG_BATCH}"
 )
-_LOG_AGENT: Final = f"SELECT {_HOLD}, archive.log_agent(%s, %s, %s::bigint, %s, %s)"
+_LOG_AGENT: Final = f"SELECT {_HOLD}, archive.log_agent(%s, %s, %s::bigint, %s, %s, %s::text::int8multirange)"
 _COMPARE: Final = f"COPY pg_temp.batch ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)"
 _LOG_MESSAGES: Final = (
     f"SELECT logged.* FROM {_HOLD}, archive.log_messages("  # noqa: S608 - names of our own
@@ -201,7 +201,7 @@ class Archive(Replays):
                 entry = BatchEntry(str(im.id), 0, 1, None, None, "[]")
                 cursor.execute(_LOG_NUMBERS, (self.names.incarnation, *account, *entry), prepare=True)
             self._compare(rows, 1, account)
-            self._connection.execute(_LOG_AGENT, [names.incarnation, numbers[0], "", 1, None, None])
+            self._connection.execute(_LOG_AGENT, [names.incarnation, numbers[0], "", 1, None, None, "{}"])
             parked = Parked(im.body.encode(), BasicProperties(), str(im.id), None)
             park(self._connection, parked, quiet=True)
 
@@ -245,6 +245,8 @@ class Archive(Replays):
             raise ValueError(f"its number {statement.confirmed} is out of bounds")
         for at in (statement.at, statement.confirmed_at or statement.at):
             at.astimezone(UTC)
+        for first, last in statement.uncounted:
+            Numbers(statement.agent, statement.pool, first, last).check()
         self._connection.execute(
             _LOG_AGENT,
             [
@@ -254,6 +256,7 @@ class Archive(Replays):
                 statement.confirmed,
                 statement.confirmed_at,
                 statement.at if statement.ended else None,
+                "{" + ",".join(f"[{first},{last}]" for first, last in statement.uncounted) + "}",
             ],
         )
 
@@ -261,7 +264,9 @@ class Archive(Replays):
         """Note that an agent numbered IMs so far: those that never come are missing."""
         numbers.check()
         agent = self.names.number_of(numbers.agent, numbers.pool)
-        self._connection.execute(_LOG_AGENT, [self.names.incarnation, agent, None, numbers.last, None, None])
+        self._connection.execute(
+            _LOG_AGENT, [self.names.incarnation, agent, None, numbers.last, None, None, "{}"]
+        )
 
     def account(self, archived: Iterable[Numbers], parked: Iterable[Numbers] = ()) -> Account:
         """Return what ``append`` is to note of the agents' numbers.

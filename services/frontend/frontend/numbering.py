@@ -90,6 +90,10 @@ class Numbering:
         self._confirmed_at: datetime | None = None
         self._stated = 0
         self._ended: dict[UUID, int] = {}
+        self._uncounted: dict[UUID, list[tuple[int, int]]] = {}
+        """Ranges of agents' numbers whose confirm came too late, not said yet."""
+        self.owes = False
+        """Whether there are such, and confirms come in time again: it is to be said."""
         self._untold: dict[UUID, int] = {}
         self.told = Told()
         """Agents that ended, to tell of again should the archive be another."""
@@ -161,6 +165,18 @@ class Numbering:
         CONFIRMED.inc(len(numbered))
         PUBLISH_SIZE.observe(len(numbered))
         CONFIRM_SECONDS.observe(time.monotonic() - started)
+
+    def note_late(self, late: Sequence[bool]) -> None:
+        """Note of each IM of the last publish whether it was answered before the confirm came.
+
+        It counts under another number then, or not at all.
+        """
+        for number, answered in enumerate(late, self.confirmed - len(late) + 1):
+            if answered:
+                ranges = self._uncounted.setdefault(self.id, [])
+                begun = ranges.pop()[0] if ranges and ranges[-1][1] == number - 1 else number
+                ranges.append((begun, number))
+        self.owes = bool(self._uncounted) and not any(late)
 
     async def _put(self, body: bytes, headers: HeadersType, type_: str, message_id: str) -> None:
         seconds = self._settings.deadline_seconds
@@ -292,12 +308,15 @@ class Numbering:
             ended=ended,
             at=datetime.now(UTC),
             confirmed_at=self._confirmed_at if agent == self.id else None,
+            uncounted=tuple(self._uncounted.get(agent, ())),
         )
         try:
             await self._put(encode_statement(statement), {}, AGENT_TYPE, f"{agent}-{confirmed}")
         except (RefusedError, UnknownError) as error:
             log.warning("an agent's statement was not confirmed", extra={"error": str(error)[:200]})
             return False
+        self._uncounted.pop(agent, None)
+        self.owes = False
         return True
 
     def _save(self) -> bool:

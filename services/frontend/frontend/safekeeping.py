@@ -251,6 +251,8 @@ class Safekeeping:
                 refused = not await self._publish_pending()
             if refused:
                 await asyncio.sleep(_RETRY_SECONDS)
+            elif self._numbering.owes:
+                await self._numbering.say()
 
     def _may_publish(self) -> bool:
         """Whether something is pending, and nothing goes first. What is being written to disk came before."""
@@ -284,6 +286,7 @@ class Safekeeping:
                 self._spill()
             return False
         else:
+            self._numbering.note_late([each.to_disk or each.receipt.fate is not None for each in group])
             for pending in group:
                 if pending.receipt.fate is None:
                     self._settle(pending, CONFIRMED)
