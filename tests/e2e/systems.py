@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,14 @@ _PORTS = (
     *("PORT", "ADMIN_PORT", "RABBITMQ_MANAGEMENT_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT"),
     *("SIP_PORT", "SIP_TLS_PORT", "SIP_WEBSOCKET_PORT"),
 )
+_ADD_PRINCIPAL = """
+import json, pathlib, sys
+path = pathlib.Path(sys.argv[1], "admin-api/principals.json")
+principals = [*json.loads(path.read_text()), json.loads(sys.argv[2])]
+path.chmod(0o600)
+path.write_text(json.dumps(principals))
+path.chmod(0o444)
+"""
 _PEOPLE = ("administrator", "compliance", "operator", "connector")
 
 
@@ -66,6 +75,9 @@ class System(Protocol):
 
     def restart(self) -> None:
         """End everything in order, as a person would, and start it again."""
+
+    def add_principal(self, principal: Mapping[str, object]) -> None:
+        """Add an entry to the admin API's ``principals.json`` by hand; it is read at the next start."""
 
 
 class Processes:
@@ -127,6 +139,10 @@ class Processes:
             if name not in self.stack.processes:
                 start = self.stack.start_front_end if name.startswith("fe") else self.stack.start_worker
                 start(name)
+
+    def add_principal(self, principal: Mapping[str, object]) -> None:
+        secrets = str(self.stack.folder / "secrets")
+        subprocess.run([sys.executable, "-c", _ADD_PRINCIPAL, secrets, json.dumps(principal)], check=True)
 
 
 @contextmanager
@@ -242,6 +258,10 @@ class Containers:
     def restart(self) -> None:
         self.compose("down", "--timeout", "30")
         self.up()
+
+    def add_principal(self, principal: Mapping[str, object]) -> None:
+        program = ("python", "-c", _ADD_PRINCIPAL, "/secrets", json.dumps(principal))
+        self.compose("run", "--rm", "--no-deps", "-T", "credentials", *program)
 
     def stop(self) -> None:
         """Remove everything, data included."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from contract.token import hash_token
 from deploy.local.process import wait_for
 from tests.e2e.systems import System
 
@@ -325,7 +326,7 @@ def _new_id() -> str:
     return str(uuid.UUID(int=random | time.time_ns() // 1_000_000 << 80 | 7 << 76))
 
 
-def test_what_is_queued_and_spooled_and_where_all_is_outlive_a_restart(
+def test_what_is_queued_and_spooled_who_may_sign_in_and_where_all_is_outlive_a_restart(
     office: Office, system: System
 ) -> None:
     office.archive_internal("everyone")
@@ -336,8 +337,12 @@ def test_what_is_queued_and_spooled_and_where_all_is_outlive_a_restart(
     system.stop_broker()
     spooled = office.front_ends[-1].post("/v1/messages", json=office.im("spooled"))
     assert spooled.status_code == 202
+    added = f"by-hand-{office.name}"
+    system.add_principal({"name": added, "hash": hash_token(added), "roles": ["compliance"]})
     system.restart()
     assert [*system.front_end_urls, system.admin_url] == addresses
     wait_for(lambda: len(office.archived()) >= 2, "both IMs in the archive", seconds=60)
     assert {im["id"] for im in office.archived()} == {queued.json()["id"], spooled.json()["id"]}
     wait_for(office.is_complete, "completeness without holes")
+    with _client(system.admin_url, added) as officer:
+        assert officer.get(f"/v1/messages/{queued.json()['id']}").status_code == 200
