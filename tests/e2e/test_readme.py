@@ -2,9 +2,12 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.e2e.systems import Processes
 
@@ -12,6 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the examples need curl")
 def test_the_examples_work_as_pasted(processes: Processes) -> None:
     _, usage = README.split("<!-- end: setup -->")
     examples = re.findall(r"```sh\n(.*?)```", usage.split("## Who is archived")[0], re.DOTALL)
@@ -47,9 +51,10 @@ def test_the_demo_shows_an_ims_way_and_its_counts_agree(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
-    way = ["accepted", "decided", "published", "confirmed", "consumed", "committed", "acknowledged", "found"]
-    steps = re.findall(rf"^  ({'|'.join(way)}) ", result.stdout, re.MULTILINE)
-    assert steps[: len(way)] == way
+    way = ["accepted", "decided", "published", "consumed", "committed", "acknowledged", "found"]
+    steps = re.findall(rf"^  ({'|'.join(way)}|confirmed) ", result.stdout, re.MULTILINE)[: len(way) + 1]
+    assert steps.index("confirmed") > steps.index("published")  # the worker may be faster
+    assert [step for step in steps if step != "confirmed"] == way
     counts = re.search(r"accepted (\d+) = archived (\d+) \+ not archived by rule (\d+)", result.stdout)
     assert counts is not None
     accepted, archived, not_archived = map(int, counts.groups())
