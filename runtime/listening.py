@@ -36,6 +36,14 @@ _SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 1.0
 _MAX_HEAD: Final = 65_536
 """Bytes of a request's head, and of what else there is between parts of its body."""
+_MOST_PIPELINED: Final = 32
+"""Requests on a connection that wait for the answer to one before them."""
+_MOST_HEADERS: Final = 200
+"""Of a request."""
+_MANY_PARTS: Final = 1000
+"""Parts of a body that come in one go."""
+_SMALL: Final = 16
+"""Bytes: of many parts of a body, on average, at least."""
 _KNOWN: Final = "lcs.known"
 _CUT: Final = "lcs.cut"
 _STALLED_SECONDS: Final = 30.0
@@ -155,6 +163,10 @@ class _Strangers:
             connection.loop.call_later(_LOOK_SECONDS, self._look, connection)
 
 
+class _CostlyError(Exception):
+    """Ends the parsing of what has come on a connection: to go on would take others' time."""
+
+
 class _Protocol(HttpToolsProtocol):
     """A connection that says whether it is of use."""
 
@@ -162,6 +174,11 @@ class _Protocol(HttpToolsProtocol):
     _between = 0
     """Bytes that came since the last that were of a body."""
     _watching: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._parts: list[bytes] = []
+        """Of a body, not handed on yet: one by one they would be copied again and again."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -204,6 +221,7 @@ class _Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._between += len(data)
         super().data_received(data)
+        self._hand_on()
         if self._between > _MAX_HEAD and not self.transport.is_closing():
             if self.cycle is None or self.cycle.response_complete:
                 self.send_400_response(f"A head has at most {_MAX_HEAD} bytes.")
@@ -226,17 +244,36 @@ class _Protocol(HttpToolsProtocol):
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (head, body))
         self.transport.close()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) >= _MOST_HEADERS:
+            raise _CostlyError
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._between = 0
         self.scope["extensions"] = {_KNOWN: self._note_known, _CUT: self._cut}  # type: ignore[dict-item]  # ours: see note_known, cut
         super().on_headers_complete()
+        if len(self.pipeline) > _MOST_PIPELINED:
+            self._cut()
+            raise _CostlyError
 
     def on_body(self, body: bytes) -> None:
         self._between = 0
-        super().on_body(body)
+        parts = self._parts
+        parts.append(body)
+        if len(parts) % _MANY_PARTS == 0 and sum(map(len, parts)) < _SMALL * len(parts):
+            self._cut()
+            raise _CostlyError
+
+    def _hand_on(self) -> None:
+        if self._parts:
+            body = b"".join(self._parts)
+            self._parts.clear()
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._between = 0
+        self._hand_on()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

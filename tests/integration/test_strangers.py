@@ -125,6 +125,29 @@ def test_a_head_without_end_is_not_kept(front_end: FrontEnd, endless: bytes) -> 
             connection.sendall(b"a" * 65_536)
 
 
+@pytest.mark.parametrize(
+    ("said", "answers"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 1000, 40),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 1000 + b"\r\n", 0),
+        (
+            b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n"
+            b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 5000,
+            0,
+        ),
+    ],
+    ids=["pipelined requests", "headers", "tiny parts"],
+)
+def test_a_connection_that_costs_more_than_it_brings_is_ended(
+    front_end: FrontEnd, said: bytes, answers: int
+) -> None:
+    heard = b""
+    with _open(front_end.port, said) as connection, contextlib.suppress(ConnectionResetError):
+        while received := connection.recv(65_536):
+            heard += received
+    assert heard.count(b"HTTP/1.1 200") <= answers
+
+
 def test_the_admin_api_serves_whatever_strangers_hold_open(database: ArchiveDatabase, tmp_path: Path) -> None:
     port = find_free_port()
     settings = {

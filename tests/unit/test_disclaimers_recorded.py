@@ -29,6 +29,9 @@ class AdminApi:
         self.refused: dict[str, int] = {}
         """Statuses for claims of some conversations."""
         self.seconds = 0.0
+        self.answers = asyncio.Event()
+        """Nothing is answered while it isn't set."""
+        self.answers.set()
         self.drips = False
         """Whether its answers begin and never end, byte by byte."""
         self.claims: list[Any] = []
@@ -42,6 +45,7 @@ class AdminApi:
                 length = next(line for line in head if line.startswith(b"content-length"))
                 self.claims.append(json.loads(await reader.readexactly(int(length.partition(b":")[2]))))
                 await asyncio.sleep(self.seconds)
+                await self.answers.wait()
                 conversation = self.claims[-1]["conversation"]
                 status = self.refused.get(conversation, self.status)
                 if status == 200:
@@ -66,14 +70,19 @@ class Told(Policies):
 
 async def _tell(told: Disclaimers, policies: Told, number: int) -> None:
     """Have a partner told."""
+    assert len((await _claim(told, policies, number)).notices) == 1
+
+
+async def _claim(told: Disclaimers, policies: Told, number: int, connector: str = "c") -> Receipt:
+    """Bring an IM to a partner; return what is answered."""
     document = {
         "sender": "a@contoso.com", "recipients": [f"p{number}@partner.example"], "body": "hello",
     }  # fmt: skip
     im = read_submission(json.dumps(document).encode(), SETTINGS)
     receipt = Receipt(im.id, Decisions("pool1").decide(policies.current, im, CONNECTOR), CONFIRMED)
-    accompanied = told.accompany(im, receipt, "c")
+    accompanied = told.accompany(im, receipt, connector)
     await accompanied.settled()
-    assert len(accompanied.notices) == 1
+    return accompanied
 
 
 async def _started(api: AdminApi) -> tuple[asyncio.Server, Disclaimers, Told, "asyncio.Task[None]"]:
@@ -230,3 +239,47 @@ def _figure(name: str) -> float:
     value = REGISTRY.get_sample_value(name)
     assert value is not None
     return value
+
+
+def test_a_connector_has_so_many_claims_asked_at_once_and_another_s_goes_beside_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(notice_records, "_CLAIM_SECONDS", 20.0)
+
+    async def main() -> None:
+        api = AdminApi()
+        server, told, policies, running = await _started(api)
+        async with server:
+            api.answers.clear()
+            flood = [asyncio.create_task(_claim(told, policies, number, "flood")) for number in range(60)]
+            await reached(lambda: len(api.claims) >= 20)
+            one = asyncio.create_task(_claim(told, policies, 60, "one"))
+            await reached(lambda: api.claims[-1]["connector"] == "one")
+            assert len(api.claims) == 21
+            api.answers.set()
+            await asyncio.gather(*flood, one)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_what_one_connector_has_waiting_is_not_lost_to_another_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notice_records, "_MAX_WAITING", 10)
+    monkeypatch.setattr(notice_records, "_AWAY_SECONDS", 0.2)
+
+    async def main() -> None:
+        api = AdminApi()
+        server, told, policies, running = await _started(api)
+        async with server:
+            api.status = 503
+            await _claim(told, policies, 0, "one")
+            for number in range(1, 20):
+                await _claim(told, policies, number, "flood")
+            api.claims.clear()
+            api.status = 200
+            await reached(lambda: any(claim["connector"] == "one" for claim in api.claims))
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(main())

@@ -207,6 +207,46 @@ def test_answers_that_nobody_takes_hold_no_lines() -> None:
     run(scenario)
 
 
+_GROUPS = [
+    json.dumps(
+        {
+            "sender": "a@contoso.com",
+            "recipients": [f"b@ü{number}.x{place}" for place in range(500)],
+            "body": "hello",
+        }
+    ).encode()
+    for number in range(30)
+]
+_ONE = json.dumps({"sender": "a@contoso.com", "recipients": ["b@contoso.com"], "body": "hello"}).encode()
+
+
+@pytest.mark.parametrize("lines", [_GROUPS, [_ONE, *[b""] * 300_000, _ONE]], ids=["groups", "blank"])
+def test_a_stream_s_turn_ends_however_long_its_lines_take(lines: list[bytes]) -> None:
+    ims = sum(bool(line) for line in lines)
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        chunks = iter([b"\n".join(lines) + b"\n"])
+
+        async def receive() -> Any:
+            chunk = next(chunks, b"")
+            return {"type": "http.request", "body": chunk, "more_body": bool(chunk)}
+
+        async def send(message: Any) -> None:
+            pass
+
+        port.gate.clear()  # nothing is confirmed
+        stream = Stream(SETTINGS, agent, _intake(), CONNECTOR, None, set(), SecurityLog("test"))
+        serving = asyncio.create_task(stream({"type": "http", "headers": []}, receive, send))
+        while not agent.safekeeping.accepted:  # noqa: ASYNC110 - the next moment at which others may go
+            await asyncio.sleep(0)
+        assert agent.safekeeping.accepted < ims
+        port.gate.set()
+        await serving
+        assert agent.safekeeping.confirmed == ims
+
+    run(scenario, deadline_seconds=10)
+
+
 def test_who_does_not_finish_an_im_is_answered_408(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("frontend.listeners.intake.UNFINISHED_SECONDS", 0.2)
     monkeypatch.setattr("frontend.listeners.intake._LOOK_SECONDS", 0.05)

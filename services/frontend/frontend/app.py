@@ -19,6 +19,7 @@ from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.attempts import AttemptsListener
 from frontend.listeners.connectors import Connectors
+from frontend.listeners.gate import Gate
 from frontend.listeners.http import Listener
 from frontend.listeners.intake import Intake
 from frontend.listeners.notices import NoticesListener
@@ -57,7 +58,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     intake = Intake(settings, most_connections(), known.count)
     listener = Listener(settings, agent, known, intake)
     sip = SIPListener(settings, agent, known, intake, Vouchers(connectors, settings.admin_api_token))
-    notices = NoticesListener(agent.disclaimers, known)
+    notices = NoticesListener(agent.disclaimers, known, intake)
     attempts = AttemptsListener(settings, agent, known, intake)
     process = uuid4()
     figures = NamedFigures(settings.pool, settings.front_end)
@@ -96,7 +97,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(NameRequests, known.security)],
+        middleware=[Middleware(Gate, known, intake.turns), Middleware(NameRequests, known.security)],
     )
     add_docs(app)
     add_problem_handlers(app)

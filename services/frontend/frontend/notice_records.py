@@ -8,8 +8,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
+from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
@@ -31,6 +34,8 @@ _NOTICE_BYTES: Final = 150
 """Of a notice beside its partner; what it is told is the policy's."""
 _CLAIM_SECONDS: Final = 1.0
 """An IM's answer waits no longer for the admin API."""
+_MOST_ASKING: Final = 20
+"""Questions of a connector that are put to the admin API at once: each takes time of everybody's."""
 _AWAY_SECONDS: Final = 5.0
 """For so long nobody asks an admin API again that did not answer; what waits is tried as often."""
 _MAX_REFUSALS: Final = 10
@@ -132,8 +137,14 @@ class NoticeRecords:
         self._client: httpx.AsyncClient | None = None
         self._away_until = 0.0
         self._taken = 0
+        self._asking: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(_MOST_ASKING)
+        )
+        """By connector."""
         self._waiting: OrderedDict[_Key, _Waiting] = OrderedDict()
         self._waiting_bytes = 0
+        self._of: Counter[str] = Counter()
+        """Bytes that wait, by connector."""
         self._to_record = asyncio.Event()
 
     @property
@@ -146,8 +157,11 @@ class NoticeRecords:
         if self.is_away:
             raise UnansweredError(noted=False)
         try:
-            response = await self._request("POST", "", claim, digest=digest)
+            async with self._turn(claim.connector):
+                response = await self._request("POST", "", claim, digest=digest)
             return msgspec.json.decode(response.content, type=Standing)
+        except TimeoutError:
+            raise UnansweredError(noted=False) from None
         except (httpx.HTTPError, msgspec.DecodeError) as error:
             status = _status_of(error)
             if status in _AWAY or not status:
@@ -168,8 +182,9 @@ class NoticeRecords:
             word.connector,
         ) not in self._waiting and not self.is_away:  # else what comes first goes first
             try:
-                await self._send(word)
-            except httpx.HTTPError as error:
+                async with self._turn(word.connector):
+                    await self._send(word)
+            except (TimeoutError, httpx.HTTPError) as error:
                 log.warning("a connector's word waits", extra={"error": repr(error)[:200]})
             else:
                 return True
@@ -186,8 +201,9 @@ class NoticeRecords:
         size = entry.size if isinstance(entry, HandedOver) else _WORD_BYTES
         waiting.size += size
         self._waiting_bytes += size
+        self._of[key[1]] += size
         while len(self._waiting) > _MAX_WAITING or self._waiting_bytes > _MAX_WAITING_BYTES:
-            self._lose(next(iter(self._waiting)))
+            self._lose(self._first_of_most())
         self._tell_waiting()
 
     async def run(self) -> None:
@@ -209,6 +225,17 @@ class NoticeRecords:
                         await asyncio.sleep(_AWAY_SECONDS)
             finally:
                 await self._record_at_last()
+
+    @asynccontextmanager
+    async def _turn(self, connector: str) -> AsyncIterator[None]:
+        """Wait until a connector may ask something more. Raises TimeoutError: it has asked too much."""
+        asking = self._asking[connector]
+        async with asyncio.timeout(_CLAIM_SECONDS):
+            await asking.acquire()
+        try:
+            yield
+        finally:
+            asking.release()
 
     async def _record(self) -> None:
         """Try what waits now, each once, until the admin API is away."""
@@ -293,8 +320,15 @@ class NoticeRecords:
         self._away_until = 0.0
         return response
 
+    def _first_of_most(self) -> _Key:
+        """Return what waits for longest of the connector of which most waits: it is not another's loss."""
+        most, _ = max(self._of.items(), key=itemgetter(1))
+        return next(key for key in self._waiting if key[1] == most)
+
     def _forget(self, key: _Key) -> None:
-        self._waiting_bytes -= self._waiting.pop(key).size
+        size = self._waiting.pop(key).size
+        self._waiting_bytes -= size
+        self._of[key[1]] -= size
 
     def _lose(self, key: _Key) -> None:
         self._forget(key)

@@ -10,12 +10,20 @@ from typing import Final
 
 MOST_IN_ROUND: Final = 262_144
 """Bytes that are taken in in one round of the event loop: some milliseconds."""
-MOST_LINES: Final = 1000
-"""Of a stream in one turn: short ones cost more than their bytes."""
+MOST_SECONDS: Final = 0.015
+"""Of a stream in one turn: what an IM costs is not seen by its bytes."""
 REQUEST: Final = 16_384
 """Bytes for which a request counts, however few it brings."""
+PART: Final = 1024
+"""For which a part of its body counts."""
 ANSWER: Final = 64
 """For which an answer of a stream counts."""
+MOST_ANSWERS: Final = 1000
+"""Of a stream in one turn."""
+
+
+STRANGERS: Final = ""
+"""Have one turn together, in the place of a connector; none is called so."""
 
 
 class Turns:

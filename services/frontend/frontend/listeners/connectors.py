@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 
 from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from contract.json_text import check_headers
 from contract.problem import Problem
 from contract.question import check_query, check_single
-from contract.token import Connector, find_caller
+from contract.token import Connector, bearer_of, find_caller, hash_token
 from frontend.agent import RETRY_AFTER
-from runtime.listening import note_known
 from runtime.security import SecurityLog
 
 
@@ -31,6 +32,12 @@ class Connectors:
     def stop(self) -> None:
         """Let nobody in any more."""
         self._stopping = True
+
+    def find(self, scope: Scope) -> Connector | None:
+        """Return whose token a request bears; None if it bears none of this pool's connectors."""
+        token = bearer_of(Headers(scope=scope).get("authorization"))
+        connector = None if token is None else self._connectors.get(hash_token(token))
+        return connector if connector is not None and connector.pool == self._pool else None
 
     def identify(self, request: Request) -> Connector:
         """Return who calls.
@@ -54,5 +61,4 @@ class Connectors:
         check_headers(request.headers)
         check_single(request.scope["headers"])
         check_query(request.scope["query_string"], {})
-        note_known(request.scope)
         return connector

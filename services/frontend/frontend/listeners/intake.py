@@ -14,7 +14,7 @@ from contract.problem import Problem
 from contract.token import Connector
 from frontend.agent import RETRY_AFTER
 from frontend.config import FrontEndSettings
-from frontend.turns import REQUEST, Shares, Turns
+from frontend.turns import MOST_IN_ROUND, PART, STRANGERS, Shares, Turns
 
 UNFINISHED_SECONDS: Final = 60.0
 """For an IM from its first byte to its last."""
@@ -91,11 +91,13 @@ class Intake:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             past = time.monotonic() - UNFINISHED_SECONDS
-            late = [task for task, since in self._begun.items() if since < past]
-            for task in late:
-                self.end(task)
-                self._late.add(task)
-                task.cancel()
+            late = [(task, since) for task, since in self._begun.items() if since < past]
+            for task, since in late:
+                await self.turns.wait(STRANGERS, MOST_IN_ROUND)  # a thousand answers at once would take long
+                if self._begun.get(task) == since:
+                    self.end(task)
+                    self._late.add(task)
+                    task.cancel()
 
     def begin(self, task: asyncio.Task[Any]) -> None:
         """Note that a task waits for the rest of an IM; one that comes too late finds it cancelled."""
@@ -139,7 +141,7 @@ class Intake:
         try:
             async for chunk in request.stream():
                 if chunk:
-                    await self.turns.wait(connector.name, REQUEST + len(chunk))
+                    await self.turns.wait(connector.name, PART + len(chunk))
                 if problem is None:
                     problem = self._take(connector, body, chunk)
         except ClientDisconnect:

@@ -11,15 +11,17 @@ from starlette.routing import Route
 from contract.problem import Problem
 from frontend.disclaimers import Disclaimers
 from frontend.listeners.connectors import Connectors
+from frontend.listeners.intake import Intake
 
 
 class NoticesListener:
     """Hears whether partners were told."""
 
-    def __init__(self, disclaimers: Disclaimers, connectors: Connectors) -> None:
+    def __init__(self, disclaimers: Disclaimers, connectors: Connectors, intake: Intake) -> None:
         """Only who was handed a notice may say what became of it."""
         self._disclaimers = disclaimers
         self._connectors = connectors
+        self._intake = intake
         self.routes = [
             Route("/v1/notices/{im}/delivered", self.receive_delivered, methods=["POST"]),
             Route("/v1/notices/{im}/undelivered", self.receive_undelivered, methods=["POST"]),
@@ -40,7 +42,8 @@ class NoticesListener:
         except ValueError:
             why = "not the id of an IM: it is in the answer that had the notices"
             raise Problem(422, why, field="im") from None
-        return await note_delivery(self._disclaimers, im, connector.name, delivered=delivered)
+        async with self._intake.request(request, connector):
+            return await note_delivery(self._disclaimers, im, connector.name, delivered=delivered)
 
 
 async def note_delivery(disclaimers: Disclaimers, im: UUID, connector: str, *, delivered: bool) -> Response:

@@ -1,6 +1,7 @@
 """A stream of IMs, answered line by line."""
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
@@ -21,7 +22,7 @@ from frontend.listeners.intake import FULL, UNFINISHED_SECONDS, Intake
 from frontend.metrics import ANSWERED
 from frontend.receipt import Receipt
 from frontend.submission import read_submission
-from frontend.turns import ANSWER, MOST_IN_ROUND, MOST_LINES
+from frontend.turns import ANSWER, MOST_ANSWERS, MOST_IN_ROUND, MOST_SECONDS
 from runtime.security import KINDS, SecurityLog
 
 _WINDOW: Final = 4000
@@ -119,13 +120,17 @@ class Stream(Response):
         """``task`` reads them."""
         async for chunk in request.stream():
             await self._intake.turns.wait(self._connector.name, min(len(chunk), MOST_IN_ROUND))
-            until = self._end_of_turn()
+            window, until = self._begin_turn()
             # The last chunk is empty.
             for line in lines.split(chunk) if chunk else lines.end():
+                if (
+                    time.monotonic() >= until
+                    or len(self._unanswered) >= window
+                    or not self._lane.room.is_set()
+                ):
+                    await self._wait_for_turn(task)
+                    window, until = self._begin_turn()
                 if isinstance(line, Problem) or line.strip():
-                    if len(self._unanswered) >= until or not self._lane.room.is_set():
-                        await self._wait_for_turn(task)
-                        until = self._end_of_turn()
                     taken = self._take_in(line, lines.number == 1)
                     if isinstance(taken, Problem) and taken.status in KINDS:
                         self._security.refuse(request.scope, taken.status, taken.detail)
@@ -141,9 +146,9 @@ class Stream(Response):
     def _window(self) -> int:
         return _FEW if self._intake.is_full(self._connector) else _WINDOW
 
-    def _end_of_turn(self) -> int:
-        """Return with how many unanswered IMs the turn that has come ends; at least one may be added."""
-        return max(len(self._unanswered) + 1, min(len(self._unanswered) + MOST_LINES, self._window))
+    def _begin_turn(self) -> tuple[int, float]:
+        """Return with how many unanswered IMs the turn that has come ends, and when (monotonic)."""
+        return self._window, time.monotonic() + MOST_SECONDS
 
     async def _wait_for_turn(self, task: asyncio.Task[Any]) -> None:
         """Let the client wait: for its answers to be taken, for the agent, and for the next turn."""
@@ -186,14 +191,14 @@ class Stream(Response):
             _, first = self._unanswered[0]
             if isinstance(first, Receipt):
                 await first.settled()
-            cost = ANSWER * min(len(self._unanswered), MOST_LINES)
+            cost = ANSWER * min(len(self._unanswered), MOST_ANSWERS)
             await self._intake.turns.wait(self._connector.name, cost)
             yield _encoder.encode_lines(list(self._known_answers()))
             self._room.set()
 
     def _known_answers(self) -> Iterator[Answer | dict[str, Any]]:
         counts: Counter[tuple[int, str]] = Counter()
-        for _ in range(min(len(self._unanswered), MOST_LINES)):
+        for _ in range(min(len(self._unanswered), MOST_ANSWERS)):
             number, item = self._unanswered[0]
             if isinstance(item, Receipt) and item.fate is None:
                 break

@@ -1,0 +1,28 @@
+"""The gate: a request is begun when it is its caller's turn, whatever it wants."""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from frontend.listeners.connectors import Connectors
+from frontend.turns import MOST_IN_ROUND, REQUEST, STRANGERS, Turns
+from runtime.listening import note_known
+
+
+class Gate:
+    """ASGI middleware, around all others."""
+
+    def __init__(self, app: ASGIApp, connectors: Connectors, turns: Turns) -> None:
+        """``app``: what serves."""
+        self._app = app
+        self._connectors = connectors
+        self._turns = turns
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve."""
+        if scope["type"] == "http":
+            connector = self._connectors.find(scope)
+            if connector is not None:
+                note_known(scope)
+                await self._turns.wait(connector.name, REQUEST)
+            else:  # one in a round: metrics, say, take long
+                await self._turns.wait(STRANGERS, MOST_IN_ROUND)
+        await self._app(scope, receive, send)

@@ -1,0 +1,52 @@
+"""Every request is begun in its caller's turn, whatever it wants; strangers have one turn together."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+
+from contract.token import Connector, hash_token
+from frontend.app import create_app
+from frontend.config import FrontEndSettings
+
+FLOOD = 200
+NOTICE = ("POST", "/v1/notices/01980000-0000-7000-8000-000000000000/delivered")
+
+
+@pytest.mark.parametrize(
+    ("token", "method", "path", "most"),
+    [
+        ("", "GET", "/metrics", 20),
+        ("", "GET", "/none", 20),
+        ("unknown", "POST", "/v1/messages", 20),
+        ("elsewhere", "POST", "/v1/messages", 20),
+        ("flood", "POST", "/v1/messages", 100),
+        ("flood", *NOTICE, 100),
+    ],
+)
+def test_a_request_waits_for_few_of_others_whatever_they_want(
+    tmp_path: Path, token: str, method: str, path: str, most: int
+) -> None:
+    settings = FrontEndSettings(
+        amqp_url="amqp://a@127.0.0.1:1/lcs", connectors_file=tmp_path, state_dir=tmp_path, pool="pool1"
+    )
+    connectors = [
+        Connector(name=name, hash=hash_token(name), pool=pool)
+        for name, pool in (("flood", "pool1"), ("one", "pool1"), ("elsewhere", "pool2"))
+    ]
+    answered: list[str] = []
+
+    async def scenario() -> None:
+        transport = httpx.ASGITransport(create_app(settings, connectors))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+
+            async def ask(name: str, method: str, path: str) -> None:
+                await client.request(method, path, headers={"Authorization": f"Bearer {name}"})
+                answered.append(name)
+
+            flood = [ask(token, method, path) for _ in range(FLOOD)]
+            await asyncio.gather(*flood, ask("one", *NOTICE))
+
+    asyncio.run(scenario())
+    assert answered.index("one") < most
