@@ -21,13 +21,18 @@ from archiving.storing import Settlement
 from contract.cdr import Activity
 from contract.message import IM, IM_TYPE, encode_ims, headers_of
 from tests.conftest import ArchiveDatabase
-from tests.integration.admin.conftest import AdminApi, make_ims
+from tests.integration.admin.conftest import AdminApi, make_im, make_ims
 
 WHY = {"reason": "spam"}
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 AT_MS = round(START.timestamp()) * 1000
 TIMES = {"from": "2026-03-01T08:00:00Z", "to": "2026-03-01T08:05:00Z"}
 SENDERS = Senders({}, trust_anonymous=True)
+
+RECONCILED = (
+    "SELECT conversation, recorded, parked, differing"
+    " FROM cdr.reconcile('2026-03-01 08:00Z', '2026-03-01 08:05Z') ORDER BY conversation"
+)
 
 
 def come(
@@ -53,14 +58,15 @@ def replay(database: ArchiveDatabase) -> None:
     archive.close()
 
 
-def record(database: ArchiveDatabase, ims: Sequence[IM]) -> None:
-    """Store what the call detail records say of IMs, as they do of what was archived."""
+def record(database: ArchiveDatabase, ims: Sequence[IM], *, last: datetime | None = None) -> None:
+    """Store what the call detail records say of IMs; in one sum, if it is said when that ends."""
     told = [
         Activity(
             conversation=im.conversation, sender=im.sender, recipients=im.recipients, scope=im.scope,
-            pool=im.pool, client="test", first=im.sent_at, last=im.sent_at, archived=1,
+            pool=im.pool, client="test", first=im.sent_at, last=last or im.sent_at,
+            archived=1 if last is None else len(ims),
         )
-        for im in ims
+        for im in (ims if last is None else ims[:1])
     ]  # fmt: skip
     with psycopg.connect(database.url("lcs_archiving")) as connection:
         connection.execute(
@@ -181,11 +187,25 @@ def test_the_command_says_what_was_set_aside(api: AdminApi) -> None:
     )
 
 
+def test_a_sum_of_an_older_front_end_goes_over_the_ends_of_the_time_with_what_is_parked(
+    database: ArchiveDatabase,
+) -> None:
+    for conversation, seconds in (
+        ("before", (-30, 60)),
+        ("after", (240, 360)),
+        ("over both", (-30, 150, 400)),
+    ):
+        ims = [make_im(at_ms=AT_MS + 1000 * at, conversation=conversation) for at in seconds]
+        record(database, ims, last=ims[-1].sent_at)
+        for im in ims:
+            come(database, [im], parked=True)
+    assert database.rows(RECONCILED) == [("after", 2, 2, 0)]  # of the others nothing is counted here
+
+
 def test_what_was_parked_before_is_accounted_for_too(database: ArchiveDatabase) -> None:
     database.begin_anew(archiving.migrations, "0023")
     ims = make_ims(2, start_ms=AT_MS)
     record(database, ims)
     come(database, ims, parked=True)
     archiving.migrations.migrate(database.url("lcs_owner"))
-    query = "SELECT recorded, parked, differing FROM cdr.reconcile('2026-03-01 08:00Z', '2026-03-01 08:05Z')"
-    assert database.rows(query) == [(2, 2, 0)]
+    assert database.rows(RECONCILED) == [("c1", 2, 2, 0)]
