@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Security
 from psycopg.errors import QueryCanceled
 from pydantic import BaseModel, Field
-from sqlalchemy import BigInteger, ColumnElement, String, any_, text, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, String, any_, false, not_, text, type_coerce
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, and_, cast, col, func, insert, or_, select, tuple_, union_all
@@ -203,7 +203,12 @@ def query_of(wanted: Asked, *, policy_only: bool, below: Place | None = None) ->
     def narrowed(query: Query_) -> Query_:
         if policy_only:
             query = query.where(col(AuditRow.action).startswith(POLICY_ACTIONS))
-        for name in ("actor", "action", "version", "weakened"):
+            if wanted.action is not None and not wanted.action.startswith(POLICY_ACTIONS):
+                query = query.where(false())  # else all reads of that kind are looked through
+        if wanted.weakened is not None:
+            weakened = col(AuditRow.weakened)
+            query = query.where(weakened if wanted.weakened else not_(weakened))
+        for name in ("actor", "action", "version"):
             if (value := getattr(wanted, name)) is not None:
                 query = query.where(col(getattr(AuditRow, name)) == value)
         if wanted.from_ is not None:

@@ -130,6 +130,7 @@ FILTERS: dict[str, Any] = {
     "action": "policy.user.put",
     "target": "sip:ceo@contoso.com",
     "version": 7,
+    "weakened": True,
     "from": "2020-01-01T01:00:00Z",
     "to": "2020-01-01T01:00:10Z",
 }
@@ -149,6 +150,22 @@ def test_whatever_is_asked_of_the_trail_is_served_by_an_index(
         assert "on audit" in plan
         if count == 0:
             assert "Sort" not in plan, (names, plan)
+
+
+@pytest.mark.parametrize(
+    ("asked", "policy_only", "index"),
+    [
+        (Asked(weakened=True), False, "audit_weakened"),
+        (Asked(weakened=True), True, "audit_weakened"),
+        (Asked(action="archive.read"), True, "One-Time Filter: false"),
+    ],
+    ids=str,
+)
+def test_what_is_rare_is_found_without_looking_through_the_rest(
+    long_trail: AdminApi, asked: Asked, policy_only: bool, index: str
+) -> None:
+    plan = long_trail.plan_of(lambda _: query_of(asked, policy_only=policy_only))
+    assert index in plan
 
 
 @pytest.mark.parametrize(
