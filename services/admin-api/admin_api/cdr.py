@@ -207,8 +207,9 @@ def get_reconciliation(
     IMs that are parked, or were discarded by an officer, are accounted for and don't differ. What was deleted
     by hand does, from the archive or from what is parked.
 
-    IMs on their way differ for a moment. So does what a front end that was killed had not told yet, and what
-    it refused and the broker kept.
+    IMs on their way differ for a moment. Others do for good: what a front end refused and the broker kept, if
+    nobody sent it again; and of a front end that was killed, what it had not told yet, and what it had sent
+    of its spool and not taken out.
 
     The times are widened to full minutes: no sum goes over those. Where many IMs pass, records come
     up to five seconds later than they.
