@@ -10,7 +10,7 @@ from admin_api.whole_policy import load_policy
 from contract.policy import Policy
 from contract.weakening import number_of, weakenings_of
 
-# One of all that a change of anything but users treats alike.
+# One of all that a change of others, or of anything but users, treats alike.
 _ALIKE = text("""
 SELECT min(address) FROM policy.users WHERE archive_internal OR archive_federated
 GROUP BY split_part(address, '@', 2), archive_internal, archive_federated, address LIKE 'sip:+%'
@@ -20,10 +20,15 @@ GROUP BY split_part(address, '@', 2), archive_internal, archive_federated, addre
 class Weighing:
     """A change under way: begun before anything is changed."""
 
-    def __init__(self, session: Session, users: Iterable[str]) -> None:
-        """``users``: the addresses of one of each kind that the change concerns."""
+    def __init__(self, session: Session, users: Iterable[str] | None = None) -> None:
+        """``users``: the addresses of one of each kind that the change concerns; None: it is not of users.
+
+        A number that becomes ours, or is no longer, counts for others' IMs with it: they are weighed too.
+        """
         self._session = session
-        addresses = list(users)
+        addresses = list(users or ())
+        if users is None or any(map(number_of, addresses)):
+            addresses += session.connection().execute(_ALIKE).scalars()
         numbers = {number for address in addresses if (number := number_of(address))}
         self._users = or_(
             col(UserRow.address).in_(addresses),
@@ -41,6 +46,4 @@ class Weighing:
 
 def weigh(session: Session, table: type[PolicyRow], key: str) -> Weighing:
     """Return the weighing of a change of one resource."""
-    if table is UserRow:
-        return Weighing(session, [key])
-    return Weighing(session, session.connection().execute(_ALIKE).scalars())
+    return Weighing(session, [key] if table is UserRow else None)
