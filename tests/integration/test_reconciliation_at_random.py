@@ -212,7 +212,7 @@ def talk_at_random(chance: random.Random, front_ends: Sequence[FrontEnd]) -> dic
     Returns the conversations by the IMs' ids.
     """
     conversations: dict[UUID, str] = {}
-    for _ in range(60):
+    for _ in range(30):
         talk, im_id, front_end = chance.choice(TALKS), make_id_at(chance), chance.choice(front_ends)
         conversations[im_id] = filed_key(talk["conversation"])
         archive = chance.random() < 0.9
