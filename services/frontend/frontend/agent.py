@@ -78,6 +78,8 @@ class Agent:
         503 if too many IMs wait already.
         """
         receipt = self._take_in(im, connector, lane, traceparent)
+        if receipt.decision.scope == "internal":  # as most: nobody is to be told
+            return receipt
         return self.disclaimers.accompany(im, receipt, connector.name)
 
     def _take_in(self, im: CheckedIM, connector: Connector, lane: Lane, traceparent: str | None) -> Receipt:

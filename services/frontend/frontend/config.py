@@ -45,8 +45,10 @@ class FrontEndSettings(ServiceSettings):
     clock_behind_seconds: float = Field(default=7 * 86_400, ge=0, le=_DECADE)
     """How far an IM's time may lie in the past."""
     max_pending: int = Field(default=20_000, ge=1)
-    """IMs that wait for the broker, at most; one more is answered 503 at once."""
+    """IMs that wait for the broker, at most; one more is answered 503 at once. Of several connectors one may
+    bring half of them, and each has an equal share of the other half."""
     max_pending_bytes: int = Field(default=64 << 20, ge=1)
+    """Of these, likewise."""
     publish_ims: int = Field(default=1000, ge=1)
     """IMs in an AMQP message, at most."""
     publish_bytes: int = Field(default=524_288, ge=1024)

@@ -8,13 +8,13 @@ import asyncio
 from collections import Counter, OrderedDict, deque
 from typing import Final
 
-MOST_IN_ROUND: Final = 262_144
+MOST_IN_ROUND: Final = 524_288
 """Bytes that are taken in in one round of the event loop: some milliseconds."""
-MOST_SECONDS: Final = 0.015
+MOST_SECONDS: Final = 0.02
 """Of a stream in one turn: what an IM costs is not seen by its bytes."""
-REQUEST: Final = 16_384
+REQUEST: Final = 32_768
 """Bytes for which a request counts, however few it brings."""
-PART: Final = 1024
+PART: Final = 2048
 """For which a part of its body counts."""
 ANSWER: Final = 64
 """For which an answer of a stream counts."""

@@ -43,11 +43,13 @@ class Waiting:
     def __init__(self, settings: FrontEndSettings, connectors: int = 1) -> None:
         """``settings`` bound how many they may be, and how many go in an AMQP message.
 
-        ``connectors``: how many there are. One may bring all that may wait, but each one's share is there for
-        it whatever the others have brought.
+        ``connectors``: how many there are. One may bring half of all that may wait; of the other half each
+        one's share is there for it whatever the others have brought. Who is alone may bring all.
         """
         self._settings = settings
         self._most, self._most_bytes = settings.max_pending, settings.max_pending_bytes
+        if connectors > 1:
+            self._most, self._most_bytes = self._most // 2, self._most_bytes // 2
         self._share, self._share_bytes = self._most // connectors, self._most_bytes // connectors
         self._ims = 0
         self._bytes = 0

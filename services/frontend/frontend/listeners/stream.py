@@ -118,23 +118,17 @@ class Stream(Response):
 
     async def _read_lines(self, request: Request, lines: "LineSplitter", task: asyncio.Task[Any]) -> None:
         """``task`` reads them."""
+        unanswered, room, now = self._unanswered, self._lane.room, time.monotonic
         async for chunk in request.stream():
             await self._intake.turns.wait(self._connector.name, min(len(chunk), MOST_IN_ROUND))
             window, until = self._begin_turn()
             # The last chunk is empty.
             for line in lines.split(chunk) if chunk else lines.end():
-                if (
-                    time.monotonic() >= until
-                    or len(self._unanswered) >= window
-                    or not self._lane.room.is_set()
-                ):
+                if now() >= until or len(unanswered) >= window or not room.is_set():
                     await self._wait_for_turn(task)
                     window, until = self._begin_turn()
                 if isinstance(line, Problem) or line.strip():
-                    taken = self._take_in(line, lines.number == 1)
-                    if isinstance(taken, Problem) and taken.status in KINDS:
-                        self._security.refuse(request.scope, taken.status, taken.detail)
-                    self._unanswered.append((lines.number, taken))
+                    unanswered.append((lines.number, self._take_in(request, line, lines.number == 1)))
             self._note_unanswered()
             if b"\n" in chunk:
                 self._intake.end(task)
@@ -170,13 +164,15 @@ class Stream(Response):
         self._intake.note_unanswered(self._connector, count - self._noted)
         self._noted = count
 
-    def _take_in(self, line: bytes | Problem, first: bool) -> Receipt | Problem:
+    def _take_in(self, request: Request, line: bytes | Problem, first: bool) -> Receipt | Problem:
         if isinstance(line, Problem):
             return line
         try:
             im = read_submission(line.removeprefix(BOM) if first else line, self._settings)
             return self._agent.submit(im, self._connector, self._lane, self._traceparent)
         except Problem as problem:
+            if problem.status in KINDS:
+                self._security.refuse(request.scope, problem.status, problem.detail)
             # Both would hold the line until somebody takes the answer.
             problem.__context__ = None
             return problem.with_traceback(None)
