@@ -14,6 +14,8 @@ class ServedRequest:
     """A request, and what is learnt of it while it is served."""
 
     id: UUID
+    client: str = ""
+    """The address that it comes from."""
     caller: str = ""
     """The name of whoever makes it, once that is known."""
     token: str = ""

@@ -35,7 +35,8 @@ class NameRequests:
             finally:
                 self._security.sum_up()
             return
-        request = ServedRequest(make_id())
+        host, _ = scope.get("client") or ("", 0)
+        request = ServedRequest(make_id(), client=host)
         token = CURRENT.set(request)
         status = 0
 

@@ -24,7 +24,7 @@ from admin_api.tables import AuditRow, AuditUsersRow, holds
 from contract.address import AddressError, parse_address
 from contract.policy import Flags
 from contract.problem import Problem
-from contract.requests import request_id
+from contract.requests import CURRENT
 
 router = APIRouter(tags=["audit"])
 
@@ -49,6 +49,7 @@ def record(
 
     It counts once the session's transaction is committed.
     """
+    request = CURRENT.get()
     values = {
         "actor": actor.name,
         "role": actor.role,
@@ -58,7 +59,8 @@ def record(
         "after": after,
         "version": version,
         "detail": detail,
-        "request": request_id(),
+        "request": None if request is None else request.id,
+        "client": None if request is None else request.client,
         "weakened": weakened,
     }
     number: int = session.execute(insert(AuditRow).values(values).returning(col(AuditRow.id))).scalar_one()
@@ -126,6 +128,7 @@ class AuditRecord(BaseModel):
     version: int | None
     detail: dict[str, Any] | None
     request: UUID | None = Field(description="`X-Request-ID` of its answer")
+    client: str | None = Field(description="The address that the request came from")
     weakened: bool = Field(description="A change after which less is archived, kept or told")
 
 

@@ -193,6 +193,7 @@ class AuditRow(SQLModel, table=True):
     version: int | None = Field(sa_type=BigInteger)
     detail: dict[str, Any] | None = Field(sa_column=Column(JSONB(none_as_null=True)))
     request: UUID | None = None
+    client: str | None = None
     weakened: bool = False
 
 

@@ -91,13 +91,14 @@ def test_a_change_that_weakens_policy_is_recorded_as_such_and_logged_by_name(
     assert {(line["name"], line["caller"]) for line in logged} == {("security", "the administrator")}
 
 
-def test_a_record_names_the_request_that_made_it(api: AdminApi) -> None:
+def test_a_record_names_the_request_that_made_it_and_from_where(api: AdminApi) -> None:
     change = api.administrator.put("/v1/policy/domains/contoso.com")
     look = api.compliance.get("/v1/messages")
     assert [record["request"] for record in api.audit()] == [
         look.headers["X-Request-ID"],
         change.headers["X-Request-ID"],
     ]
+    assert {record["client"] for record in api.audit()} == {"127.0.0.1"}
 
 
 def test_records_are_found_by_time_and_version(api: AdminApi) -> None:
