@@ -42,7 +42,7 @@ _MOST_HEADERS: Final = 200
 """Of a request."""
 _MANY_PARTS: Final = 1000
 """Parts of a body that come in one go."""
-_SMALL: Final = 16
+_SMALL: Final = 32
 """Bytes: of many parts of a body, on average, at least."""
 _KNOWN: Final = "lcs.known"
 _CUT: Final = "lcs.cut"

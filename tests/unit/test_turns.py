@@ -1,6 +1,7 @@
 """Fair turns: whatever one connector brings, another waits for so many turns and no more."""
 
 import asyncio
+import time
 from collections import Counter
 
 from hypothesis import given
@@ -10,7 +11,7 @@ from contract.policy import Decision
 from frontend.receipt import Receipt
 from frontend.turns import MOST_IN_ROUND, Shares, Turns
 from frontend.waiting import Pending, Waiting
-from tests.unit.agent_port import SETTINGS, make_im
+from tests.unit.agent_port import SETTINGS, make_im, reached
 
 _IM = make_im("hello")
 _DECISION = Decision(archive=True, rule="internal-everyone", scope="internal", version=7)
@@ -127,6 +128,33 @@ def test_turns_come_to_all_who_stay_in_their_connector_s_order(calls: list[tuple
     for name in "abc":
         of_it = [number for number in came if calls[number][0] == name]
         assert of_it == sorted(of_it)
+
+
+def test_what_is_under_way_goes_on_while_requests_take_long() -> None:
+    async def scenario() -> None:
+        turns, done, steps = Turns(), 0, 0
+
+        async def flood() -> None:
+            nonlocal done
+            await turns.wait("flood", MOST_IN_ROUND)
+            until = time.thread_time() + 0.1
+            while time.thread_time() < until:
+                pass
+            done += 1
+
+        async def go_on() -> None:  # as an IM does: published, confirmed, answered
+            nonlocal steps
+            for _ in range(20):
+                await asyncio.sleep(0)
+                steps += 1
+
+        flooding = [asyncio.create_task(flood()) for _ in range(5)]
+        await reached(lambda: done > 0)
+        await go_on()
+        assert done <= 2
+        await asyncio.gather(*flooding)
+
+    asyncio.run(scenario())
 
 
 def test_a_round_takes_so_much_and_the_next_is_shared() -> None:
