@@ -92,10 +92,17 @@ class Browser:
 
     def open(self, edge: Edge) -> ChatPage:
         """Open an edge's page in a new browser."""
+        page = ChatPage(self.start(), edge)
+        self._pages.append(page)
+        return page
+
+    def start(self) -> webdriver.Remote:
+        """Return a new browser, whose console can be read."""
         options = webdriver.ChromeOptions()
         # Root in a container has no sandbox of its own; a browser that looks for updates finds no network.
         for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking"):
             options.add_argument(f"--{argument}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         config = ClientConfig(self._address, ignore_certificates=False, timeout=60)
         drivers: list[webdriver.Remote] = []
 
@@ -107,9 +114,7 @@ class Browser:
             return True
 
         wait_for(start, "a browser")
-        page = ChatPage(drivers[0], edge)
-        self._pages.append(page)
-        return page
+        return drivers[0]
 
     def close_pages(self) -> None:
         """Close all pages."""
