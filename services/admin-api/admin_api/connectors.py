@@ -89,7 +89,7 @@ def put_connector(
     return put(changes, ConnectorRow(name=name, **document.model_dump()), response, check)
 
 
-@router.delete("/connectors/{name}", status_code=204)
+@router.delete("/connectors/{name}", status_code=204, response_class=Response)
 def delete_connector(name: ConnectorInPath, changes: ChangesOf) -> None:
     """Forget a connector: it may do again what its front ends' file says. Empty lists let it do nothing."""
     delete(changes, ConnectorRow, name)

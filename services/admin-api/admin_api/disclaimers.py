@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Security
+from fastapi import APIRouter, Query, Response, Security
 from pydantic import BaseModel, Field
 from sqlmodel import Session, col, select, text
 
@@ -153,7 +153,9 @@ def claim(
     )
 
 
-@router.post("/{im}/told", status_code=204, dependencies=[Security(Allow("frontend"))])
+@router.post(
+    "/{im}/told", status_code=204, response_class=Response, dependencies=[Security(Allow("frontend"))]
+)
 def confirm(im: UUID, document: Confirmation, database: DatabaseOf) -> None:
     """Note that a connector delivered what it was handed with an IM: its partners were told.
 
@@ -165,7 +167,7 @@ def confirm(im: UUID, document: Confirmation, database: DatabaseOf) -> None:
         raise Problem(404, f"Connector {document.connector} was handed no notice with this IM.", field="im")
 
 
-@router.delete("/{im}", status_code=204)
+@router.delete("/{im}", status_code=204, response_class=Response)
 def retract(
     im: UUID,
     actor: Annotated[Actor, Security(Allow("frontend"))],

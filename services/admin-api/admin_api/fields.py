@@ -68,6 +68,12 @@ def refuse_merged(given: object, check: ValidatorFunctionWrapHandler) -> object:
     return checked
 
 
+def _number(given: object) -> object:
+    if isinstance(given, str | bool):
+        raise ValueError("write a number, without quotation marks")
+    return given
+
+
 def _iso8601(given: object) -> object:
     if isinstance(given, datetime) or (isinstance(given, str) and "T" in given.upper()):
         return given
@@ -92,7 +98,9 @@ Wording = Annotated[
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", min_length=1, max_length=1000)]
 """Any text to look for, but for the one character that PostgreSQL's text cannot hold."""
 Time = Annotated[AwareDatetime, BeforeValidator(_iso8601)]
-Version = Annotated[int, Field(strict=True, ge=0, lt=1 << 53)]
+Integer = Annotated[int, BeforeValidator(_number)]
+"""In a JSON document."""
+Version = Annotated[Integer, Field(ge=0, lt=1 << 53)]
 """Of policy, in a JSON document: not all numbers above are exact there."""
 
 AddressInPath = Annotated[KnownAddress, Path(examples=["sip:yannis@contoso.com"])]

@@ -211,7 +211,7 @@ def put_pool(name: NameInPath, document: PoolDocument, changes: ChangesOf, respo
     return put(changes, PoolRow(name=name, **document.model_dump()), response)
 
 
-@router.delete("/pools/{name:path}", status_code=204)
+@router.delete("/pools/{name:path}", status_code=204, response_class=Response)
 def delete_pool(name: NameInPath, changes: ChangesOf) -> None:
     """Give a pool back its defaults: archived by the global settings, not critical."""
     delete(changes, PoolRow, name)
@@ -238,7 +238,12 @@ def put_domain(
     return put(changes, DomainRow(domain=domain), response)
 
 
-@router.delete("/domains/{domain}", status_code=204, responses={409: problem("A connector speaks for it")})
+@router.delete(
+    "/domains/{domain}",
+    status_code=204,
+    response_class=Response,
+    responses={409: problem("A connector speaks for it")},
+)
 def delete_domain(domain: DomainInPath, changes: ChangesOf) -> None:
     """Say that a domain is no longer ours: 409 while a connector speaks for it."""
 

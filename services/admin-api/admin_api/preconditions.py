@@ -15,8 +15,9 @@ from sqlmodel import Session
 from admin_api.tables import StampRow
 from contract.problem import Problem
 
-_TAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*')
-_SCHEMA: Final[dict[str, Any]] = {"pattern": rf"^(\s*\*\s*|{_TAGS.pattern})$"}
+_TAG: Final = r'(W/)?"[!#-~]*"'
+_TAGS: Final = rf"^(\*|{_TAG}([ \t]*,[ \t]*{_TAG})*)$"
+_SCHEMA: Final[dict[str, Any]] = {"pattern": _TAGS}
 
 
 def etag_of(version: int, stamp: UUID) -> str:
@@ -77,6 +78,6 @@ def read_preconditions(
 ) -> Preconditions:
     """Read a request's preconditions. Raises Problem (422) if they are no ETags."""
     for name, value in (("If-Match", if_match), ("If-None-Match", if_none_match)):
-        if value is not None and value.strip() != "*" and not _TAGS.fullmatch(value):
+        if value is not None and not re.search(_TAGS, value.strip()):
             raise Problem(422, 'Write an ETag in double quotes, as "17", or *.', field=name)
     return Preconditions(if_match, if_none_match)

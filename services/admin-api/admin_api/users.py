@@ -79,7 +79,7 @@ def put_user(
     return put(changes, UserRow(address=address, **document.model_dump()), response)
 
 
-@router.delete("/{address:path}", status_code=204)
+@router.delete("/{address:path}", status_code=204, response_class=Response)
 def delete_user(address: AddressInPath, changes: ChangesOf) -> None:
     """Clear a user's flags and forget the user."""
     delete(changes, UserRow, address)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StrictBool
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from admin_api.bulkheads import DatabaseOf
-from admin_api.fields import Document, Name, NameInPath
+from admin_api.fields import Document, Integer, Name, NameInPath
 from admin_api.principals import Allow
 from contract.message import MAX_SEQ
 
@@ -29,9 +29,7 @@ class AgentNumbers(Document):
     """How far an archiving agent got."""
 
     agent: UUID
-    confirmed: Annotated[
-        int, Field(strict=True, ge=0, le=MAX_SEQ, description="By the broker: up to this number")
-    ]
+    confirmed: Annotated[Integer, Field(ge=0, le=MAX_SEQ, description="By the broker: up to this number")]
     ended: StrictBool = Field(default=False, description="It numbers no more")
 
 

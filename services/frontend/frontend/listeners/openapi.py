@@ -122,6 +122,12 @@ _PROBLEM: Final[dict[str, Any]] = {
 }
 
 
+_COPY: Final = {
+    "type": "string",
+    "description": "with `LCS-Recipients`: what was said, to be sent to each of them",
+}
+
+
 def _problem(description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/problem+json": {"schema": _PROBLEM}}}
 
@@ -192,12 +198,23 @@ SIP: Final[dict[str, Any]] = {
     },
     "responses": {
         status: MESSAGES["responses"][status]
-        for status in (*("201", "202", "401", "403", "408", "409", "413", "422", "500", "503"),)
+        for status in (*("401", "403", "408", "409", "413", "422", "500", "503"),)
+    }
+    | {
+        status: {
+            "description": described["description"],
+            "content": described["content"] | {"*/*": {"schema": _COPY}},
+        }
+        for status in ("201", "202")
+        for described in (MESSAGES["responses"][status],)
     }
     | {
         "200": {
             "description": "Not archived: by rule, or it says nothing, or is archived already. Relay it.",
-            "content": {"application/json": {"schema": {"anyOf": [_ANSWER, _PASSED]}}},
+            "content": {
+                "application/json": {"schema": {"anyOf": [_ANSWER, _PASSED]}},
+                "*/*": {"schema": _COPY},
+            },
         },
         "204": {"description": "It was about notices (LCS-Told, LCS-Untold): noted."},
         "404": _problem("The notices it is about are not known here."),
