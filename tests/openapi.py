@@ -1,7 +1,15 @@
-"""Requests' bodies as OpenAPI documents describe them."""
+"""Requests' bodies and answers as OpenAPI documents describe them."""
 
-from collections.abc import Iterator, Mapping
+import functools
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
+
+import httpx
+
+from admin_api.app import create_app
+from admin_api.config import AdminSettings
+from frontend.listeners.openapi import describe_operations
 
 Document = Mapping[str, Any]
 Schema = Mapping[str, Any]
@@ -76,3 +84,47 @@ def example_of(schema: Schema, document: Document) -> Any:
             return True
     by_format = {"uuid": "3fa85f64-5717-4562-b3fc-2c963f66afa6", "date-time": "2026-01-31T08:00:00Z"}
     return by_format.get(schema.get("format", ""), "string")
+
+
+class Documented:
+    """A hook of an HTTP client: what answers has its status and content type in the OpenAPI document."""
+
+    def __init__(self, document: Callable[[], Document]) -> None:
+        """``document`` is asked for once an answer comes."""
+        self._document = document
+
+    def __call__(self, answer: httpx.Response) -> None:
+        """Check an answer of an operation; paths that are none are not looked at."""
+        method, path = answer.request.method.lower(), answer.request.url.path
+        for template, operations in self._document()["paths"].items():
+            if method in operations and _pattern_of(template).fullmatch(path):
+                described = operations[method]["responses"].get(str(answer.status_code))
+                assert described is not None, f"{method} {template}: {answer.status_code} is not documented"
+                kind = answer.headers.get("content-type", "").partition(";")[0]
+                kinds = described.get("content") or {"": None}
+                assert kind in kinds or "*/*" in kinds, f"{method} {template}: {kind}"
+                return
+
+
+@functools.cache
+def _pattern_of(template: str) -> re.Pattern[str]:
+    """Return the expression of a path; an address may have slashes."""
+    parts = re.split(r"(\{[^}]*\})", template)
+    return re.compile(
+        "".join((".+" if p == "{address}" else "[^/]+") if p.startswith("{") else re.escape(p) for p in parts)
+    )
+
+
+@functools.cache
+def admin_document() -> Document:
+    """Return the OpenAPI document of the admin API."""
+    settings = AdminSettings(
+        database_url="postgresql://", amqp_url="amqp://a:b@127.0.0.1:1/lcs", principals_file="/dev/null"
+    )
+    return create_app(settings, {}).openapi()
+
+
+@functools.cache
+def front_end_document() -> Document:
+    """Return what the front end documents of all that connectors ask."""
+    return {"paths": {path: {"post": each} for path, each in describe_operations().items()}}

@@ -12,6 +12,7 @@ from contract.message import IM_TYPE, decode_ims
 from contract.token import hash_token
 from deploy.local.process import NO_TLS, Process, find_free_port
 from tests.conftest import Delivery
+from tests.openapi import Documented, front_end_document
 
 IM = {"sender": "yannis@contoso.com", "recipients": ["administrator@contoso.com"], "body": "hello"}
 TOKEN = {"Authorization": "Bearer secret"}
@@ -55,6 +56,7 @@ class FrontEnd:
             timeout=30,
             trust_env=False,
             verify=NO_TLS,
+            event_hooks={"response": [Documented(front_end_document)]},
         )
         self.process.wait_until(lambda: self._get("/healthz") == httpx.codes.OK)
 

@@ -28,6 +28,7 @@ from deploy.local.database import Database
 from deploy.local.process import NO_TLS, wait_for
 from runtime.safe_headers import SendSafely
 from tests.conftest import ArchiveDatabase, role_passwords
+from tests.openapi import Documented, admin_document
 
 ROLES = ("administrator", "compliance", "operator", "frontend")
 LOOKS = ("audit.read", "users.list", "users.read", "users.decision", "archive.parked.list")
@@ -103,7 +104,14 @@ class AdminApi:
 def connect(url: str, token: str | None = None) -> httpx.Client:
     """Return a client of whoever has a token."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False, verify=NO_TLS)
+    return httpx.Client(
+        base_url=url,
+        headers=headers,
+        timeout=60,
+        trust_env=False,
+        verify=NO_TLS,
+        event_hooks={"response": [Documented(admin_document)]},
+    )
 
 
 @contextlib.contextmanager
