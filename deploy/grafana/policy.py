@@ -6,7 +6,7 @@ from deploy.grafana.panels import board, figure, graph, of_front_ends, quantile,
 
 
 def policy() -> Dashboard:
-    """Who is archived, is that everywhere so, is it complete?"""
+    """The dashboard of policy: people who are archived, front ends that follow, completeness."""
     return (
         board("lcs-policy", "LCS Archive: policy and compliance", "Who is archived, and is it all there?")
         .with_row(row("Completeness"))

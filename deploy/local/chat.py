@@ -46,7 +46,7 @@ _MARKED: Final = re.compile(
     rb"(?:%b[ \t]*)?(?:-!-|-{2,3}>?|<--|=!=|={3}|\*{3,4})(?:[ \t].*)?|Session (?:Start|Close|Ident|Time)\b.*"
     % _STAMP
 )
-"""What a client says itself: of joins and modes, or of its log."""
+"""A line that a client says itself: of joins and modes, or of its log."""
 _NOTICE: Final = re.compile(rb"(?:%b[ \t]*)?-[^\s-]\S*-(?:[ \t].*)?" % _STAMP)
 _UNKNOWN: Final = "in no known form"
 _NOT_IN_ADDRESS: Final = re.compile(r"[^a-z0-9_.-]")

@@ -49,13 +49,13 @@ class _Door:
     most: int
     """Bytes of a body; 0: nobody reads it."""
     whole: bool
-    """Whether the body is a JSON document."""
+    """The body is a JSON document."""
     free: bool
-    """Whether a request needs no place."""
+    """A request needs no place."""
 
     @property
     def for_front_ends(self) -> bool:
-        """Whether front ends go in here, and no people."""
+        """Front ends go in here, and no people."""
         return any("frontend" in allow.roles for allow in self.allowed)
 
 

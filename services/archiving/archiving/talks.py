@@ -17,7 +17,7 @@ _Part = tuple[int, int, int] | tuple[int, int, int, dict[str, int]]
 
 
 class _Voice(msgspec.Struct):
-    """What one sender said in a talk."""
+    """One sender's share of a talk."""
 
     sender: str
     sent: int
@@ -55,7 +55,7 @@ class _Talk(_Row):
 
 
 class Talks:
-    """What some messages tell: talks, and activities that are stored one by one."""
+    """Activities of some messages: summed up to talks, or to be stored one by one."""
 
     def __init__(self, activities: Iterable[Activity], idle: timedelta) -> None:
         """``idle``: after so long IMs are of another session."""

@@ -109,7 +109,7 @@ class Safekeeping:
         return {name: left.why for name, left in self._adoption.left.items()}
 
     def _is_critical(self) -> bool:
-        """Whether what isn't confirmed may not be delivered; without a policy nobody knows that it may."""
+        """Return if what isn't confirmed may not be delivered; without a policy nobody knows that it may."""
         policy = self._policies.current
         return policy is None or policy.pool(self._settings.pool).critical
 
@@ -151,14 +151,14 @@ class Safekeeping:
         await self._witness.tell_last()
 
     def _spools(self) -> bool:
-        """Whether an IM goes to the spool at once: nobody waits for an absent broker or a long spool."""
+        """Return if an IM goes to the spool at once: nobody waits for an absent broker or a long spool."""
         away = bool(self._numbering.trouble) or not self._publisher.connected.is_set()
         if not away and self._spool.count <= _NEARLY_EMPTY:
             return False  # as nearly always
         return not self._is_critical() and (away or not self._overtakes())
 
     def _overtakes(self) -> bool:
-        """Whether an IM goes ahead of what is in the spool: where it may not go there, or can't."""
+        """Return if an IM goes ahead of what is in the spool: where it may not go there, or can't."""
         return bool(self._spool.trouble or self._spool.stuck) or self._is_critical()
 
     def _spill(self) -> None:
@@ -255,7 +255,7 @@ class Safekeeping:
                 await self._numbering.say()
 
     def _may_publish(self) -> bool:
-        """Whether something is pending, and nothing goes first. What is being written to disk came before."""
+        """Return if something is pending and nothing goes first. What is on its way to disk came before."""
         waiting = self._waiting
         first = self._spool.count or waiting.to_disk
         return waiting.has_queued and (not first or self._overtakes())
