@@ -37,8 +37,8 @@ def measure_rows(system: System, sizes: list[int], count: int) -> Answer:
     for size in sizes:
         _fill(system, size)
         rate = _drain(system, count)
-        _, seconds, _ = system.send(make_submissions(_PEAK * _SECONDS, seed=size), rate=_PEAK)
-        p50, p99, _ = system.latency(seconds)
+        system.send(make_submissions(_PEAK * _SECONDS, seed=size), rate=_PEAK)
+        p50, p99, _ = system.latency()
         rates.append(rate)
         answer.add(
             f"{size:,}",
@@ -60,8 +60,8 @@ def measure_users(system: System, sizes: list[int], count: int) -> Answer:
     for size in sizes:
         rate = _drain(system, count, users=size)
         submissions = make_submissions(_PEAK * _SECONDS, seed=size, users=size)
-        _, seconds, _ = system.send(submissions, rate=_PEAK)
-        p50, p99, _ = system.latency(seconds)
+        system.send(submissions, rate=_PEAK)
+        p50, p99, _ = system.latency()
         answer.add(f"{size:,}", f"{rate:,.0f}/s", f"{p50:.0f} ms", f"{p99:.0f} ms", bar=rate)
     return answer
 

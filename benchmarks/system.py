@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -39,6 +40,7 @@ class System:
         self._set_policy("domains/contoso.com", {})
         self._set_policy("global/internal", {"archive": "everyone"})
         self._recorded = True
+        self._sent_since = datetime.now(UTC)
         self._connection = psycopg.connect(self.database_url, autocommit=True)
 
     def close(self) -> None:
@@ -134,6 +136,7 @@ class System:
         self.settle()
         before, recorded = self.count(), self._count_recorded()
         meter = self.meter()
+        self._sent_since = datetime.now(UTC)
         started = time.perf_counter()
         answered, accepted = asyncio.run(send_stream(self.front_end_url, self.token, ims, rate=rate))
         if accepted != len(ims):
@@ -152,16 +155,16 @@ class System:
         assert row is not None
         return int(row[0])
 
-    def latency(self, seconds: float) -> list[float]:
-        """Return p50, p99, p99.9 in milliseconds between acceptance and commit, of the last seconds' IMs.
+    def latency(self) -> list[float]:
+        """Return p50, p99, p99.9 in milliseconds between acceptance and commit, of the IMs sent last.
 
         Acceptance is the time inside the id, in milliseconds; the commit's is PostgreSQL's own record.
         """
         row = self._connection.execute(
             "SELECT percentile_cont(ARRAY[0.5, 0.99, 0.999]) WITHIN GROUP (ORDER BY extract(epoch FROM"
             " pg_xact_commit_timestamp(xmin) - sent_at) * 1000)"
-            " FROM archive.messages WHERE sent_at > now() - make_interval(secs => %s) AND sent_at < now()",
-            [seconds],
+            " FROM archive.messages WHERE sent_at >= %s AND sent_at < now()",
+            [self._sent_since],
         ).fetchone()
         assert row is not None
         return [float(each) for each in row[0]]

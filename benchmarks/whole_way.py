@@ -58,7 +58,7 @@ def measure_whole_way(system: System, count: int, rounds: int) -> tuple[Answer, 
     ):
         submissions = make_submissions(int(some * _SECONDS), seed=int(some))
         _, seconds, _ = system.send(submissions, rate=some)
-        p50, p99, p999 = system.latency(seconds)
+        p50, p99, p999 = system.latency()
         reached = len(submissions) / seconds
         latency_answer.add(
             load, f"{reached:,.0f}", f"{p50:.0f} ms", f"{p99:.0f} ms", f"{p999:.0f} ms", bar=p99
