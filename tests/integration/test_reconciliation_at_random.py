@@ -1,4 +1,4 @@
-"""What came twice, was parked, replayed or discarded: all agrees, until a row is deleted by hand."""
+"""IMs that came twice, were parked, replayed or discarded: all agrees, until a row is deleted by hand."""
 
 import asyncio
 import json

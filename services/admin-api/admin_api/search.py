@@ -32,7 +32,7 @@ _OPERATORS: Final = re.compile(
     """,
     re.VERBOSE,
 )
-"""What searches elsewhere read as more than text: as text it is hardly ever said, and not found."""
+"""Signs that searches elsewhere read as more than text: as text they are hardly ever said, or found."""
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _MAX_COUNTED: Final = 10_000
 """IMs without a text that are counted."""

@@ -93,7 +93,7 @@ class Numbering:
         self._uncounted: dict[UUID, list[tuple[int, int]]] = {}
         """Ranges of agents' numbers whose confirm came too late, not said yet."""
         self.owes = False
-        """Whether there are such, and confirms come in time again: it is to be said."""
+        """Return if there are such, and confirms come in time again: it is to be said."""
         self._untold: dict[UUID, int] = {}
         self.told = Told()
         """Agents that ended, to tell of again should the archive be another."""

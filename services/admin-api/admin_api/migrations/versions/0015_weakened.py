@@ -1,4 +1,4 @@
-"""What weakened policy is found in a long trail; the statement is in the file beside this one."""
+"""Changes that weakened policy are found in a long trail; the statement is in the file beside this one."""
 
 from pathlib import Path
 

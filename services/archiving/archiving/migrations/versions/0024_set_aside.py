@@ -1,4 +1,4 @@
-"""What parked IMs are; the statements are in the file beside this one."""
+"""Parked IMs by conversation and time; the statements are in the file beside this one."""
 
 from pathlib import Path
 
