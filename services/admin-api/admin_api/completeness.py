@@ -179,7 +179,7 @@ def show_counts(database: Database) -> None:
     try:
         with database.snapshot() as session:
             rows = session.execute(query).all()
-            parked = dict(row._tuple() for row in session.execute(_PARKED))
+            parked = dict(session.execute(_PARKED).tuples().all())
             size = session.scalar(sqlalchemy.select(func.pg_database_size(func.current_database())))
     except UNAVAILABLE:
         metrics.DATABASE_CONNECTED.set(0)
