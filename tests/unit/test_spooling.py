@@ -5,6 +5,8 @@ import errno
 import os
 import shutil
 import sqlite3
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -184,6 +186,36 @@ def test_a_disk_that_does_not_answer_is_no_hang(monkeypatch: pytest.MonkeyPatch)
         assert "did not answer in time" in (await fate_of(submit(agent))).why
 
     monkeypatch.setattr(Spool, "run", never)
+    run(scenario, critical=False, deadline_seconds=0.2)
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["its write had begun", "its write had not begun"])
+def test_an_im_that_was_refused_before_the_disk_had_it_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """Nobody delivered it; sent, it would be archived beside what was said, and differ from the records."""
+    goes_on = threading.Event()
+    append = SpoolFile.append
+
+    def slowly(file: SpoolFile, contents: Sequence[bytes]) -> int:
+        place = append(file, contents)
+        goes_on.wait(10)
+        return place
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        port.connected.clear()
+        if not begun:
+            submit(agent, "in the way")
+            await reached(lambda: agent.safekeeping.spooled == 1)
+        im_id = make_id()
+        assert "did not answer in time" in (await fate_of(submit(agent, "of old", im_id))).why
+        goes_on.set()
+        assert await fate_of(submit(agent, "again", im_id)) is SPOOLED
+        port.connected.set()
+        await reached(lambda: agent.safekeeping.spooled == 0)
+        assert [im.body for im in port.confirmed] == ["again"]
+
+    monkeypatch.setattr(SpoolFile, "append", slowly)
     run(scenario, critical=False, deadline_seconds=0.2)
 
 

@@ -172,7 +172,7 @@ class Safekeeping:
         pending.to_disk = True
         pending.deadline = time.monotonic() + self._settings.deadline_seconds
         try:
-            written = self._spool.put(pending.im, pending.receipt.decision)
+            written = self._spool.put(pending.im, pending.receipt.decision, pending.receipt)
         except SpoolError as error:
             self._refuse(pending, str(error))
             return

@@ -53,5 +53,5 @@ class Sender:
         if spooled:
             async with self._numbering.turn:
                 await self._numbering.publish([(each.im, each.decision) for each in spooled])
-            await self._spool.remove_first()
+        await self._spool.remove_first()
         self._note()

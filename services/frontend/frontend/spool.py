@@ -23,6 +23,7 @@ from contract.policy import Decision
 from frontend.config import FrontEndSettings
 from frontend.left import LeftFile
 from frontend.metrics import DRAINED, SPOOL_BYTES, SPOOL_IMS, SPOOL_MAX_BYTES, SPOOL_OLDEST, SPOOLED
+from frontend.receipt import Receipt
 from frontend.rescue import Row
 from frontend.slot import Slot, take_slot
 from frontend.spool_file import SpoolFile
@@ -68,7 +69,13 @@ class Adopted(NamedTuple):
 
 class _Waiting(NamedTuple):
     content: bytes
+    receipt: Receipt
     written: "asyncio.Future[None]"
+
+    @property
+    def refused(self) -> bool:
+        """Whether its caller was told meanwhile that it isn't safe."""
+        return self.receipt.fate is not None and self.receipt.fate.kind == "refused"
 
 
 _encoder = msgspec.json.Encoder()
@@ -92,6 +99,8 @@ class Spool:
         self._work = asyncio.Event()
         self._first: list[Row] = []
         self._sent: list[Row] = []
+        self._refused: set[int] = set()
+        """Places of IMs that were refused before the disk had them: they are taken out, and not sent."""
         self.trouble = "the state folder can't be used"
         """Why it takes no more; empty while it does."""
         self.stuck = ""
@@ -131,15 +140,18 @@ class Spool:
             raise OSError(f"it is of pool {pool!r}")
         self.slot, self._file = slot, file
         self.trouble = _FULL_DISK if file.full else ""
-        self._first, self._sent = [], []
+        self._first, self._sent, self._refused = [], [], set()
 
     @property
     def count(self) -> int:
         """How many IMs are on disk."""
         return self._file.count if self._file is not None else 0
 
-    def put(self, im: CheckedIM, decision: Decision) -> "asyncio.Future[None]":
-        """Take an IM; the result is there when it is on disk. Raises SpoolError, now or by the result."""
+    def put(self, im: CheckedIM, decision: Decision, receipt: Receipt) -> "asyncio.Future[None]":
+        """Take an IM; the result is there when it is on disk. Raises SpoolError, now or by the result.
+
+        What its receipt says is refused before that is not sent.
+        """
         if self._file is None:
             raise SpoolError(self.trouble)
         content = _encoder.encode(SpooledIM(im, decision, self._pool))
@@ -147,7 +159,7 @@ class Spool:
             self.trouble = f"the spool is full: {self._max_bytes} bytes"
             raise SpoolError(self.trouble)
         written = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(content, written))
+        self._waiting.append(_Waiting(content, receipt, written))
         self._waiting_bytes += len(content)
         self._work.set()
         return written
@@ -198,11 +210,15 @@ class Spool:
             size += len(self._waiting[number].content)
             number += 1
         group, self._waiting = self._waiting[:number], self._waiting[number:]
+        wanted = [waiting for waiting in group if not waiting.refused]
         trouble = ""
         try:
             if file is None:
                 raise SpoolError(self.trouble)
-            await self._run(file.append, [waiting.content for waiting in group])
+            if wanted:
+                last = await self._run(file.append, [waiting.content for waiting in wanted])
+                places = enumerate(wanted, last - len(wanted) + 1)
+                self._refused |= {place for place, waiting in places if waiting.refused}
         except SpoolError as error:
             trouble = _FULL_DISK if file is not None and file.full else str(error)
         self.trouble = trouble
@@ -214,18 +230,21 @@ class Spool:
                 else:
                     waiting.written.set_result(None)
         if not trouble:
-            SPOOLED.inc(len(group))
+            SPOOLED.inc(len(wanted))
         self._show()
 
     async def first(self, most: int, most_bytes: int) -> list[SpooledIM]:
-        """Return the oldest IMs, about as many as allowed; none if none can be read. Raises SpoolError."""
-        file = self._file
+        """Return the oldest IMs, about as many as allowed; none if none can be sent. Raises SpoolError."""
+        file, self._first = self._file, []
         if file is None:
             return []
         if self._sent:
             await self._remove_sent(file)
-        self._first, spooled, unreadable = [], [], []
+        spooled, unreadable = [], []
         for row in await self._reach(file.first, most, most_bytes):
+            if row.place in self._refused:
+                self._first.append(row)
+                continue
             try:
                 spooled.append(self._read(row))
                 self._first.append(row)
@@ -262,6 +281,7 @@ class Spool:
             return
         await self._reach(file.remove, self._sent)
         DRAINED.inc(len(self._sent))
+        self._refused -= {row.place for row in self._sent}
         self._sent = []
         if file.full:
             self.trouble = _FULL_DISK

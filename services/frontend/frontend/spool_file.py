@@ -288,32 +288,34 @@ class SpoolFile:
         """Whether nothing more goes in, until what is there was taken out or the disk has room again."""
         return not self._ballast.kept
 
-    def append(self, contents: Sequence[bytes]) -> None:
-        """Put contents behind what is there, all or none; they are on disk when this returns."""
-        self._append([Row(0, content, zlib.crc32(content)) for content in contents], None)
+    def append(self, contents: Sequence[bytes]) -> int:
+        """Put contents on disk behind what is there, all or none; return the last of their places."""
+        return self._append([Row(0, content, zlib.crc32(content)) for content in contents], None)
 
     def copy(self, rows: Sequence[Row], source: str) -> None:
         """Put rows of another file behind what is there, and note how far it was copied: both or nothing."""
         self._append(rows, (source, rows[-1].place, digest_of(rows[-1].content)))
 
-    def _append(self, rows: Sequence[Row], copied: tuple[str, int, bytes] | None) -> None:
+    def _append(self, rows: Sequence[Row], copied: tuple[str, int, bytes] | None) -> int:
         if not self.keep_ballast():  # else what comes in takes the room that taking out needs
             raise sqlite3.OperationalError("the disk is full")
         self.check_place()
-        self._whole(lambda: self._insert(rows, copied))
+        place = self._whole(lambda: self._insert(rows, copied))
         self.check_place()
+        return place
 
-    def _insert(self, rows: Sequence[Row], copied: tuple[str, int, bytes] | None) -> None:
+    def _insert(self, rows: Sequence[Row], copied: tuple[str, int, bytes] | None) -> int:
         with self._connection:  # a transaction
             self._connection.executemany(
-                "INSERT INTO spool (content, checksum) VALUES (?, ?)",
-                [row[1:] for row in rows],
+                "INSERT INTO spool (content, checksum) VALUES (?, ?)", [row[1:] for row in rows]
             )
+            [(place,)] = self._connection.execute("SELECT last_insert_rowid()")
             if copied is not None:
                 self._connection.execute("INSERT OR REPLACE INTO copied VALUES (?, ?, ?)", copied)
         self._last += len(rows)
         self.count += len(rows)
         self.size += sum(len(row.content) for row in rows)
+        return int(place)
 
     def copied_of(self, source: str) -> tuple[int, bytes]:
         """Return place and digest of the last row of another file that was copied here; 0 if none was."""
