@@ -72,6 +72,20 @@ _ALIKE: Final = """
 SELECT min(address) FROM changed
 GROUP BY split_part(address, '@', 2), address LIKE 'sip:+%', before, archive_internal, archive_federated
 """
+# Without a domain a number has the flags of all its homes in our domains, also of those that stay as they are: one of
+# those numbers whose flags change in the same way.
+_NUMBERS_ALIKE: Final = """
+SELECT min(address) FROM (
+    SELECT min(address) FILTER (WHERE c.address IS NOT NULL) AS address,
+           bit_or(coalesce(u.archive_internal::integer + 2 * u.archive_federated::integer, 0)) AS before,
+           bit_or(CASE WHEN c.address IS NULL
+                  THEN u.archive_internal::integer + 2 * u.archive_federated::integer
+                  ELSE c.archive_internal::integer + 2 * c.archive_federated::integer END) AS after
+    FROM policy.users AS u FULL JOIN changed AS c USING (address)
+    WHERE address LIKE 'sip:+%' AND split_part(address, '@', 2) IN (SELECT domain FROM policy.domains)
+    GROUP BY split_part(address, '@', 1)
+) AS numbers WHERE address IS NOT NULL GROUP BY before, after
+"""
 _CONTRADICTIONS: Final = """
 SELECT (array_agg(line ORDER BY line))[1:5] AS lines FROM bulk GROUP BY address
 HAVING count(DISTINCT (archive_internal, archive_federated)) > 1 ORDER BY lines LIMIT %s
@@ -324,7 +338,10 @@ def _store(rows: IO[bytes], change: Change) -> tuple[int, Sequence[str]]:
                 ]
             )
         cursor.execute("SELECT policy.compare_bulk()")
-        weighing = Weighing(change.session, (address for (address,) in cursor.execute(_ALIKE).fetchall()))
+        alike = [
+            address for query in (_ALIKE, _NUMBERS_ALIKE) for (address,) in cursor.execute(query).fetchall()
+        ]
+        weighing = Weighing(change.session, alike)
         updated = cursor.execute(_UPDATE, {"version": change.next_version}).rowcount
         inserted = cursor.execute(_INSERT, {"version": change.next_version}).rowcount
         return updated + inserted, weighing.weakenings()

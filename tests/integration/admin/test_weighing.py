@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Final
 
 import pytest
@@ -10,7 +11,11 @@ from hypothesis import strategies as st
 from sqlalchemy import true
 from sqlmodel import SQLModel
 
+from admin_api.bulk import _store
+from admin_api.changes import Change
 from admin_api.database import Database
+from admin_api.preconditions import Preconditions
+from admin_api.principals import Actor
 from admin_api.tables import DomainRow, GlobalRow, PolicyRow, UserRow
 from admin_api.weighing import weigh
 from admin_api.whole_policy import load_policy
@@ -94,4 +99,35 @@ def test_a_change_weighs_the_same_as_by_all_users(
         session.flush()
         by_all = weakenings_of(before, load_policy(session, true()))
         assert bool(weighing.weakenings()) == bool(by_all), by_all
+        raise _UndoError
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(users, max_size=4), st.lists(domains, max_size=2), scopes, st.lists(users, max_size=4))
+@example(  # a number at home elsewhere stays ours, and another becomes ours by the same change
+    [_user("sip:+301@b.example", True, False)],
+    [_domain("a.example"), _domain("b.example")],
+    (_setting("internal", "none"), _setting("federated", "everyone")),
+    [_user("sip:+301@a.example", True, False), _user("sip:+302@a.example", True, False)],
+)
+def test_a_bulk_change_weighs_the_same_as_by_all_users(
+    service: Database,
+    flagged: list[UserRow],
+    ours: list[DomainRow],
+    scopes: tuple[GlobalRow, GlobalRow],
+    wanted: list[UserRow],
+) -> None:
+    lines = {
+        each.address: f"1\t{each.address}\t{each.archive_internal}\t{each.archive_federated}\n"
+        for each in wanted
+    }
+    with contextlib.suppress(_UndoError), service.transaction() as session:
+        change = Change(session, Actor("ada", "administrator"), Preconditions())
+        for row in (*flagged, *ours, *scopes):
+            session.merge(_copy(row))
+        session.flush()
+        before = load_policy(session, true())
+        _, weakenings = _store(BytesIO("".join(lines.values()).encode()), change)
+        by_all = weakenings_of(before, load_policy(session, true()))
+        assert bool(weakenings) == bool(by_all), by_all
         raise _UndoError
