@@ -55,8 +55,8 @@ def policy() -> Dashboard:
             width=8,
         ))
         .with_panel(graph(
-            "Policy weakened", "Changes in an hour after which less is archived, kept, told or refused: GET /v1/audit?weakened=true.",
-            {"changes": "sum(increase(lcs_policy_weakened_total[1h]))"}, width=8,
+            "Policy weakened", "Changes of the last hour after which less is archived, kept, told or refused: GET /v1/audit?weakened=true.",
+            {"changes": "max(lcs_policy_weakened_changes)"}, width=8,
         ))
         .with_row(row("Past the archive"))
         .with_panel(graph(

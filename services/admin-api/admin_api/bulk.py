@@ -72,8 +72,8 @@ _ALIKE: Final = """
 SELECT min(address) FROM changed
 GROUP BY split_part(address, '@', 2), address LIKE 'sip:+%', before, archive_internal, archive_federated
 """
-# Without a domain a number has the flags of all its homes in our domains, also of those that stay as they are: one of
-# those numbers whose flags change in the same way.
+# Without a domain a number has the flags of all its homes in our domains, also of those that stay as they
+# are: one of those numbers whose flags change in the same way.
 _NUMBERS_ALIKE: Final = """
 SELECT min(address) FROM (
     SELECT min(address) FILTER (WHERE c.address IS NOT NULL) AS address,

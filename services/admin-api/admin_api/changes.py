@@ -138,7 +138,6 @@ class Changes:
             before = change.version
             yield change
         for fields in change.weakened:
-            metrics.POLICY_WEAKENED.inc()
             log.warning(
                 "policy weakened", extra={"caller": self._actor.name, "version": change.version} | fields
             )

@@ -32,6 +32,9 @@ _PARKED: Final = sqlalchemy.text(
     "SELECT kind, sum(CASE kind WHEN 'im' THEN ims ELSE 1 END)"
     " FROM archive.parked_ims WHERE state IN ('parked', 'replaying') GROUP BY kind"
 )
+_WEAKENED: Final = sqlalchemy.text(
+    "SELECT count(*) FROM policy.audit WHERE weakened AND at > now() - interval '1 hour'"
+)
 _NUMBERS: Final = {"missing_numbers", "disowned_numbers"}
 
 
@@ -170,8 +173,11 @@ def count_all(database: Database, pool: str | None = None, limit: int = 100) -> 
     )
 
 
-def show_counts(database: Database) -> None:
-    """Bring the metrics of what is archived up to date; while the database is away there are none."""
+def show_counts(database: Database) -> bool:
+    """Bring the metrics of what the database holds up to date; return whether it could be counted.
+
+    While it can't, there are none of what is archived.
+    """
     table = AgentCompleteness
     gauges = metrics.COMPLETENESS
     sums = [func.sum(col(getattr(table, name))) for name in gauges]
@@ -180,19 +186,22 @@ def show_counts(database: Database) -> None:
         with database.snapshot() as session:
             rows = session.execute(query).all()
             parked = dict(session.execute(_PARKED).tuples().all())
+            weakened = session.execute(_WEAKENED).scalar_one()
             size = session.scalar(sqlalchemy.select(func.pg_database_size(func.current_database())))
     except UNAVAILABLE:
         metrics.DATABASE_CONNECTED.set(0)
         for gauge in gauges.values():
             gauge.clear()
-        return
+        return False
     metrics.DATABASE_CONNECTED.set(1)
     metrics.ARCHIVE_SIZE.set(size or 0)
+    metrics.POLICY_WEAKENED.set(weakened)
     for kind, parked_gauge in metrics.PARKED.items():
         parked_gauge.set(parked.get(kind, 0))
     for pool, *counts in rows:
         for gauge, count in zip(gauges.values(), counts, strict=True):
             gauge.labels(pool).set(count)
+    return True
 
 
 def _inclusive(numbers: Range[int]) -> tuple[int, int]:

@@ -52,11 +52,10 @@ class Looks:
         metrics.SAMPLE_AGE.set_function(lambda: time.monotonic() - sampled)
         while True:
             try:
-                await asyncio.to_thread(show_counts, self._database)
+                if await asyncio.to_thread(show_counts, self._database):
+                    sampled = time.monotonic()
             except SQLAlchemyError as error:
                 log.warning("the archive could not be sampled", extra={"error": type(error).__name__})
-            else:
-                sampled = time.monotonic()
             await asyncio.sleep(_SAMPLE_SECONDS)
 
 

@@ -14,9 +14,11 @@ REQUEST_SECONDS: Final = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 POLICY_VERSION: Final = Gauge("lcs_admin_policy_version", "Version of policy, as last seen here")
-POLICY_WEAKENED: Final = Counter(
-    "lcs_policy_weakened", "Changes of policy after which less is archived, kept, told or refused"
+POLICY_WEAKENED: Final = Gauge(
+    "lcs_policy_weakened_changes",
+    "Changes of policy in the last hour after which less is archived, kept, told or refused",
 )
+"""Of the audit trail: a counter of ours would not outlive a process that ends just after the change."""
 POLICY_DIFFERENCES: Final = Counter(
     "lcs_admin_policy_differences", "Times that a front end held another policy than its version's"
 )

@@ -91,6 +91,16 @@ def test_a_change_that_weakens_policy_is_recorded_as_such_and_logged_by_name(
     assert {(line["name"], line["caller"]) for line in logged} == {("security", "the administrator")}
 
 
+def test_what_weakened_policy_is_counted_in_the_trail_whatever_process_did_it(api: AdminApi) -> None:
+    api.execute(
+        "INSERT INTO policy.audit (at, actor, role, action, target, weakened)"
+        " SELECT now() - age, 'ada', 'administrator', 'policy.global.put', 'internal', weakened FROM (VALUES"
+        " (interval '59 minutes', true), (interval '61 minutes', true), (interval '1 minute', false)"
+        ") AS v (age, weakened)"
+    )
+    api.wait_for_metric("lcs_policy_weakened_changes 1.0")
+
+
 def test_a_record_names_the_request_that_made_it_and_from_where(api: AdminApi) -> None:
     change = api.administrator.put("/v1/policy/domains/contoso.com")
     look = api.compliance.get("/v1/messages")

@@ -1,20 +1,25 @@
 """People, front ends and whoever watches hold up none of the others."""
 
+import asyncio
 import contextlib
 import socket
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
+from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import httpx
 import msgspec
 import psycopg
 import pytest
+from prometheus_client import REGISTRY
 from sqlmodel import Session
 
-from admin_api import bulkheads, snapshots
+from admin_api import bulkheads, health, snapshots
+from admin_api.completeness import show_counts
+from admin_api.database import Database
 from contract.policy import PolicyHeader, PolicyUser
 from deploy.local.process import wait_for
 from tests.integration.admin.conftest import AdminApi
@@ -109,6 +114,32 @@ def test_however_many_watch_the_database_is_looked_at_once(api: AdminApi, path: 
 
 def test_metrics_say_how_old_their_sample_is(api: AdminApi) -> None:
     assert "\nlcs_admin_sample_age_seconds " in api.anybody.get("/metrics").text
+
+
+def test_a_count_that_failed_makes_no_sample_young(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = Database("postgresql://lcs_admin@127.0.0.1:1/lcslog")
+    assert not show_counts(away)
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(health, "_SAMPLE_SECONDS", 0)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        counts: asyncio.Queue[Database] = asyncio.Queue()
+
+        def count(database: Database) -> bool:
+            clock.now += 100
+            loop.call_soon_threadsafe(counts.put_nowait, database)
+            return False
+
+        monkeypatch.setattr(health, "show_counts", count)
+        task = asyncio.create_task(health.Looks(away).run())
+        for _ in range(3):
+            await counts.get()
+        assert (REGISTRY.get_sample_value("lcs_admin_sample_age_seconds") or 0) >= 300
+        task.cancel()
+
+    asyncio.run(run())
 
 
 def test_whatever_is_served_is_the_policy_of_its_version(api: AdminApi) -> None:
