@@ -11,6 +11,7 @@ from contextvars import Context
 from typing import Any, Final
 
 import prometheus_client
+from starlette.routing import Match
 from starlette.types import Scope
 
 from contract.requests import CURRENT
@@ -25,12 +26,36 @@ _SECONDS: Final = 60.0
 _LINES: Final = 10
 """Of one source, in that time."""
 _LINES_OF_ALL: Final = 300
+"""Of strangers, and as many of known callers: nobody who is known hides behind strangers' noise."""
 _SOURCES: Final = 300
-"""Sources that are counted one by one."""
+"""Sources that are counted one by one, of either."""
 _OTHERS: Final = "others"
 
 Source = tuple[str, str, str]
 """Kind, client's address, and caller's name."""
+
+
+class _Tally:
+    """What came in this minute."""
+
+    def __init__(self) -> None:
+        self._came = Counter[Source]()
+        self._written = Counter[Source]()
+
+    def add(self, kind: str, host: str, caller: str) -> bool:
+        """Count a refusal; return whether it has a line of its own."""
+        source = (kind, host, caller)
+        if source not in self._came and len(self._came) >= _SOURCES:
+            source = (kind, _OTHERS, caller)
+        self._came[source] += 1
+        if self._written[source] >= _LINES or self._written.total() >= _LINES_OF_ALL:
+            return False
+        self._written[source] += 1
+        return True
+
+    def unwritten(self) -> Counter[Source]:
+        """Return what came without a line."""
+        return self._came - self._written
 
 
 class SecurityLog:
@@ -39,8 +64,7 @@ class SecurityLog:
     def __init__(self, service: str) -> None:
         """``service`` stands in each line and in the metric."""
         self._service = service
-        self._came = Counter[Source]()
-        self._written = Counter[Source]()
+        self._strangers, self._known = _Tally(), _Tally()
         self._summing: asyncio.TimerHandle | None = None
         for kind in KINDS.values():
             REFUSALS.labels(service, kind)  # counted from zero
@@ -55,16 +79,11 @@ class SecurityLog:
         request = CURRENT.get()
         caller = "" if request is None else request.caller
         host, port = scope.get("client") or ("", 0)
-        source = (kind, host, caller)
-        if source not in self._came and len(self._came) >= _SOURCES:
-            source = (kind, _OTHERS, "")
-        self._came[source] += 1
         if self._summing is None:
             loop = asyncio.get_running_loop()
             self._summing = loop.call_later(_SECONDS, self.sum_up, context=Context())
-        if self._written[source] >= _LINES or self._written.total() >= _LINES_OF_ALL:
+        if not (self._known if caller else self._strangers).add(kind, host, caller):
             return
-        self._written[source] += 1
         fields: dict[str, Any] = {
             "by": self._service,
             "kind": kind,
@@ -83,22 +102,17 @@ class SecurityLog:
         if self._summing is not None:
             self._summing.cancel()
             self._summing = None
-        for source, count in (self._came - self._written).items():
-            kind, host, caller = source
+        unwritten = self._strangers.unwritten() + self._known.unwritten()
+        self._strangers, self._known = _Tally(), _Tally()
+        for (kind, host, caller), count in unwritten.items():
             fields = {"by": self._service, "kind": kind, "caller": caller, "client": host, "more": count}
             log.warning("refused more often", extra={name: value for name, value in fields.items() if value})
-        self._came.clear()
-        self._written.clear()
 
 
 def _route_of(scope: Scope) -> str:
     """Return a route by its template: what callers write in its place is theirs."""
-    route = getattr(scope.get("route"), "path", None)
-    if route is not None:
-        return str(route)
-    if "endpoint" not in scope:
-        return "none"
-    path = str(scope["path"])
-    for name, value in scope.get("path_params", {}).items():
-        path = path.replace(str(value), f"{{{name}}}")
-    return path
+    route = scope.get("route")
+    if route is None and "endpoint" in scope:  # Starlette's own routes don't say which they are
+        routes = scope["router"].routes
+        route = next((each for each in routes if each.matches(scope)[0] is Match.FULL), None)
+    return str(getattr(route, "path", "none"))

@@ -9,14 +9,16 @@ from uuid import UUID
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
+from starlette.routing import Route
 
 from contract.logs import _JsonFormatter
+from contract.message import make_id
 from contract.problem import Problem, add_problem_handlers
-from contract.requests import note_caller, note_unknown
+from contract.requests import CURRENT, ServedRequest, note_caller, note_unknown
 from contract.token import hash_token
 from runtime.listening import listen_with
 from runtime.requests import NameRequests
@@ -156,6 +158,49 @@ def test_however_many_are_refused_lines_are_few_and_none_is_uncounted(
     for kind, status in (("login", 401), ("access", 403)):
         counted = sum(line.get("more", 1) for line in handler.lines if line["kind"] == kind)
         assert counted == sum(1 for _, each in came if each == status)
+
+
+def test_no_known_caller_hides_behind_strangers_noise(lines: list[dict[str, Any]]) -> None:
+    lines.clear()
+
+    async def refuse() -> None:
+        security = SecurityLog("test")
+        for host in range(1000):
+            security.refuse({"type": "http", "method": "GET", "client": (f"noise {host}", 1)}, 401)
+        token = CURRENT.set(ServedRequest(make_id(), caller="mallory"))
+        for number in range(1000):
+            scope = {"type": "http", "method": "GET", "client": (f"192.0.2.{number}", 1)}
+            security.refuse(scope, 403, "not for you")
+        CURRENT.reset(token)
+        security.sum_up()
+
+    asyncio.run(refuse())
+    known = [line for line in lines if line["service"] == "security" and line["kind"] == "access"]
+    assert {line["caller"] for line in known} == {"mallory"}
+    assert [line["client"] for line in known][:300] == [f"192.0.2.{number}" for number in range(300)]
+    assert sum(line.get("more", 1) for line in known) == 1000
+
+
+@pytest.mark.parametrize("im", ["v", "1", "notices", "e", "delivered"])
+def test_a_caller_has_no_say_in_how_a_route_is_called(im: str, lines: list[dict[str, Any]]) -> None:
+    lines.clear()
+    app = FastAPI()
+    app.add_middleware(NameRequests, SecurityLog("test"))
+    add_problem_handlers(app)
+
+    async def refuse(_: Request) -> None:
+        raise Problem(401, "not known here")
+
+    app.router.routes.append(Route("/v1/notices/{im}/delivered", refuse, methods=["POST"]))
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as asking:
+            await asking.post(f"http://here/v1/notices/{im}/delivered")
+
+    asyncio.run(ask())
+    assert [line["route"] for line in lines if line["service"] == "security"] == [
+        "/v1/notices/{im}/delivered"
+    ]
 
 
 @given(st.text(), st.text())
