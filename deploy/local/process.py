@@ -101,7 +101,12 @@ class Process:
                 start_new_session=True,
                 umask=0o077,
             )
-            self._group_file.write_text(f"{self.popen.pid}\n")
+            try:
+                self._group_file.write_text(f"{self.popen.pid}\n")
+            except OSError:  # nobody would end it: the disk is full, say
+                self.send(signal.SIGKILL)
+                self.popen.wait()
+                raise
 
     @property
     def alive(self) -> bool:
@@ -146,19 +151,52 @@ class Process:
 
 
 def kill_leftovers(folder: Path) -> list[str]:
-    """Kill the process groups that files below a folder still name and see them end; return their names."""
-    killed: dict[str, int] = {}
+    """Kill the processes that files below a folder still name, and theirs; see them end; return the names.
+
+    A file that names none (a power cut leaves it empty) is removed.
+    """
+    killed: list[str] = []
+    ended: set[int] = set()
     for group_file in sorted(folder.rglob("*.group")):
-        pid = int(group_file.read_text())
-        # A number may have been given to another process meanwhile: ours are the leaders of their groups.
-        with contextlib.suppress(ProcessLookupError, PermissionError, FileNotFoundError):
-            if _runs(pid) and os.getpgid(pid) == pid:
+        number = group_file.read_text(errors="replace").strip("\0\n")
+        if number.isdecimal() and _is_leftover(pid := int(number), group_file.parent):
+            children = _children_of(pid)  # PostgreSQL's have groups of their own, and end their query first
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
-                killed[group_file.stem] = pid
+                killed.append(group_file.stem)
+            for child in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            ended |= {pid, *children}
         group_file.unlink(missing_ok=True)
-    for name, pid in killed.items():  # until then its ports are taken
-        wait_for(lambda: not _runs(pid), f"{name} to end")  # noqa: B023 - called at once
-    return list(killed)
+    wait_for(lambda: not any(map(_runs, ended)), f"{', '.join(killed)} to end")  # until then ports are taken
+    return killed
+
+
+def _is_leftover(pid: int, folder: Path) -> bool:
+    """Return whether a process works in the folder that its file is in, and leads its group."""
+    try:
+        return works_in(pid, folder) and os.getpgid(pid) == pid
+    except (ProcessLookupError, PermissionError):
+        return False
+
+
+def _children_of(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def works_in(pid: int, folder: Path) -> bool:
+    """Return whether the process of a number runs and has its working directory in a folder.
+
+    A number alone says little: after a reboot it is any other process's.
+    """
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink().is_relative_to(folder.resolve())
+    except OSError:  # a zombie has none
+        return False
 
 
 def _runs(pid: int) -> bool:
