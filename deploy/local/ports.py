@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deploy.local.process import find_free_port, is_free
+from deploy.local.process import StartError, find_free_port, is_free
 
 
 class Ports:
@@ -32,11 +32,11 @@ class Ports:
         """Return the port asked for under a name, else the one kept, the one wanted, any.
 
         It is held until ``release``. If another program has the one kept, any is returned for this time, and
-        ``say`` is told.
+        ``say`` is told. Raises StartError if nobody can read which are kept.
         """
         if name in self._taken:
             return self._taken[name]
-        kept: dict[str, int] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        kept = self._read()
         first = self._asked.get(name) or kept.get(name, wanted)
         is_kept = kept.get(name) == first
         port = first or find_free_port()
@@ -52,6 +52,16 @@ class Ports:
             until = "until it is free" if is_kept else f"kept in {self._file}"
             self._say(f"{name:11} port {first} is taken by another program: {port} in its place, {until}")
         return port
+
+    def _read(self) -> dict[str, int]:
+        """Return the ports kept, by what they are for."""
+        try:
+            kept: dict[str, int] = json.loads(self._file.read_text()) if self._file.exists() else {}
+        except ValueError as error:
+            raise StartError(
+                f"{self._file} is no JSON ({error}): mend it, or remove it to have ports chosen anew"
+            ) from None
+        return kept
 
     def _hold(self, port: int) -> bool:
         holder = socket.socket(socket.AF_UNIX)

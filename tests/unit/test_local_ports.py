@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from deploy.local.ports import Ports
-from deploy.local.process import find_free_port
+from deploy.local.process import StartError, find_free_port
 
 _TAKE = "import sys; from pathlib import Path; from deploy.local.ports import Ports\n" + (
     "ports = Ports(Path(sys.argv[1]))\n"
@@ -65,3 +67,9 @@ def test_a_port_asked_for_comes_before_the_one_kept_and_is_kept(tmp_path: Path) 
     assert second.take("fe1", 8080) == asked
     second.release()
     assert Ports(tmp_path).take("fe1", 8080) == asked
+
+
+def test_a_file_of_ports_that_nobody_can_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ports.json").touch()  # a power cut leaves it empty
+    with pytest.raises(StartError, match=r"ports\.json is no JSON .*: mend it, or remove it"):
+        Ports(tmp_path).take("fe1")
