@@ -19,6 +19,7 @@ from admin_api.database import Database
 from admin_api.fields import KnownAddress, Text, Time
 from admin_api.people import numbers_of_conversations, numbers_of_person
 from admin_api.tables import ArchivedConversation, ArchivedMessage, ArchivedParticipant
+from admin_api.texts import contains, spellings_of
 from contract.encryption import EncryptionKind
 from contract.message import milliseconds_of, time_at, time_of
 from contract.problem import Problem
@@ -69,7 +70,11 @@ class Search(ConversationFilter):
     to: Time | None = Field(None, description="Exclusive", examples=["2026-02-01T00:00:00Z"])
     received_from: Time | None = Field(None, description="Taken in by a front end then or later")
     received_to: Time | None = Field(None, description="Exclusive")
-    text: Text | None = Field(None, description="Contained in the text of an IM, in upper or lower case")
+    text: Text | None = Field(
+        None,
+        description="Contained in the text of an IM, in upper or lower case, however keyboards write"
+        " apostrophes, quotation marks, dashes, blanks and accents",
+    )
     without_text: bool | None = Field(
         None,
         description="`true`: what has no text, so that no search for a `text` finds it; `false`: what has",
@@ -183,8 +188,11 @@ def keys_of(session: Session, search: Search, *, unreadable: bool = False) -> Ke
         select(id_, sent_at).where(*_bounds(search)).order_by(in_order(id_, search)).limit(search.limit + 1)
     )
     if search.text is not None:
-        contains = col(ArchivedMessage.body).icontains(search.text, autoescape=True)
-        keys = keys.where(func.archive.may_contain(id_, sent_at, search.text) if unreadable else contains)
+        keys = keys.where(
+            or_(*(func.archive.may_contain(id_, sent_at, text) for text in spellings_of(search.text)))
+            if unreadable
+            else contains(col(ArchivedMessage.body), search.text)
+        )
     if search.without_text is not None:
         body = col(ArchivedMessage.body)
         keys = keys.where(body.is_(None) if search.without_text else body.is_not(None))
