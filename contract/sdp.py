@@ -108,6 +108,8 @@ _NOBODY: Final = re.compile(
 """Names of users and sessions that clients write where a person has said nothing."""
 _LINE: Final = re.compile("|".join(f"({line})" for line in LINES), re.I)
 _SILENT_MEDIUM: Final = re.compile("|".join(SILENT_MEDIA), re.I)
+_MAX_LINE: Final = 4096
+"""Characters: to match longer ones takes much memory, and no client writes them."""
 _BREAK: Final = re.compile(rb"[\r\n\0\x0b\x0c\x85]+")
 _UNSEEN_RTP: Final = re.compile(r"rtpmap:.*(t140|/1000\b)")
 _UNSEEN_DATA: Final = re.compile(r"(dcmap|dcsa|sctp-?map|sctp-port|webrtc-datachannel)")
@@ -131,7 +133,7 @@ def is_silent(body: bytes, words: Collection[str] = ()) -> bool:
         return False
     if not subject.startswith("s=") or not _NOBODY.fullmatch(subject[2:].strip()):
         return False
-    return all(_LINE.fullmatch(line) for line in rest)
+    return all(len(line) <= _MAX_LINE and _LINE.fullmatch(line) for line in rest)
 
 
 def find_unseen(body: bytes) -> frozenset[str]:

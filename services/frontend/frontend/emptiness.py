@@ -18,6 +18,8 @@ CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "identity"})
 """Content codings that we undo (RFC 9110, 8.4.1)."""
 MAX_DECODED: Final = 262_144
 """Bytes that a compressed body may have."""
+MAX_PROVED: Final = 65_536
+"""Bytes of a body that is looked at: more takes long, and no client writes so much to say nothing."""
 _MAX_NOTICE: Final = 4096
 _MAX_DEPTH: Final = 4
 
@@ -150,7 +152,7 @@ def _inflate(body: bytes, bits: int) -> bytes | None:
 def is_empty(content_type: str, body: bytes, users: Collection[str] = (), depth: int = 0) -> bool:
     """Return whether a body is proved to say nothing. ``users``: user parts of the parties, in lower case."""
     kind = type_of(content_type)
-    if depth > _MAX_DEPTH or not _CONTENT_TYPE.fullmatch(content_type.strip()):
+    if depth > _MAX_DEPTH or len(body) > MAX_PROVED or not _CONTENT_TYPE.fullmatch(content_type.strip()):
         return False
     if kind == "application/sdp":
         return is_silent(body, users)

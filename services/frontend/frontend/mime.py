@@ -8,6 +8,9 @@ FOLD: Final = re.compile(rb"\r\n[ \t]+")
 _PARAMETER: Final = re.compile(r';\s*(?P<name>[^\s;="]+)\s*(?:=\s*(?P<value>"(?:[^"\\]|\\.)*"|[^;]*))?')
 
 
+_MAX_PARTS: Final = 100
+
+
 class MIMEError(ValueError):
     """A body that isn't made as its type says; the text says why."""
 
@@ -49,7 +52,9 @@ def split_parts(content_type: str, body: bytes) -> Multipart:
     boundary = parameters_of(content_type).get("boundary", "")
     if not kind.startswith("multipart/") or not boundary:
         raise MIMEError("no body of several parts")
-    preamble, *pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode())
+    preamble, *pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode(), _MAX_PARTS + 1)
+    if len(pieces) > _MAX_PARTS:  # the end among them
+        raise MIMEError(f"a body of {_MAX_PARTS} parts or more")
     parts: list[BodyPart] = []
     for place, piece in enumerate(pieces):
         if piece.startswith(b"--"):

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 from contract.message import Encoding
 from contract.sdp import find_unseen
-from frontend.emptiness import CodingError, decode, is_empty
+from frontend.emptiness import MAX_PROVED, CodingError, decode, is_empty
 from frontend.mime import MIMEError, parameters_of, split_parts, type_of
 from frontend.sip_request import Request, SIPError, read_address, users_of, way_of
 
@@ -101,7 +101,11 @@ def find_offers(request: Request) -> frozenset[str]:
         raise CodedError("a session description may be in a part that is encoded")
     kind = type_of(request.header("content-type"))
     wrapped = not kind.startswith("text/") and _DESCRIPTION.encode() in body.lower()
-    return find_unseen(body) if describes or kind == _DESCRIPTION or wrapped else frozenset()
+    if not describes and kind != _DESCRIPTION and not wrapped:
+        return frozenset()
+    if len(body) > MAX_PROVED:
+        raise SIPError(f"a session description of more than {MAX_PROVED} bytes: offer less at a time")
+    return find_unseen(body)
 
 
 def is_disguised(request: Request, said: Said) -> bool:

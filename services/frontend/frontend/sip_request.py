@@ -28,6 +28,12 @@ _SINGLE: Final = (
     *("from", "to", "call-id", "content-type", "content-length", "content-encoding", "content-disposition"),
     *("subject", "ms-text-format", "ms-conversation-id"),
 )
+_TEXTS: Final = ("subject", "ms-text-format")
+"""Of these, those in which something is said."""
+_MAX_VALUE: Final = 4096
+"""Characters of each of the others: they are read several times."""
+_MAX_LINES: Final = 500
+"""Of a head."""
 _MAX_CLIENT: Final = 200
 
 
@@ -102,6 +108,8 @@ def parse_request(raw: bytes) -> Request:
     head, separator, body = raw.lstrip(b"\r\n").partition(b"\r\n\r\n")
     if not separator:
         raise SIPError("the head has no end")
+    if head.count(b"\r\n") >= _MAX_LINES:
+        raise SIPError(f"the head has more than {_MAX_LINES} lines")
     try:
         first, *lines = FOLD.sub(b" ", head).decode().split("\r\n")
     except UnicodeDecodeError:
@@ -122,6 +130,8 @@ def parse_request(raw: bytes) -> Request:
     for name in _SINGLE:
         if len(headers.get(name, ())) > 1:
             raise SIPError(f"the header {name} stands twice")
+        if name not in _TEXTS and len(headers.get(name, [""])[0]) > _MAX_VALUE:
+            raise SIPError(f"the header {name} has more than {_MAX_VALUE} characters")
     request = Request(match["method"], match["uri"], headers, body)
     length = request.header("content-length")
     if length:

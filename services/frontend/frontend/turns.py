@@ -2,19 +2,21 @@
 
 The event loop does nothing else while it takes in what came. So in each round of it callers bring so much and
 no more; the rest waits, each connector's in order, and one of each connector goes in turn. What costs more
-time than its bytes say is followed by as long a rest.
+time than its bytes say ends the round, be it a kilobyte that unfolds to many; what costs far more is followed
+by as long a rest.
 """
 
 import asyncio
 import time
 from collections import Counter, OrderedDict, deque
-from typing import Final
+from typing import Final, NamedTuple
 
 MOST_IN_ROUND: Final = 524_288
 """Bytes that are taken in in one round of the event loop: some milliseconds."""
 MOST_SECONDS: Final = 0.02
-"""Of a stream in one turn: what an IM costs is not seen by its bytes."""
-LONG: Final = 0.08
+"""Of this thread in a round after which nobody goes in it any more, and of a stream in one turn: what an IM
+costs is not seen by its bytes."""
+LONG: Final = 0.04
 """Seconds of this thread that a round takes only if something in it cost far more than its bytes."""
 REQUEST: Final = 32_768
 """Bytes for which a request counts, however few it brings."""
@@ -24,10 +26,14 @@ ANSWER: Final = 64
 """For which an answer of a stream counts."""
 MOST_ANSWERS: Final = 1000
 """Of a stream in one turn."""
-
-
 STRANGERS: Final = ""
 """Have one turn together, in the place of a connector; none is called so."""
+
+
+class _Waiter(NamedTuple):
+    turn: "asyncio.Future[None]"
+    cost: int
+    """In bytes."""
 
 
 class Turns:
@@ -37,26 +43,48 @@ class Turns:
         """Nobody waits."""
         self._left = MOST_IN_ROUND
         self._running = False
+        self._went = False
+        """Whether somebody has gone in this round: the first goes, however little time is left."""
         self._began = 0.0
         """The round, by the time that this thread has had."""
-        self._waiting: OrderedDict[str, deque[tuple[asyncio.Future[None], int]]] = OrderedDict()
+        self._called = False
+        """Whether the turn of some has come who go in this round: nobody goes before them."""
+        self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
         """By connector; the one whose turn it is first."""
+        self._put_off: list[tuple[str, _Waiter]] = []
+        """Whose turn had come in this round when its time was over."""
+        self.round = 0
+        """Its number."""
 
     async def wait(self, connector: str, cost: int) -> None:
         """Return when it is this connector's turn for something that costs so many bytes."""
         if not self._running:
-            self._running = True
-            self._began = time.thread_time()
-            asyncio.get_running_loop().call_soon(self._end_round)
-        if self._left > 0 and not self._waiting:
+            self._start()
+        if self._left > 0 and not self._waiting and not self._called and not self._is_over():
             self._left -= cost
+            self._went = True
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(connector, deque()).append((turn, cost))
-        await turn
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), cost)
+        self._waiting.setdefault(connector, deque()).append(waiter)
+        await waiter.turn
+        while self._is_over():  # what went before in this round took all its time
+            waiter = _Waiter(asyncio.get_running_loop().create_future(), cost)
+            self._put_off.append((connector, waiter))
+            await waiter.turn
+        self._went = True
+
+    def _is_over(self) -> bool:
+        return self._went and time.thread_time() - self._began >= MOST_SECONDS
+
+    def _start(self) -> None:
+        self._running = True
+        self._went = False
+        self._began = time.thread_time()
+        asyncio.get_running_loop().call_soon(self._end_round)
 
     def _end_round(self) -> None:
         took = time.thread_time() - self._began
+        self.round += 1
         if took < LONG:
             self._begin_round(MOST_IN_ROUND)
         else:  # what is under way of others has as long; then one goes
@@ -65,18 +93,25 @@ class Turns:
 
     def _begin_round(self, most: int) -> None:
         self._left = most
-        self._running = bool(self._waiting)
-        if self._running:
-            self._began = time.thread_time()
-            asyncio.get_running_loop().call_soon(self._end_round)
+        self._take_back()
+        self._called = self._running = bool(self._waiting)
         while self._waiting and self._left > 0:
             connector, queue = self._waiting.popitem(last=False)
-            turn, cost = queue.popleft()
+            waiter = queue.popleft()
             if queue:
                 self._waiting[connector] = queue
-            if not turn.done():  # who waited may have gone
-                turn.set_result(None)
-                self._left -= cost
+            if not waiter.turn.done():  # who waited may have gone
+                waiter.turn.set_result(None)
+                self._left -= waiter.cost
+        if self._running:  # the round ends behind all who go in it
+            self._start()
+
+    def _take_back(self) -> None:
+        """Have those who were put off be their connectors' first again, and these connectors first of all."""
+        for connector, waiter in reversed(self._put_off):
+            self._waiting.setdefault(connector, deque()).appendleft(waiter)
+            self._waiting.move_to_end(connector, last=False)
+        self._put_off.clear()
 
 
 class Shares:

@@ -138,12 +138,16 @@ class Intake:
         task = asyncio.current_task()
         assert task is not None
         self.begin(task)
+        its_round = -1
         try:
             async for chunk in request.stream():
                 if chunk:
                     await self.turns.wait(connector.name, PART + len(chunk))
+                    its_round = self.turns.round
                 if problem is None:
                     problem = self._take(connector, body, chunk)
+            if its_round != self.turns.round:  # its end came alone: to read it takes time as well
+                await self.turns.wait(connector.name, PART)
         except ClientDisconnect:
             raise Problem(400, "the request ended early") from None
         except asyncio.CancelledError:
