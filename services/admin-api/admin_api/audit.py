@@ -31,6 +31,7 @@ router = APIRouter(tags=["audit"])
 POLICY_ACTIONS = "policy."
 """What the actions begin with that change policy; others are reads."""
 READ: Final = "audit.read"
+USER_READ: Final = "users.read"
 
 
 def record(

@@ -286,10 +286,12 @@ def _apply(body: IO[bytes], read: Reader, digest: str, changes: Changes) -> Bulk
         with changes.begin() as change:
             change.check(change.version)
             changed, weakenings = _store(rows, change)
+            detail = {"lines": lines, "changed": changed, "sha256": digest}
             if changed:
-                detail = {"lines": lines, "changed": changed, "sha256": digest}
                 number = change.record("patch", "users", "users", detail=detail, weakenings=weakenings)
                 _unfold(change, number)
+            else:
+                change.looked_at = "users", detail | {"tried": "policy.users.patch"}
             return BulkAnswer(version=change.version, lines=lines, changed=changed)
 
 

@@ -13,7 +13,7 @@ from admin_api.bulkheads import DatabaseOf
 from admin_api.notices import NoticesOf
 from admin_api.preconditions import Preconditions, find_etag, read_preconditions
 from admin_api.principals import Actor, Allow
-from admin_api.tables import FrontEndRow, PolicyRow, VersionRow
+from admin_api.tables import FrontEndRow, PolicyRow, UserRow, VersionRow
 from admin_api.weighing import weigh
 from contract.problem import Problem
 
@@ -36,6 +36,8 @@ class Change:
         self.version = session.exec(select(VersionRow.version).with_for_update()).one()
         self.weakened: list[dict[str, str]] = []
         """What weakens it, for the security log."""
+        self.looked_at: tuple[str, dict[str, Any]] | None = None
+        """Whose flags the answer tells of, and how, if nothing is changed: a look, as any other."""
         self.next_version = self._find_next()
         """The version that this change makes, if it changes anything."""
 
@@ -50,7 +52,7 @@ class Change:
 
         If it is so already, there is no new version and no audit record. Raises Problem (412).
         """
-        old = self._find(type(new), new.key)
+        old = self._find(type(new), new.key, "put")
         if old is not None and old.settings() == new.settings():
             return old, False
         before = None if old is None else old.settings()
@@ -63,7 +65,7 @@ class Change:
 
     def delete(self, table: type[PolicyRow], key: str) -> None:
         """Delete a resource. Raises Problem (404, 412)."""
-        old = self._find(table, key)
+        old = self._find(table, key, "delete")
         if old is None:
             raise not_found(table, key)
         before = old.settings()
@@ -71,7 +73,9 @@ class Change:
         old.delete(self.session, self.next_version)
         self.record("delete", table.KIND, key, before=before, weakenings=weighing.weakenings())
 
-    def _find(self, table: type[Row], key: str) -> Row | None:
+    def _find(self, table: type[Row], key: str, verb: str) -> Row | None:
+        if table is UserRow:
+            self.looked_at = key, {"tried": f"{audit.POLICY_ACTIONS}{table.KIND}.{verb}"}
         row = self.session.get(table, key)
         found = row if row is not None and row.exists else None
         self.check(None if found is None else found.version)
@@ -132,11 +136,21 @@ class Changes:
 
     @contextmanager
     def begin(self) -> Iterator[Change]:
-        """A change: committed at the end, and only then are front ends told, if there is a new version."""
-        with self._database.transaction() as session:
-            change = Change(session, self._actor, self._preconditions)
-            before = change.version
-            yield change
+        """A change: committed at the end, and only then are front ends told, if there is a new version.
+
+        One that changes nothing, or is refused, leaves a record if it tells of somebody.
+        """
+        change: Change | None = None
+        try:
+            with self._database.transaction() as session:
+                change = Change(session, self._actor, self._preconditions)
+                before = change.version
+                yield change
+        except Problem:
+            self._record_look(change)
+            raise
+        if change.version == before:
+            self._record_look(change)
         for fields in change.weakened:
             log.warning(
                 "policy weakened", extra={"caller": self._actor.name, "version": change.version} | fields
@@ -144,6 +158,12 @@ class Changes:
         metrics.POLICY_VERSION.set(change.version)
         if change.version != before:
             self._notices.announce(change.version)
+
+    def _record_look(self, change: Change | None) -> None:
+        if change is not None and change.looked_at is not None:
+            target, detail = change.looked_at
+            with self._database.transaction() as session:
+                audit.record(session, self._actor, audit.USER_READ, target, detail=detail)
 
 
 def not_found(table: type[PolicyRow], key: str) -> Problem:

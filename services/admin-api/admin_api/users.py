@@ -67,7 +67,7 @@ def get_user(
 ) -> PolicyRow:
     """Return a user's flags; 404 if they were never set. Each look is written to the audit trail."""
     with database.transaction() as session:
-        audit.record(session, actor, "users.read", address)  # that there are none tells of somebody too
+        audit.record(session, actor, audit.USER_READ, address)  # that there are none tells of somebody too
     return find(database, UserRow, address, response)
 
 

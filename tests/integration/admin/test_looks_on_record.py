@@ -67,3 +67,36 @@ def test_a_look_at_somebody_without_flags_is_on_record(api: AdminApi) -> None:
     assert api.operator.get("/v1/policy/users/Nobody@contoso.com").status_code == 404
     [record, *_] = api.compliance.get("/v1/audit", params={"target": "nobody@contoso.com"}).json()["records"]
     assert (record["actor"], record["action"]) == ("the operator", "users.read")
+
+
+def test_a_change_of_a_user_that_changes_nothing_is_a_look_on_record(api: AdminApi) -> None:
+    path = "/v1/policy/users/ann@contoso.com"
+    flags = {"archive_internal": True, "archive_federated": False}
+    api.administrator.put(path, json=flags).raise_for_status()
+    tries: list[tuple[int, str, str, dict[str, Any]]] = [
+        (200, "PUT", path, {"json": flags}),
+        (412, "PUT", path, {"json": flags, "headers": {"If-None-Match": "*"}}),
+        (412, "PUT", path, {"json": flags, "headers": {"If-Match": '"1"'}}),
+        (412, "DELETE", path, {"headers": {"If-Match": '"1"'}}),
+        (404, "DELETE", "/v1/policy/users/bob@contoso.com", {}),
+        (
+            200,
+            "PATCH",
+            "/v1/policy/users",
+            {
+                "content": '{"address":"ann@contoso.com","archive_internal":true}',
+                "headers": {"Content-Type": "application/x-ndjson"},
+            },
+        ),
+    ]
+    version = api.version
+    for status, method, url, request in tries:
+        [(before,)] = api.database.rows("SELECT max(id) FROM policy.audit")
+        answer = api.administrator.request(method, url, **request)
+        assert answer.status_code == status
+        [(actor, action, request_id)] = api.database.rows(
+            f"SELECT actor, action, request FROM policy.audit WHERE id > {before}"  # noqa: S608 - a number
+        )
+        assert (actor, action) == ("the administrator", "users.read")
+        assert str(request_id) == answer.headers["X-Request-ID"]
+    assert api.version == version
