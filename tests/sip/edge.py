@@ -104,9 +104,15 @@ class Edge:
 
     def asked(self, answer: str) -> int:
         """Return how often a front end gave an answer, as Prometheus is told; ``none``: it gave none."""
+        return self._counted(rf'front_end_answers_total\{{answer="{answer}"\}}')
+
+    def refused_logins(self) -> int:
+        """Return how many logins it refused, as Prometheus is told."""
+        return self._counted("refused_logins_total")
+
+    def _counted(self, name: str) -> int:
         told = httpx.get(f"http://{HOST}:{self.metrics_port}/metrics", trust_env=False)
-        line = rf'^kamailio_front_end_answers_total\{{answer="{answer}"\}} (\d+)'
-        found = re.search(line, told.raise_for_status().text, re.MULTILINE)
+        found = re.search(rf"^kamailio_{name} (\d+)", told.raise_for_status().text, re.MULTILINE)
         return int(found[1]) if found else 0
 
     def _user(self, name: str) -> dict[str, str]:

@@ -175,6 +175,17 @@ def test_nobody_sends_under_anothers_name(office: Office, sender: str) -> None:
     assert [im["body"] for im in office.archived()] == ["genuine"]
 
 
+def test_a_login_that_is_refused_is_counted_and_logged_with_who_and_from_where(office: Office) -> None:
+    before = office.edge.refused_logins()
+    office.register(office.ada)
+    assert office.edge.refused_logins() == before
+    scenario = scenarios.register(office.yannis, "wrong", f"sip:yannis@{HOST}:9", status=401)
+    office.sipp.run(scenario, office.edge.port)
+    assert office.edge.refused_logins() == before + 1
+    refused = f"REGISTER as {office.yannis.replace('@', '%40')} from udp:{HOST}:"
+    assert sum(refused in line for line in office.edge.logs().splitlines()) == 1
+
+
 def test_in_a_critical_pool_nothing_is_delivered_while_the_broker_is_away(office: Office) -> None:
     log = office.register(office.ada)
     office.set_policy(critical=True)
