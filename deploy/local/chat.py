@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from contract.address import AddressError, parse_address
+
 DOMAIN: Final = "contoso.com"
 SAMPLE: Final = Path(__file__).parent / "sample-chat.txt"
 
@@ -49,6 +51,8 @@ _MARKED: Final = re.compile(
 """A line that a client says itself: of joins and modes, or of its log."""
 _NOTICE: Final = re.compile(rb"(?:%b[ \t]*)?-[^\s-]\S*-(?:[ \t].*)?" % _STAMP)
 _UNKNOWN: Final = "in no known form"
+_LONGEST: Final = 40_000
+"""Bytes of a text: in JSON a control character is six, and front ends take 256 KiB of it."""
 _NOT_IN_ADDRESS: Final = re.compile(r"[^a-z0-9_.-]")
 
 
@@ -119,8 +123,8 @@ def read_chat(path: Path, most: int) -> Chat:
             cut = True
             break
         lines = number
-        if said is None:
-            reason = _why_left_out(line)
+        reason = _why_left_out(line) if said is None else _why_no_im(*said)
+        if said is None or reason:
             left_out[reason] += 1
             if reason == _UNKNOWN and not unknown:
                 unknown = f"line {number} ({line[:80].decode(errors='replace')!r})"
@@ -150,6 +154,17 @@ def _why_left_out(line: bytes) -> str:
     if _MARKED.fullmatch(line) or any(form.fullmatch(line) for form in _LINES):
         return "joins, modes, topics and the like"
     return "notices" if _NOTICE.fullmatch(line) else _UNKNOWN
+
+
+def _why_no_im(nick: bytes, text: bytes) -> str:
+    """Return the reason that a message is none that a front end takes, "" if it is one."""
+    if len(text) > _LONGEST:
+        return f"longer than {_LONGEST:,} bytes"
+    try:
+        parse_address(_address_of(nick.decode(errors="replace")))
+    except AddressError:
+        return "from a nick that can't be an address"
+    return ""
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import psycopg
-from httpx import HTTPError
+from httpx import HTTPError, HTTPStatusError
 
 from deploy.local.broker import Broker
 from deploy.local.chat import SAMPLE, ChatError, read_chat
@@ -131,6 +131,9 @@ def main() -> None:
                 _install(sip=False)
             case _:
                 _down(arguments.state)
+    except HTTPStatusError as error:
+        asked = f"{error.request.method} {error.request.url}"
+        sys.exit(f"\n{asked} was answered {error.response.status_code}: {error.response.text}")
     except (StartError, DisagreementError, TimeoutError, HTTPError, OSError, psycopg.Error) as error:
         sys.exit(f"\n{type(error).__name__}: {error}")
     except KeyboardInterrupt:

@@ -252,6 +252,8 @@ def _stream(front_end: httpx.Client, ims: list[dict[str, object]]) -> Iterator[d
         content=msgspec.json.Encoder().encode_lines(ims),
         headers={"Content-Type": "application/x-ndjson"},
     ) as response:
+        if response.is_error:
+            response.read()  # for who says what the answer was
         response.raise_for_status()
         for line in response.iter_lines():
             yield msgspec.json.decode(line)

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.address import parse_address
 from deploy.local.chat import SAMPLE, ChatError, parse_line, read_chat
+from frontend.submission import read_submission
+from tests.unit.agent_port import SETTINGS
 
 LOG = b"""\
 2004-12-25 [09:14] <crimsun> hello all
@@ -177,3 +180,19 @@ def test_a_demo_that_has_nothing_to_send_is_no_success(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "line 1 ('Nora said good morning')" in done.stderr
+
+
+def test_a_message_that_no_front_end_takes_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    lines = [b"<nora> " + b"x" * 300_000, b"<" + b"n" * 5_000 + b"> hi", b"<nora> hi"]
+    (tmp_path / "log").write_bytes(b"\n".join(lines))
+    chat = read_chat(tmp_path / "log", 100)
+    assert [im["body"] for im in chat.ims] == ["hi"]
+    assert chat.describe() == [
+        "2 of 3 lines: 1 longer than 40,000 bytes; 1 from a nick that can't be an address"
+    ]
+
+
+def test_the_longest_text_is_taken_by_a_front_end(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"<nora> " + b"\2" * 40_000)
+    (im,) = read_chat(tmp_path / "log", 100).ims
+    read_submission(msgspec.json.encode(im), SETTINGS)
