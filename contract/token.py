@@ -1,7 +1,7 @@
 """Bearer tokens: what a service keeps of them is only their hash."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -11,6 +11,7 @@ from contract.policy import ANY_DOMAIN
 from contract.requests import note_caller, note_unknown
 
 CONNECTOR_NAME: Final = r"^[^:/\x00-\x20\x7f]{1,64}$"
+PRINCIPAL_NAME: Final = r"^(?=.*\S)[^\x00-\x1f\x7f]{1,200}$"
 """A connector's name: without a colon, which ends it in the key of a conversation."""
 
 
@@ -46,7 +47,8 @@ def conversation_key(connector: str, key: str) -> str:
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who may use the admin API, and as what."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(pattern=PRINCIPAL_NAME)]
+    """Stands in the audit trail."""
     hash: str
     roles: frozenset[str]
     """Of ``administrator``, ``compliance``, ``operator``, ``frontend``."""
@@ -61,6 +63,16 @@ def hash_token(token: str) -> str:
 
 
 Caller = TypeVar("Caller", Connector, Principal)
+
+
+def by_hash(callers: Iterable[Caller]) -> dict[str, Caller]:
+    """Return callers by their tokens' hashes. Raises ValueError if two have one token: it names nobody."""
+    found: dict[str, Caller] = {}
+    for caller in callers:
+        other = found.setdefault(caller.hash, caller)
+        if other is not caller:
+            raise ValueError(f"{other.name} and {caller.name} have one token: give each its own")
+    return found
 
 
 def find_caller(callers: Mapping[str, Caller], authorization: str | None) -> Caller | None:

@@ -13,7 +13,7 @@ from contract.cdr import Activity
 from contract.message import time_at
 from contract.policy import ConnectorRights, GlobalSetting, Policy
 from contract.problem import Problem
-from contract.token import CONNECTOR_NAME, Connector, conversation_key
+from contract.token import CONNECTOR_NAME, Connector, by_hash, conversation_key
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.decisions import Decisions, rights_of
@@ -224,3 +224,9 @@ def test_a_session_that_a_connector_may_not_begin_is_in_no_record_nor_what_is_tr
 def test_a_connectors_name_can_stand_in_a_key(name: str) -> None:
     with pytest.raises(msgspec.ValidationError, match="name"):
         msgspec.json.decode(json.dumps({"name": name, "hash": "", "pool": "p"}), type=Connector)
+
+
+def test_no_two_connectors_have_one_token() -> None:
+    connectors = [Connector(name=name, hash="sha256:0", pool="pool1") for name in ("edge", "prosody")]
+    with pytest.raises(ValueError, match="edge and prosody have one token: give each its own"):
+        by_hash(connectors)

@@ -10,7 +10,7 @@ from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from contract.problem import Problem
-from contract.token import Principal, bearer_of, find_caller
+from contract.token import Principal, bearer_of, by_hash, find_caller
 
 Role = Literal["administrator", "compliance", "operator", "frontend"]
 ROLES: Final = {
@@ -32,14 +32,15 @@ class Actor:
 def load_principals(path: Path) -> dict[str, Principal]:
     """Return the principals of a file by their tokens' hashes.
 
-    Raises OSError, or ValueError (msgspec's errors are such) if the file isn't a list of principals.
+    Raises OSError, or ValueError (msgspec's errors are such) if the file isn't a list of principals, each
+    with a name, a token of its own, and roles that there are.
     """
     principals = msgspec.json.decode(path.read_bytes(), type=list[Principal])
     for principal in principals:
         unknown = principal.roles - ROLES.keys()
         if unknown:
             raise ValueError(f"{principal.name} has unknown roles: {', '.join(sorted(unknown))}")
-    return {principal.hash: principal for principal in principals}
+    return by_hash(principals)
 
 
 def find_principal(principals: Mapping[str, Principal], authorization: str | None) -> Principal:

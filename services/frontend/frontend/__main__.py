@@ -12,7 +12,7 @@ import uvicorn
 
 from contract.logs import start_logging
 from contract.settings import load_settings
-from contract.token import Connector
+from contract.token import Connector, by_hash
 from frontend.app import create_app
 from frontend.config import FrontEndSettings
 from runtime.listening import listen_with, raise_file_limit
@@ -38,7 +38,8 @@ def main() -> None:
     raise_file_limit()
     try:
         connectors = msgspec.json.decode(settings.connectors_file.read_bytes(), type=list[Connector])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        by_hash(connectors)
+    except (OSError, ValueError) as error:
         sys.exit(f"LCS_CONNECTORS_FILE: {error}")
     try:
         app = create_app(settings, connectors)

@@ -92,16 +92,37 @@ def test_a_bad_setting_is_named_in_one_line(tmp_path: Path, settings: dict[str, 
     assert "Traceback" not in ended.stderr
 
 
-def test_an_unknown_role_is_refused_at_start(tmp_path: Path) -> None:
-    principals = tmp_path / "principals.json"
-    principals.write_text('[{"name": "x", "hash": "sha256:0", "roles": ["root"]}]')
+@pytest.mark.parametrize(
+    ("principals", "said"),  # name, hash, role
+    [
+        ([("x", "0", "root")], "x has unknown roles: root"),
+        (
+            [("ann", "0", "operator"), ("bob", "0", "compliance")],
+            "ann and bob have one token",
+        ),
+        ([("", "0", "operator")], "Expected `str` matching regex"),
+        ([(" ", "0", "operator")], "Expected `str` matching regex"),
+        ([("a\nb", "0", "operator")], "Expected `str` matching regex"),
+    ],
+    ids=["unknown role", "one token", "no name", "blank", "two lines"],
+)
+def test_who_could_not_be_told_from_others_is_refused_at_start(
+    tmp_path: Path, principals: list[tuple[str, str, str]], said: str
+) -> None:
+    file = tmp_path / "principals.json"
+    file.write_text(
+        json.dumps(
+            [{"name": name, "hash": f"sha256:{digit}", "roles": [role]} for name, digit, role in principals]
+        )
+    )
     ended = run(
         tmp_path,
         DATABASE_URL="postgresql://127.0.0.1:1/lcslog",
         AMQP_URL=NO_BROKER,
-        PRINCIPALS_FILE=str(principals),
+        PRINCIPALS_FILE=str(file),
     )
-    assert (ended.returncode, ended.stderr.strip()) == (1, "LCS_PRINCIPALS_FILE: x has unknown roles: root")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"LCS_PRINCIPALS_FILE: {said}")
 
 
 def test_an_unknown_command_is_refused(tmp_path: Path) -> None:
