@@ -21,6 +21,7 @@ from admin_api.resources import ChangesOf
 from admin_api.weighing import Weighing
 from contract.json_text import BOM, check_names
 from contract.problem import Problem
+from contract.weakening import number_of
 
 router = APIRouter(prefix="/v1/policy/users", tags=["users"])
 
@@ -340,9 +341,9 @@ def _store(rows: IO[bytes], change: Change) -> tuple[int, Sequence[str]]:
                 ]
             )
         cursor.execute("SELECT policy.compare_bulk()")
-        alike = [
-            address for query in (_ALIKE, _NUMBERS_ALIKE) for (address,) in cursor.execute(query).fetchall()
-        ]
+        alike = [address for (address,) in cursor.execute(_ALIKE).fetchall()]
+        if any(map(number_of, alike)):
+            alike += [address for (address,) in cursor.execute(_NUMBERS_ALIKE).fetchall()]
         weighing = Weighing(change.session, alike)
         updated = cursor.execute(_UPDATE, {"version": change.next_version}).rowcount
         inserted = cursor.execute(_INSERT, {"version": change.next_version}).rowcount
