@@ -48,7 +48,8 @@ class Broker:
         self._number = folder / "beam.number"
         self._password = self._known_password() or secrets.token_hex(16)
         self._definitions: list[dict[str, Any]] = []
-        self._process: Process | None = None
+        self.process: Process | None = None
+        """None: it was not started, or it was stopped."""
         self._epmd: Process | None = None
 
     def _known_password(self) -> str:
@@ -66,7 +67,7 @@ class Broker:
     @property
     def alive(self) -> bool:
         """The node's process runs."""
-        return self._process is not None and self._process.alive
+        return self.process is not None and self.process.alive
 
     @property
     def management_url(self) -> str:
@@ -97,8 +98,8 @@ class Broker:
         self._epmd = Process(
             "epmd", [mapper, "-port", str(self._epmd_port), "-address", "127.0.0.1"], self.folder
         )
-        self._process = Process("rabbitmq", [_SCRIPTS / "rabbitmq-server"], self.folder, self._environment())
-        self._process.wait_until(self._serves, seconds=120)
+        self.process = Process("rabbitmq", [_SCRIPTS / "rabbitmq-server"], self.folder, self._environment())
+        self.process.wait_until(self._serves, seconds=120)
         for definitions in self._definitions:
             self.manage("POST", "/api/definitions", definitions)
 
@@ -175,30 +176,30 @@ class Broker:
 
     def stop(self) -> None:
         """Stop the node in order; its data stay."""
-        if self._process is not None and self._process.alive:
+        if self.process is not None and self.process.alive:
             # Without a number it has only begun to start, and nobody would end it.
             with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
                 os.kill(int(self._number.read_text()), signal.SIGTERM)
-                self._process.popen.wait(30)
+                self.process.popen.wait(30)
         self.kill()
         self._ports.release()
 
     def kill(self) -> None:
         """Kill the node as a power cut would; its data stay."""
-        for process in (self._process, self._epmd):
+        for process in (self.process, self._epmd):
             if process is not None:
                 process.kill()
-        self._process = self._epmd = None
+        self.process = self._epmd = None
 
     def pause(self) -> None:
         """Freeze the node (SIGSTOP)."""
-        if self._process is not None:
-            self._process.send(signal.SIGSTOP)
+        if self.process is not None:
+            self.process.send(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a frozen node go on."""
-        if self._process is not None:
-            self._process.send(signal.SIGCONT)
+        if self.process is not None:
+            self.process.send(signal.SIGCONT)
 
 
 def definitions_for(vhost: str, users: list[dict[str, Any]]) -> dict[str, Any]:

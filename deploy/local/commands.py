@@ -58,7 +58,7 @@ def _up(state: Path, *, sip: bool) -> None:
             print("Ctrl-C stops it all.", flush=True)
             while not (ended := stack.watch()):
                 time.sleep(1)
-            raise StartError(f"{ended} has ended by itself: see its log in {stack.folder / 'processes'}")
+            raise StartError(f"{ended.stem} has ended by itself: see {ended}")
     finally:
         _stop(stack)
 

@@ -43,7 +43,8 @@ class Database:
         self._ports = Ports(folder)
         self.port = self._ports.take("postgres")
         self._password = password or secrets.token_hex(16)
-        self._process: Process | None = None
+        self.process: Process | None = None
+        """None: it was not started, or it was stopped."""
 
     def start(self) -> None:
         """Start the server, made new if the folder is empty, and wait until it serves. Raises StartError."""
@@ -53,7 +54,7 @@ class Database:
             self._initialise(fresh)
             fresh.rename(data)
         _disown(data / "postmaster.pid")
-        self._process = Process(
+        self.process = Process(
             "postgres",
             [
                 *_as_unprivileged(data), find_binaries() / "postgres", "-D", data, "-p", str(self.port),
@@ -62,7 +63,7 @@ class Database:
             ],
             self.folder,
         )  # fmt: skip
-        self._process.wait_until(self._serves)
+        self.process.wait_until(self._serves)
 
     def _initialise(self, data: Path) -> None:
         shutil.rmtree(data, ignore_errors=True)
@@ -113,9 +114,9 @@ class Database:
         self._end(signal.SIGQUIT)
 
     def _end(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.stop(number)
-            self._process = None
+        if self.process is not None:
+            self.process.stop(number)
+            self.process = None
         self._ports.release()
 
 

@@ -282,9 +282,11 @@ class Stack:
         """End what an earlier run that was killed left running; return the names."""
         return kill_leftovers(self.folder)
 
-    def watch(self) -> str:
-        """Return the name of a process that has ended by itself, empty if all run."""
-        return next((name for name, process in self.processes.items() if not process.alive), "")
+    def watch(self) -> Path | None:
+        """Return the log of a process that has ended by itself, None if all run."""
+        servers = [server.process for server in (self.database, self.broker) if server is not None]
+        processes = [process for process in (*servers, *self.processes.values()) if process is not None]
+        return next((process.log for process in processes if not process.alive), None)
 
 
 def _read(path: Path) -> str:

@@ -199,7 +199,8 @@ class Processes(Stack, System):
         return sum(queue.get("messages", 1) for queue in queues)
 
     def ended(self) -> str:
-        return self.watch()
+        log = self.watch()
+        return "" if log is None else log.stem
 
     def kill_broker(self) -> None:
         self.node.kill()

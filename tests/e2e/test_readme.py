@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,22 @@ def test_the_demo_shows_an_ims_way_and_its_counts_agree(tmp_path: Path) -> None:
     accepted, archived, not_archived = map(int, counts.groups())
     assert accepted == archived + not_archived
     assert not_archived > 0
+    assert not list(tmp_path.rglob("*.group"))
+
+
+@pytest.mark.parametrize("server", ["postgres", "rabbitmq"])
+def test_a_server_that_ends_by_itself_ends_it_all_and_is_named(tmp_path: Path, server: str) -> None:
+    command = [sys.executable, "-m", "deploy.local", "--state", str(tmp_path), "up"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as up:
+        assert up.stdout is not None
+        assert any("Ctrl-C" in line for line in up.stdout)
+        os.killpg(int((tmp_path / "up" / server / f"{server}.group").read_text()), signal.SIGKILL)
+        rest, _ = up.communicate(timeout=120)
+    assert up.returncode == 1
+    log = tmp_path / "up" / server / f"{server}.log"
+    assert f"{server} has ended by itself: see {log}" in rest
     assert not list(tmp_path.rglob("*.group"))
 
 
