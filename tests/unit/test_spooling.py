@@ -189,11 +189,8 @@ def test_a_disk_that_does_not_answer_is_no_hang(monkeypatch: pytest.MonkeyPatch)
     run(scenario, critical=False, deadline_seconds=0.2)
 
 
-@pytest.mark.parametrize("begun", [True, False], ids=["its write had begun", "its write had not begun"])
-def test_an_im_that_was_refused_before_the_disk_had_it_is_not_sent(
-    monkeypatch: pytest.MonkeyPatch, begun: bool
-) -> None:
-    """Nobody delivered it; sent, it would be archived beside what was said, and differ from the records."""
+def hold_writes(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Have the disk answer only once the event is set."""
     goes_on = threading.Event()
     append = SpoolFile.append
 
@@ -201,6 +198,17 @@ def test_an_im_that_was_refused_before_the_disk_had_it_is_not_sent(
         place = append(file, contents)
         goes_on.wait(10)
         return place
+
+    monkeypatch.setattr(SpoolFile, "append", slowly)
+    return goes_on
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["its write had begun", "its write had not begun"])
+def test_an_im_that_was_refused_before_the_disk_had_it_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """Nobody delivered it; sent, it would be archived beside what was said, and differ from the records."""
+    goes_on = hold_writes(monkeypatch)
 
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()
@@ -215,8 +223,31 @@ def test_an_im_that_was_refused_before_the_disk_had_it_is_not_sent(
         await reached(lambda: agent.safekeeping.spooled == 0)
         assert [im.body for im in port.confirmed] == ["again"]
 
-    monkeypatch.setattr(SpoolFile, "append", slowly)
     run(scenario, critical=False, deadline_seconds=0.2)
+
+
+def test_an_im_that_is_confirmed_before_the_disk_had_it_counts_as_it_was_confirmed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    goes_on = hold_writes(monkeypatch)
+
+    async def scenario(agent: Agent, port: Port) -> None:
+        waiting = agent.safekeeping._waiting
+        port.gate.clear()
+        slow = submit(agent)
+        await reached(lambda: bool(waiting.under_way))
+        for pending in waiting.under_way:
+            pending.deadline = 0  # as if it had waited for long
+        await reached(lambda: bool(waiting.to_disk))
+        port.gate.set()
+        assert await fate_of(slow) is CONFIRMED
+        goes_on.set()
+        await reached(lambda: not waiting.to_disk and agent.safekeeping.spooled == 0)
+        await agent.drain()
+        assert [im.seq for im in port.confirmed] == [1]
+        assert [each.uncounted for each in port.statements if each.uncounted] == []
+
+    run(scenario, critical=False, deadline_seconds=30)
 
 
 def test_a_critical_pool_never_spools() -> None:

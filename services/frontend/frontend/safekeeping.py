@@ -176,6 +176,7 @@ class Safekeeping:
         except SpoolError as error:
             self._refuse(pending, str(error))
             return
+        pending.written = written
         self._waiting.begin_write(pending)
 
         def note(written: "asyncio.Future[None]") -> None:
@@ -199,7 +200,7 @@ class Safekeeping:
                     self._give_up(pending, _SLOW)
             for pending in self._waiting.take_late(now):
                 self._give_up(pending, self._broker_trouble() or _SLOW)
-            for pending in [each for each in self._waiting.to_disk if each.deadline <= now]:
+            for pending in self._waiting.find_unwritten(now):
                 self._refuse(pending, "the spool's disk did not answer in time")
                 self._waiting.to_disk.discard(pending)
             self._judge()
@@ -286,7 +287,9 @@ class Safekeeping:
                 self._spill()
             return False
         else:
-            self._numbering.note_late([each.to_disk or each.receipt.fate is not None for each in group])
+            self._numbering.note_late(
+                [each.receipt.fate is not None or (each.to_disk and each.on_disk) for each in group]
+            )
             for pending in group:
                 if pending.receipt.fate is None:
                     self._settle(pending, CONFIRMED)

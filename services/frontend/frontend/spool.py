@@ -72,11 +72,6 @@ class _Waiting(NamedTuple):
     receipt: Receipt
     written: "asyncio.Future[None]"
 
-    @property
-    def refused(self) -> bool:
-        """Whether its caller was told meanwhile that it isn't safe."""
-        return self.receipt.fate is not None and self.receipt.fate.kind == "refused"
-
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(SpooledIM)
@@ -99,8 +94,8 @@ class Spool:
         self._work = asyncio.Event()
         self._first: list[Row] = []
         self._sent: list[Row] = []
-        self._refused: set[int] = set()
-        """Places of IMs that were refused before the disk had them: they are taken out, and not sent."""
+        self._answered: set[int] = set()
+        """Places of IMs that were answered before the disk had them: they are taken out, and not sent."""
         self.trouble = "the state folder can't be used"
         """Why it takes no more; empty while it does."""
         self.stuck = ""
@@ -140,7 +135,7 @@ class Spool:
             raise OSError(f"it is of pool {pool!r}")
         self.slot, self._file = slot, file
         self.trouble = _FULL_DISK if file.full else ""
-        self._first, self._sent, self._refused = [], [], set()
+        self._first, self._sent, self._answered = [], [], set()
 
     @property
     def count(self) -> int:
@@ -150,7 +145,7 @@ class Spool:
     def put(self, im: CheckedIM, decision: Decision, receipt: Receipt) -> "asyncio.Future[None]":
         """Take an IM; the result is there when it is on disk. Raises SpoolError, now or by the result.
 
-        What its receipt says is refused before that is not sent.
+        An IM that is answered before that, refused or confirmed by the broker after all, is not sent.
         """
         if self._file is None:
             raise SpoolError(self.trouble)
@@ -210,15 +205,15 @@ class Spool:
             size += len(self._waiting[number].content)
             number += 1
         group, self._waiting = self._waiting[:number], self._waiting[number:]
-        wanted = [waiting for waiting in group if not waiting.refused]
-        trouble = ""
+        wanted = [waiting for waiting in group if waiting.receipt.fate is None]
+        trouble = "" if wanted else self.trouble
         try:
             if file is None:
                 raise SpoolError(self.trouble)
             if wanted:
                 last = await self._run(file.append, [waiting.content for waiting in wanted])
                 places = enumerate(wanted, last - len(wanted) + 1)
-                self._refused |= {place for place, waiting in places if waiting.refused}
+                self._answered |= {place for place, waiting in places if waiting.receipt.fate is not None}
         except SpoolError as error:
             trouble = _FULL_DISK if file is not None and file.full else str(error)
         self.trouble = trouble
@@ -242,7 +237,7 @@ class Spool:
             await self._remove_sent(file)
         spooled, unreadable = [], []
         for row in await self._reach(file.first, most, most_bytes):
-            if row.place in self._refused:
+            if row.place in self._answered:
                 self._first.append(row)
                 continue
             try:
@@ -281,7 +276,7 @@ class Spool:
             return
         await self._reach(file.remove, self._sent)
         DRAINED.inc(len(self._sent))
-        self._refused -= {row.place for row in self._sent}
+        self._answered -= {row.place for row in self._sent}
         self._sent = []
         if file.full:
             self.trouble = _FULL_DISK

@@ -35,6 +35,13 @@ class Pending(msgspec.Struct, eq=False, gc=False):
     lane: Lane
     to_disk: bool = False
     """Whether it has been handed to the spool."""
+    written: "asyncio.Future[None] | None" = None
+    """Done once the spool's disk has it, or has failed."""
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the spool has it, and sends it."""
+        return self.written is not None and self.written.done() and self.written.exception() is None
 
 
 class Waiting:
@@ -148,6 +155,14 @@ class Waiting:
         """Count an IM among those that wait for the disk."""
         self.to_disk.add(pending)
         self._count(pending.lane, 1, pending.im.size)
+
+    def find_unwritten(self, now: float) -> list[Pending]:
+        """Return what is past its deadline and not on disk."""
+        return [
+            each
+            for each in self.to_disk
+            if each.deadline <= now and each.written is not None and not each.written.done()
+        ]
 
     def end_write(self, pending: Pending) -> None:
         """Count an IM among them no more."""
