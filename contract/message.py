@@ -98,7 +98,7 @@ class AgentStatement(msgspec.Struct, frozen=True, kw_only=True):
     confirmed_at: Time | None = None
     """When the last of these confirms came; None if nobody knows any more."""
     uncounted: tuple[tuple[int, int], ...] = ()
-    """Ranges of them whose IMs had been answered before: refused, or on their way under other numbers."""
+    """Ranges of numbers, also beyond that, under which no IM was accepted: it was refused, or has another."""
 
 
 _encoder = msgspec.json.Encoder()

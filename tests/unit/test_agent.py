@@ -141,8 +141,18 @@ def test_an_agent_whose_first_publish_nobody_knows_of_says_that_it_ended_before(
         assert "lost" in await outcome(submit(agent))
         assert await outcome(submit(agent)) == ""
         [ended] = port.statements
-        assert (ended.confirmed, ended.ended) == (0, True)
+        assert (ended.confirmed, ended.ended, ended.uncounted) == (0, True, ((1, 1),))
         assert ended.agent != port.confirmed[0].agent
+
+    run(scenario, UnknownError)
+
+
+def test_an_agent_that_ended_just_before_its_front_end_says_so() -> None:
+    async def scenario(agent: Agent, port: Port) -> None:
+        assert "lost" in await outcome(submit(agent))
+        await agent.drain()
+        said = [(each.confirmed, each.ended, each.uncounted) for each in port.statements]
+        assert said == [(0, True, ((1, 1),)), (0, True, ())]
 
     run(scenario, UnknownError)
 

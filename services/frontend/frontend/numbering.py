@@ -91,7 +91,7 @@ class Numbering:
         self._stated = 0
         self._ended: dict[UUID, int] = {}
         self._uncounted: dict[UUID, list[tuple[int, int]]] = {}
-        """Ranges of agents' numbers whose confirm came too late, not said yet."""
+        """Ranges of agents' numbers whose confirm came too late, or got lost, not said yet."""
         self.owes = False
         """Return if there are such, and confirms come in time again: it is to be said."""
         self._untold: dict[UUID, int] = {}
@@ -150,6 +150,7 @@ class Numbering:
             await self._put(encode_ims(numbered), headers, IM_TYPE, str(numbered[0].id))
             confirmed = True
         except UnknownError:
+            self._disown(self.confirmed + 1, self.confirmed + len(numbered))
             self._begin_anew()
             raise
         finally:
@@ -173,10 +174,14 @@ class Numbering:
         """
         for number, answered in enumerate(late, self.confirmed - len(late) + 1):
             if answered:
-                ranges = self._uncounted.setdefault(self.id, [])
-                begun = ranges.pop()[0] if ranges and ranges[-1][1] == number - 1 else number
-                ranges.append((begun, number))
+                self._disown(number, number)
         self.owes = bool(self._uncounted) and not any(late)
+
+    def _disown(self, first: int, last: int) -> None:
+        """Have it said that what the archive gets under some numbers was not accepted under them."""
+        ranges = self._uncounted.setdefault(self.id, [])
+        begun = ranges.pop()[0] if ranges and ranges[-1][1] == first - 1 else first
+        ranges.append((begun, last))
 
     async def _put(self, body: bytes, headers: HeadersType, type_: str, message_id: str) -> None:
         seconds = self._settings.deadline_seconds
@@ -284,8 +289,10 @@ class Numbering:
                 self._stated = confirmed
 
     async def end(self) -> None:
-        """Say how far this agent got, once it is known what became of the last publish: there is no more."""
+        """Say how far agents got, once it is known what became of the last publish: there is no more."""
         await self.turn.acquire()  # for good
+        if self._ended and not await self._say_ended():
+            return
         if await self._say(self.id, self.confirmed, ended=True):
             self._over = True
             self._tidy(told=self._settings.admin_api_url is None or not self.confirmed)
