@@ -87,6 +87,7 @@ def recorder(database: ArchiveDatabase) -> Iterator[Recorder]:
     """A recorder on a database of its own."""
     with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
+        connection.execute("SET lock_timeout = '10s'")  # a test that would wait for ever fails
         yield Recorder(connection)
 
 
@@ -226,6 +227,18 @@ def test_a_call_whose_refusal_overtakes_its_invite_is_ended(recorder: Recorder) 
     sessions = recorder.sessions()
     assert len(sessions) == 40
     assert {(each[4], each[3] - each[1]) for each in sessions} == {("486", timedelta(seconds=0.2))}
+
+
+def test_ending_idle_sessions_waits_for_no_other_worker(
+    recorder: Recorder, database: ArchiveDatabase
+) -> None:
+    """Else two that take rows in different orders would wait for each other."""
+    recorder.store([activity(0, archived=1, conversation=each) for each in ("c1", "c2")])
+    with psycopg.connect(database.url("postgres")) as another:
+        another.execute("SELECT FROM cdr.sessions WHERE conversation = 'c1' FOR UPDATE")
+        recorder.end_idle()
+        assert database.rows("SELECT conversation FROM cdr.sessions WHERE ended = 'idle'") == [("c2",)]
+    assert [each[4] for each in recorder.sessions()] == ["idle", "idle"]
 
 
 def test_an_end_without_a_begin_is_shown_to_nobody(recorder: Recorder) -> None:
