@@ -4,12 +4,17 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 import psycopg
 import pytest
+from pika.spec import BasicProperties
 
-from contract.cdr import decode_activity, encode_activities
+from archiving.cdr import CDRWorker
+from archiving.config import CDRSettings
+from archiving.consumer import Delivery
+from contract.cdr import CDR_TYPE, decode_activity, encode_activities
 from deploy.local.process import Process, wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import HASTY, worker_environment
@@ -57,6 +62,30 @@ def test_what_can_be_stored_by_parts_but_never_whole_is_parked_whole_and_holds_u
     [(body, reason)] = database.rows(PARKED)
     assert bytes(body).endswith(b"\nunreadable")  # type: ignore[call-overload] # bytes
     assert "by the curse" in str(reason)
+
+
+def test_a_worker_told_to_end_acknowledges_nothing_behind_what_it_gives_up(
+    database: ArchiveDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An acknowledgement counts for all before it: what was not stored would be gone."""
+    curse(database, "cdr.sessions", "58000", "NEW.conversation = 'cursed'")
+    settings = CDRSettings(amqp_url="amqp://nowhere", database_url=database.url("lcs_archiving"))
+    worker = CDRWorker(settings)
+    acknowledged: list[int] = []
+    monkeypatch.setattr(worker._consumer, "acknowledge", lambda delivery: acknowledged.append(delivery.tag))
+    names = ["first", "cursed", "behind it"]
+    worker._held = [
+        Delivery(
+            0, tag, BasicProperties(type=CDR_TYPE, message_id=str(uuid4()), user_id="frontend~pool1"),
+            encode_activities([activity(archived=1, conversation=name)]),
+        )
+        for tag, name in enumerate(names, 1)
+    ]  # fmt: skip
+    worker.stop()
+    worker._store_held()
+    assert acknowledged == [1]
+    assert worker._records is None, "it is told apart in another session"
+    assert database.rows(PARKED) == []
 
 
 @pytest.mark.parametrize("table", ["cdr.sessions", "cdr.parties", "cdr.activities"])

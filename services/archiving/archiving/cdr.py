@@ -163,10 +163,11 @@ class CDRWorker:
                 CDR_ACTIVITIES.inc(stored)
                 return
         for delivery in held:
-            self._store(delivery)
+            if not self._store(delivery):
+                return  # the acknowledgement of a later one would count for it too
 
-    def _store(self, delivery: Delivery) -> None:
-        """Store an AMQP message, however long it takes; give it up only if it will come again."""
+    def _store(self, delivery: Delivery) -> bool:
+        """Store an AMQP message, however long it takes; give it up (False) only if it will come again."""
         settlement = Settlement(delivery, self._senders)
         pause = 0.1
         while True:
@@ -178,7 +179,7 @@ class CDRWorker:
             else:
                 self._consumer.acknowledge(delivery)
                 CDR_ACTIVITIES.inc(stored)
-                return
+                return True
             if self._stopping.wait(pause) or delivery.channel != self._consumer.channel_number:
-                return
+                return False
             pause = min(pause * 2, _MAX_PAUSE)
