@@ -15,13 +15,14 @@ from contract.sdp import is_silent
 from frontend.emptiness import MAX_PROVED, is_empty
 from frontend.listeners.intake import Intake
 from frontend.mime import MIMEError, split_parts
-from frontend.sip import find_offers
+from frontend.sip import find_offers, find_said
 from frontend.sip_request import SIPError, parse_request
-from frontend.turns import LONG, MOST_IN_ROUND, MOST_SECONDS, Turns
+from frontend.turns import LONG, MOST_IN_ROUND, MOST_SECONDS, REQUEST, ROUND, Turns
 from tests.unit.agent_port import CONNECTOR, SETTINGS
 
 _DEAR = (MOST_SECONDS + LONG) / 2
-"""Seconds: they end a round, and no rest follows."""
+"""Seconds: they end a round, and no rest follows what has so many bytes:"""
+_BYTES = 150_000
 _SDP = b"v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\n"
 
 
@@ -46,14 +47,14 @@ def _most_at_once(rounds: list[int]) -> int:
     return max(Counter(rounds).values())
 
 
-def test_a_round_ends_with_what_takes_all_its_time_however_few_its_bytes(clock: _Clock) -> None:
+def test_a_round_ends_with_what_takes_all_its_time(clock: _Clock) -> None:
     came: list[tuple[int, str]] = []
 
     async def scenario() -> None:
         turns, rounds = Turns(), 0
 
         async def call(name: str) -> None:
-            await turns.wait(name, 1)
+            await turns.wait(name, _BYTES)
             clock.now += _DEAR
             came.append((rounds, name))
 
@@ -65,6 +66,77 @@ def test_a_round_ends_with_what_takes_all_its_time_however_few_its_bytes(clock: 
     asyncio.run(scenario())
     assert _most_at_once([number for number, _ in came]) == 1
     assert "one" in [name for _, name in came[:3]]  # though forty came before it
+
+
+def test_what_is_under_way_goes_on_while_few_bytes_take_long(clock: _Clock) -> None:
+    async def scenario() -> None:
+        turns, done = Turns(), 0
+
+        async def flood() -> None:
+            nonlocal done
+            await turns.wait("flood", 1)
+            clock.now += 30
+            done += 1
+
+        flooding = [asyncio.create_task(flood()) for _ in range(5)]
+        for _ in range(20):  # as an IM does: published, confirmed, answered
+            await asyncio.sleep(0)
+        assert done == 1
+        for task in flooding:
+            task.cancel()
+        await asyncio.gather(*flooding, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_another_goes_before_who_took_all_of_a_round(clock: _Clock) -> None:
+    came: list[str] = []
+
+    async def scenario() -> None:
+        turns = Turns()
+
+        async def call(name: str) -> None:
+            await turns.wait(name, 2 * MOST_IN_ROUND)  # so one goes in a round
+            clock.now += _DEAR if name == "slow" else 0
+            came.append(name)
+
+        slow = [asyncio.create_task(call("slow")) for _ in range(10)]
+        while not came:  # noqa: ASYNC110 - it is the first's turn
+            await asyncio.sleep(0)
+        await asyncio.gather(call("one"), call("two"), *slow)
+
+    asyncio.run(scenario())
+    assert came[:5] == ["slow", "slow", "one", "two", "slow"]  # the second's turn had come before theirs
+
+
+def test_a_small_request_needs_one_turn() -> None:
+    async def scenario() -> None:
+        intake, waited = Intake(SETTINGS, 10_000), list[int]()
+        wait = intake.turns.wait
+
+        async def count(connector: str, cost: int) -> None:
+            waited.append(cost)
+            await wait(connector, cost)
+
+        intake.turns.wait = count  # type: ignore[method-assign]  # counts
+
+        async def post(size: int) -> int:
+            chunks = iter([b"x" * size, b""])
+
+            async def receive() -> Any:
+                chunk = next(chunks)
+                return {"type": "http.request", "body": chunk, "more_body": bool(chunk)}
+
+            scope = {"type": "http", "headers": [], ROUND: intake.turns.round}
+            waited.clear()
+            async with intake.request(Request(scope, receive), CONNECTOR) as body:
+                assert len(body) == size
+            return len(waited)
+
+        assert await post(REQUEST) == 0  # but the one in which it was begun
+        assert await post(REQUEST + 1) == 1
+
+    asyncio.run(scenario())
 
 
 def test_a_body_whose_end_comes_alone_is_read_in_a_turn(clock: _Clock) -> None:
@@ -101,7 +173,7 @@ def test_a_body_whose_end_comes_alone_is_read_in_a_turn(clock: _Clock) -> None:
 
 _CALLS = st.tuples(
     st.sampled_from("abc"),
-    st.sampled_from([1, MOST_IN_ROUND // 3, 2 * MOST_IN_ROUND]),
+    st.sampled_from([_BYTES, 2 * MOST_IN_ROUND]),
     st.sampled_from([0.0, MOST_SECONDS, _DEAR]),
     st.booleans(),
 )
@@ -174,6 +246,18 @@ def test_what_is_too_long_to_be_proved_empty_is_content() -> None:
     spaces = b"a=ice-options:%b\r\n"
     assert is_silent(_SDP + spaces % (b" " * 100))
     assert not is_silent(_SDP + spaces % (b" " * 5000))
+
+
+def test_a_list_of_very_many_recipients_is_refused_before_it_is_parsed() -> None:
+    body = (
+        b"--a\r\nContent-Type: application/resource-lists+xml\r\n"
+        b"Content-Disposition: recipient-list\r\n\r\n<r>"
+        + b"<a/>" * 20_000
+        + b"</r>\r\n--a\r\n\r\nhi\r\n--a--"
+    )
+    lines = (_FROM, "Require: recipient-list-message", "Content-Type: multipart/mixed;boundary=a")
+    with pytest.raises(SIPError, match="more than"):
+        find_said(parse_request(_request(*lines, body=body)))
 
 
 def test_a_body_of_very_many_parts_is_not_split() -> None:

@@ -31,6 +31,8 @@ _ENCODED_PART: Final = re.compile(
 _LIST_OPTION: Final = "recipient-list-message"
 _LIST: Final = "recipient-list"
 _LIST_TYPE: Final = "application/resource-lists+xml"
+_MAX_LIST: Final = 65_536
+"""Bytes of one."""
 _ENTRY: Final = "{urn:ietf:params:xml:ns:resource-lists}entry"
 
 
@@ -176,6 +178,8 @@ def _read_listed(content_type: str, body: bytes) -> tuple[list[str], str, bytes]
 
 
 def _read_list(content: bytes) -> list[str]:
+    if len(content) > _MAX_LIST:
+        raise SIPError(f"a list of recipients of more than {_MAX_LIST} bytes: send it to some at a time")
     try:
         text = content.decode()
         if "<!" in text.replace("<!--", ""):

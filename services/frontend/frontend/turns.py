@@ -18,8 +18,13 @@ MOST_SECONDS: Final = 0.02
 costs is not seen by its bytes."""
 LONG: Final = 0.04
 """Seconds of this thread that a round takes only if something in it cost far more than its bytes."""
+_USUAL: Final = 3e-7
+"""Seconds for a byte, at most, of what is not dear: a stream of short IMs, say."""
 REQUEST: Final = 32_768
 """Bytes for which a request counts, however few it brings."""
+ROUND: Final = "lcs.round"
+"""In a request's scope: the round in which it was begun. What came of its body by then, up to so many bytes,
+needs no other turn."""
 PART: Final = 2048
 """For which a part of its body counts."""
 ANSWER: Final = 64
@@ -43,14 +48,18 @@ class Turns:
         """Nobody waits."""
         self._left = MOST_IN_ROUND
         self._running = False
-        self._went = False
-        """Whether somebody has gone in this round: the first goes, however little time is left."""
+        self._went = 0
+        """For how many bytes have gone in this round: the first goes, however little time is left."""
+        self._last = ""
+        """Who went last."""
         self._began = 0.0
         """The round, by the time that this thread has had."""
         self._called = False
         """Whether the turn of some has come who go in this round: nobody goes before them."""
         self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
         """By connector; the one whose turn it is first."""
+        self._slow = ""
+        """The connector that took all of a round's time last: another that waits goes before it, once."""
         self._put_off: list[tuple[str, _Waiter]] = []
         """Whose turn had come in this round when its time was over."""
         self.round = 0
@@ -62,7 +71,7 @@ class Turns:
             self._start()
         if self._left > 0 and not self._waiting and not self._called and not self._is_over():
             self._left -= cost
-            self._went = True
+            self._go(connector, cost)
             return
         waiter = _Waiter(asyncio.get_running_loop().create_future(), cost)
         self._waiting.setdefault(connector, deque()).append(waiter)
@@ -71,21 +80,27 @@ class Turns:
             waiter = _Waiter(asyncio.get_running_loop().create_future(), cost)
             self._put_off.append((connector, waiter))
             await waiter.turn
-        self._went = True
+        self._go(connector, cost)
+
+    def _go(self, connector: str, cost: int) -> None:
+        self._went += cost
+        self._last = connector
 
     def _is_over(self) -> bool:
-        return self._went and time.thread_time() - self._began >= MOST_SECONDS
+        return self._went > 0 and time.thread_time() - self._began >= MOST_SECONDS
 
     def _start(self) -> None:
         self._running = True
-        self._went = False
+        self._went = 0
         self._began = time.thread_time()
         asyncio.get_running_loop().call_soon(self._end_round)
 
     def _end_round(self) -> None:
         took = time.thread_time() - self._began
         self.round += 1
-        if took < LONG:
+        if took >= MOST_SECONDS:
+            self._slow = self._last
+        if took < MOST_SECONDS or took < min(LONG, self._went * _USUAL):
             self._begin_round(MOST_IN_ROUND)
         else:  # what is under way of others has as long; then one goes
             self._left = 0
@@ -94,6 +109,9 @@ class Turns:
     def _begin_round(self, most: int) -> None:
         self._left = most
         self._take_back()
+        if self._slow in self._waiting:
+            self._waiting.move_to_end(self._slow)
+            self._slow = ""
         self._called = self._running = bool(self._waiting)
         while self._waiting and self._left > 0:
             connector, queue = self._waiting.popitem(last=False)

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from frontend.listeners.connectors import Connectors
-from frontend.turns import MOST_IN_ROUND, REQUEST, STRANGERS, Turns
+from frontend.turns import MOST_IN_ROUND, REQUEST, ROUND, STRANGERS, Turns
 from runtime.listening import note_known
 
 
@@ -23,6 +23,7 @@ class Gate:
             if connector is not None:
                 note_known(scope)
                 await self._turns.wait(connector.name, REQUEST)
+                scope[ROUND] = self._turns.round
             else:  # one in a round: metrics, say, take long
                 await self._turns.wait(STRANGERS, MOST_IN_ROUND)
         await self._app(scope, receive, send)

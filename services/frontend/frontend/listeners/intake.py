@@ -14,7 +14,7 @@ from contract.problem import Problem
 from contract.token import Connector
 from frontend.agent import RETRY_AFTER
 from frontend.config import FrontEndSettings
-from frontend.turns import MOST_IN_ROUND, PART, STRANGERS, Shares, Turns
+from frontend.turns import MOST_IN_ROUND, PART, REQUEST, ROUND, STRANGERS, Shares, Turns
 
 UNFINISHED_SECONDS: Final = 60.0
 """For an IM from its first byte to its last."""
@@ -138,10 +138,10 @@ class Intake:
         task = asyncio.current_task()
         assert task is not None
         self.begin(task)
-        its_round = -1
+        its_round = request.scope.get(ROUND, -1)
         try:
             async for chunk in request.stream():
-                if chunk:
+                if chunk and (its_round != self.turns.round or len(body) + len(chunk) > REQUEST):
                     await self.turns.wait(connector.name, PART + len(chunk))
                     its_round = self.turns.round
                 if problem is None:
