@@ -38,13 +38,18 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 
 def check_names(raw: bytes) -> None:
-    """Raise RepeatedNameError if a name stands twice in an object; other ValueErrors for what is no JSON, or
-    nested so deep that it can't be read.
+    """Raise RepeatedNameError if a name stands twice in an object; other ValueErrors for what is no JSON in
+    UTF-8, or nested so deep that it can't be read.
     """
     try:
-        json.loads(raw, object_pairs_hook=_check_pairs)
+        # json.loads would guess UTF-16 and UTF-32 of bytes, and takes NaN for a number.
+        json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_check_pairs, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("the request is nested too deep") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def _check_pairs(pairs: list[tuple[str, Any]]) -> None:

@@ -1,6 +1,6 @@
 """Errors of the HTTP services: problem details (RFC 9457) that say which field is wrong and what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -39,6 +39,20 @@ def answer_of(problem: Problem) -> JSONResponse:
     return JSONResponse(problem.document(), problem.status, problem.headers, MEDIA_TYPE)
 
 
+def _pointer(path: Sequence[str | int], body: Any) -> str:
+    """Return the JSON Pointer to what is wrong in a body; a path goes on with names of our own checks."""
+    pointer = ""
+    for part in path:
+        if isinstance(body, dict):
+            body = body.get(part)
+        elif isinstance(body, list) and isinstance(part, int):
+            body = body[part]
+        else:
+            break
+        pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
+    return pointer
+
+
 def add_problem_handlers(app: FastAPI) -> None:
     """Let an app answer every error, its own and the framework's, as problem details."""
 
@@ -53,8 +67,8 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def on_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        place, *path = [str(part) for part in first["loc"]]
-        field = "/" + "/".join(path) if place == "body" else path[0] if path else ""
+        place, *path = first["loc"]
+        field = _pointer(path, error.body) if place == "body" else str(path[0]) if path else ""
         return answer_of(Problem(422, f"{first['msg']} (in the {place})", field=field))
 
     @app.exception_handler(Exception)

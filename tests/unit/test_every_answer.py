@@ -164,6 +164,11 @@ def _object_at(place: tuple[str, ...], body: Any) -> dict[str, Any]:
     return found
 
 
+def test_a_path_with_a_slash_more_is_another_path(app: FastAPI, client: Client) -> None:
+    for method, path in _requests(app):
+        assert client.ask(method, f"{path}/").status_code != 307, (method, path)
+
+
 def test_what_is_not_allowed_says_what_is(client: Client) -> None:
     answer = client.ask("DELETE", "/healthz")
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET")

@@ -263,10 +263,12 @@ def _is_json(headers: Headers) -> bool:
 
 
 def _check(body: bytes) -> None:
-    """Raise Problem (400) for JSON that has a name twice in one object."""
+    """Raise Problem (400) for what is no JSON in UTF-8, or has a name twice in one object."""
+    if not body:
+        return  # there may be none
     try:
         check_names(body)
     except RepeatedNameError as error:
         raise Problem(400, str(error)) from None
-    except ValueError:
-        return  # no JSON: FastAPI says what is wrong, if it wants some
+    except ValueError as error:
+        raise Problem(400, f"The body is no JSON in UTF-8: {error}") from None

@@ -85,6 +85,7 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         lifespan=run_parts,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     add_docs(app)
     app.state.settings = settings

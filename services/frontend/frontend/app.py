@@ -97,6 +97,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         middleware=[Middleware(Gate, known, intake.turns), Middleware(NameRequests, known.security)],
     )
     add_docs(app)
