@@ -4,6 +4,7 @@ A parameter that is not known, that stands twice where one counts, or that reade
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +17,10 @@ _SINGLE: Final = frozenset(
 )
 _OURS: Final = b"lcs-"
 _TIME: Final = TypeAdapter(AwareDatetime)
+_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""No IM has an id of a time before (RFC 9562, 5.7)."""
+_AHEAD: Final = timedelta(days=1)
+"""That somebody's clock, or zone, may be ahead."""
 
 
 class Parameter(NamedTuple):
@@ -36,11 +41,24 @@ def check_single(headers: Iterable[tuple[bytes, bytes]]) -> None:
             seen.add(name)
 
 
+def check_path(raw_path: bytes) -> None:
+    """Raise Problem (422) for a path that is not UTF-8: all that can't be read would be one and the same.
+
+    ``raw_path``: with its escapes.
+    """
+    try:
+        unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError:
+        raise Problem(
+            422, "A path has escapes of UTF-8 only: \u00e9 is %C3%A9 there.", field="path"
+        ) from None
+
+
 def check_query(query: bytes, parameters: Mapping[str, Parameter]) -> None:
     """Raise Problem (422) for a query that asks for what a route does not know.
 
     Also for a scalar parameter that stands twice, what is not escaped as every reader reads it, and times
-    that end before they begin (``from`` and ``to``, ``…_from`` and ``…_to``).
+    that end before they begin (``from`` and ``to``, ``…_from`` and ``…_to``) or are none that anything is of.
     """
     if not query:
         return
@@ -61,7 +79,7 @@ def check_query(query: bytes, parameters: Mapping[str, Parameter]) -> None:
             raise Problem(
                 422, f"A plus may mean a blank in {name}: write a plus as %2B, a blank as %20.", field=name
             )
-    _check_order(asked)
+    _check_times(asked)
 
 
 def _decode(raw: bytes, field: str) -> str:
@@ -79,13 +97,21 @@ def _are_blanks(raw: bytes) -> bool:
     return b"%20" not in raw and b"++" not in raw and not raw.startswith(b"+") and not raw.endswith(b"+")
 
 
-def _check_order(asked: Mapping[str, str]) -> None:
-    for name in asked:
+def _check_times(asked: Mapping[str, str]) -> None:
+    try:
+        times = {
+            name: _TIME.validate_python(text)
+            for name, text in asked.items()
+            if name.rpartition("_")[2] in ("from", "to")
+        }
+    except ValidationError:
+        return  # what reads them says what is wrong
+    for name, time in times.items():
         until = f"{name.removesuffix('from')}to"
-        if name.endswith("from") and until in asked:
-            try:
-                begin, end = (_TIME.validate_python(asked[each]) for each in (name, until))
-            except ValidationError:
-                return  # what reads them says what is wrong
-            if begin >= end:
-                raise Problem(422, f"{until} must be later than {name}: no time lies between.", field=until)
+        if not name.endswith("from"):
+            if time <= _BEGINNING:
+                raise Problem(422, f"{name} is too early: nothing is as old as that.", field=name)
+        elif until in times and time >= times[until]:
+            raise Problem(422, f"{until} must be later than {name}: no time lies between.", field=until)
+        elif time > datetime.now(UTC) + _AHEAD:
+            raise Problem(422, f"{name} is in the future: nothing was said or done there yet.", field=name)

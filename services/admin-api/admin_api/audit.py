@@ -170,7 +170,7 @@ def list_audit(actor: Reader, database: DatabaseOf, wanted: Annotated[Asked, Que
     """
     policy_only = actor.role == "administrator"
     with database.transaction() as session:
-        below = _place_of(session, wanted.after)
+        below = _place_of(session, wanted, policy_only=policy_only)
         rows = session.exec(query_of(wanted, policy_only=policy_only, below=below)).all()
         unknown = [] if rows else _find_unknown(session, wanted, policy_only=policy_only)
         records = [AuditRecord.model_validate(row, from_attributes=True) for row in rows[: wanted.limit]]
@@ -190,14 +190,21 @@ def _find_unknown(session: Session, wanted: Asked, *, policy_only: bool) -> list
     ]
 
 
-def _place_of(session: Session, after: int | None) -> Place | None:
-    """Return where a page goes on. Raises Problem (422)."""
-    if after is None:
+def _place_of(session: Session, wanted: Asked, *, policy_only: bool) -> Place | None:
+    """Return where a page goes on. Raises Problem (422) if the page before has no such end."""
+    if wanted.after is None:
         return None
-    at = session.exec(select(AuditRow.at).where(AuditRow.id == after)).one_or_none()
-    if at is None:
-        raise Problem(422, "No record has this number: send the `next` of the page before.", field="after")
-    return at, after
+    at = session.exec(select(AuditRow.at).where(AuditRow.id == wanted.after)).one_or_none()
+    if at is not None:
+        alone = wanted.model_copy(update={"limit": 0})
+        found = session.exec(query_of(alone, policy_only=policy_only, below=(at, wanted.after + 1))).first()
+        if found is not None and found.id == wanted.after:
+            return at, wanted.after
+    raise Problem(
+        422,
+        "No record of those asked for has this number: send the `next` of the page before, and ask the same.",
+        field="after",
+    )
 
 
 def query_of(wanted: Asked, *, policy_only: bool, below: Place | None = None) -> SelectOfScalar[AuditRow]:
@@ -278,6 +285,10 @@ def list_audit_changes(
             raise Problem(
                 404, "This record stands for one change: its before and after say which.", field="id"
             )
+        if after is not None:
+            known = col(AuditUsersRow.audit_id) == number, after == any_(col(AuditUsersRow.addresses))
+            if session.exec(select(AuditUsersRow.part).where(*known)).first() is None:
+                raise Problem(422, "This is no `next` of this record: it has no such name.", field="after")
         detail = asked({"user": user, "after": after, "limit": limit}) | {"count": len(rows[:limit])}
         record(session, actor, READ, str(number), detail=detail)
     changes = [

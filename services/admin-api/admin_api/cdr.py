@@ -110,6 +110,16 @@ class Search(Filter):
     limit: int = Field(100, ge=1, le=1000, description="How many at most")
 
 
+def _check_cursor(search: Search) -> None:
+    """Raise Problem (422) for a page that begins beyond the times that are asked for: it would be empty."""
+    if search.after is not None:
+        at, _ = _place_of(search.after)
+        if (search.from_ is not None and at < search.from_) or (search.to is not None and at >= search.to):
+            raise Problem(
+                422, "This is the next of another search: it is not between from and to.", field="after"
+            )
+
+
 class Difference(BaseModel):
     """A conversation whose counts differ, if only in some minute."""
 
@@ -152,6 +162,7 @@ def list_sessions(search: Annotated[Search, Query()], actor: Officer, database: 
 
     A session of which an earlier IM comes to be known meanwhile may be on two pages; none is left out.
     """
+    _check_cursor(search)
     unknown = find_unknown(database, search.user, search)
     detail = _asked(search)
     attempt = audit.attempt(database, actor, "cdr.search", "sessions", detail, _NARROW)

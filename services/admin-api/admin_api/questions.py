@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from contract.problem import Problem
-from contract.question import Parameter, check_query, check_single
+from contract.question import Parameter, check_path, check_query, check_single
 
 _BLANK: Final = "a b"
 _known: Final[dict[str, Mapping[str, Parameter]]] = {}
@@ -21,6 +21,7 @@ _known: Final[dict[str, Mapping[str, Parameter]]] = {}
 def check_question(scope: Scope, route: APIRoute) -> None:
     """Raise Problem (422, 415) for a request that asks for what its route does not declare."""
     check_single(scope["headers"])
+    check_path(scope.get("raw_path") or b"")  # a server may give none
     check_query(scope["query_string"], parameters_of(route))
     _check_body(Headers(scope=scope), route)
 

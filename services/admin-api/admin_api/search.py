@@ -34,7 +34,6 @@ _OPERATORS: Final = re.compile(
     re.VERBOSE,
 )
 """Signs that searches elsewhere read as more than text: as text they are hardly ever said, or found."""
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _MAX_COUNTED: Final = 10_000
 """IMs without a text that are counted."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -100,9 +99,9 @@ def check_search(search: Search) -> None:
                 field="text",
             )
     if search.after is not None:
-        at = time_of(search.after)
-        too_early = search.from_ is not None and at < search.from_ - _MILLISECOND
-        if too_early or (search.to is not None and at > search.to + _MILLISECOND):
+        at = milliseconds_of(search.after)
+        too_early = search.from_ is not None and at < _milliseconds_at(search.from_) - 1
+        if too_early or (search.to is not None and at > _milliseconds_at(search.to) + 1):
             raise Problem(
                 422, "This is the next of another search: it is not between from and to.", field="after"
             )
@@ -274,5 +273,9 @@ def _bounds(search: Search) -> list[ColumnElement[bool]]:
 
 def _lowest_id(at: datetime, *, later: int = 0) -> UUID:
     """Return the lowest id of the millisecond that a time is in, or of one some milliseconds later."""
-    milliseconds = (at - _EPOCH) // timedelta(milliseconds=1) + later
-    return UUID(int=max(0, milliseconds) << 80)
+    return UUID(int=max(0, _milliseconds_at(at) + later) << 80)
+
+
+def _milliseconds_at(at: datetime) -> int:
+    """Return the milliseconds from 1970 to a time: they know no first and no last one, as times do."""
+    return (at - _EPOCH) // timedelta(milliseconds=1)
