@@ -56,7 +56,7 @@ def policy() -> Dashboard:
         ))
         .with_panel(graph(
             "Policy weakened", "Changes of the last hour after which less is archived, kept, told or refused: GET /v1/audit?weakened=true.",
-            {"changes": "max(lcs_policy_weakened_changes)"}, width=8,
+            {"changes": "sum(max by (version) (lcs_policy_weakened))"}, width=8,
         ))
         .with_row(row("Past the archive"))
         .with_panel(graph(

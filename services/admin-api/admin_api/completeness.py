@@ -33,7 +33,8 @@ _PARKED: Final = sqlalchemy.text(
     " FROM archive.parked_ims WHERE state IN ('parked', 'replaying') GROUP BY kind"
 )
 _WEAKENED: Final = sqlalchemy.text(
-    "SELECT count(*) FROM policy.audit WHERE weakened AND at > now() - interval '1 hour'"
+    "SELECT version FROM policy.audit WHERE weakened AND at > now() - interval '1 hour'"
+    " ORDER BY at DESC, id DESC LIMIT 20"
 )
 _NUMBERS: Final = {"missing_numbers", "disowned_numbers"}
 
@@ -186,7 +187,7 @@ def show_counts(database: Database) -> bool:
         with database.snapshot() as session:
             rows = session.execute(query).all()
             parked = dict(session.execute(_PARKED).tuples().all())
-            weakened = session.execute(_WEAKENED).scalar_one()
+            weakened = session.execute(_WEAKENED).scalars().all()
             size = session.scalar(sqlalchemy.select(func.pg_database_size(func.current_database())))
     except UNAVAILABLE:
         metrics.DATABASE_CONNECTED.set(0)
@@ -195,7 +196,10 @@ def show_counts(database: Database) -> bool:
         return False
     metrics.DATABASE_CONNECTED.set(1)
     metrics.ARCHIVE_SIZE.set(size or 0)
-    metrics.POLICY_WEAKENED.set(weakened)
+    metrics.POLICY_WEAKENED.clear()
+    metrics.POLICY_WEAKENED.labels("").set(0)  # none: else there would be no series to alert on
+    for version in weakened:
+        metrics.POLICY_WEAKENED.labels(version).set(1)
     for kind, parked_gauge in metrics.PARKED.items():
         parked_gauge.set(parked.get(kind, 0))
     for pool, *counts in rows:

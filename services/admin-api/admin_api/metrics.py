@@ -15,10 +15,13 @@ REQUEST_SECONDS: Final = Histogram(
 )
 POLICY_VERSION: Final = Gauge("lcs_admin_policy_version", "Version of policy, as last seen here")
 POLICY_WEAKENED: Final = Gauge(
-    "lcs_policy_weakened_changes",
-    "Changes of policy in the last hour after which less is archived, kept, told or refused",
+    "lcs_policy_weakened",
+    "1 for each change of the last hour after which less is archived, kept, told or refused: the newest 20",
+    ["version"],
 )
-"""Of the audit trail: a counter of ours would not outlive a process that ends just after the change."""
+"""Of the audit trail: a counter of ours would not outlive a process that ends just after the change. Each
+change by itself: one that is announced hides none that follows it.
+"""
 POLICY_DIFFERENCES: Final = Counter(
     "lcs_admin_policy_differences", "Times that a front end held another policy than its version's"
 )

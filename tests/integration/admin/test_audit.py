@@ -91,14 +91,16 @@ def test_a_change_that_weakens_policy_is_recorded_as_such_and_logged_by_name(
     assert {(line["name"], line["caller"]) for line in logged} == {("security", "the administrator")}
 
 
-def test_what_weakened_policy_is_counted_in_the_trail_whatever_process_did_it(api: AdminApi) -> None:
+def test_what_weakened_policy_is_told_by_the_trail_whatever_process_did_it(api: AdminApi) -> None:
     api.execute(
-        "INSERT INTO policy.audit (at, actor, role, action, target, weakened)"
-        " SELECT now() - age, 'ada', 'administrator', 'policy.global.put', 'internal', weakened FROM (VALUES"
-        " (interval '59 minutes', true), (interval '61 minutes', true), (interval '1 minute', false)"
-        ") AS v (age, weakened)"
+        "INSERT INTO policy.audit (at, actor, role, action, target, version, weakened)"
+        " SELECT now() - age, 'ada', 'administrator', 'policy.global.put', 'internal', version, weakened FROM (VALUES"
+        " (interval '61 minutes', 7, true), (interval '59 minutes', 8, true), (interval '1 minute', 9, false)"
+        ") AS v (age, version, weakened)"
     )
-    api.wait_for_metric("lcs_policy_weakened_changes 1.0")
+    api.wait_for_metric('lcs_policy_weakened{version="8"} 1.0')
+    told = [each for each in api.anybody.get("/metrics").text.splitlines() if "lcs_policy_weakened{" in each]
+    assert told == ['lcs_policy_weakened{version=""} 0.0', 'lcs_policy_weakened{version="8"} 1.0']
 
 
 def test_a_record_names_the_request_that_made_it_and_from_where(api: AdminApi) -> None:
