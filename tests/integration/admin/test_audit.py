@@ -94,9 +94,9 @@ def test_a_change_that_weakens_policy_is_recorded_as_such_and_logged_by_name(
 def test_what_weakened_policy_is_told_by_the_trail_whatever_process_did_it(api: AdminApi) -> None:
     api.execute(
         "INSERT INTO policy.audit (at, actor, role, action, target, version, weakened)"
-        " SELECT now() - age, 'ada', 'administrator', 'policy.global.put', 'internal', version, weakened FROM (VALUES"
-        " (interval '61 minutes', 7, true), (interval '59 minutes', 8, true), (interval '1 minute', 9, false)"
-        ") AS v (age, version, weakened)"
+        " SELECT now() - age, 'ada', 'administrator', 'policy.global.put', 'internal', version, weakened"
+        " FROM (VALUES (interval '61 minutes', 7, true), (interval '59 minutes', 8, true),"
+        " (interval '1 minute', 9, false)) AS v (age, version, weakened)"
     )
     api.wait_for_metric('lcs_policy_weakened{version="8"} 1.0')
     told = [each for each in api.anybody.get("/metrics").text.splitlines() if "lcs_policy_weakened{" in each]
