@@ -4,6 +4,7 @@
 
 import argparse
 import logging
+import math
 import signal
 import sys
 import time
@@ -27,6 +28,10 @@ from runtime.listening import listen_with, raise_file_limit
 log = logging.getLogger("admin-api")
 
 _LOOK_SECONDS: Final = 0.5
+_MAX_WAIT: Final = 86_400
+_LEAST_HOURS: Final = 0.01
+_MAX_HOURS: Final = 1_000_000
+"""A century."""
 
 
 def _serve(_: argparse.Namespace) -> None:
@@ -73,7 +78,7 @@ def _prove_completeness(arguments: argparse.Namespace) -> int:
 def _trace(arguments: argparse.Namespace) -> int:
     """Exit code 0: here it is; 1: there is no such IM; 2: nobody can tell."""
     try:
-        im_id = UUID(arguments.id or "")
+        im_id = UUID(arguments.id)
         time_of(im_id)
     except ValueError:
         sys.exit("trace: name an IM by its id, a UUIDv7")
@@ -115,34 +120,48 @@ def _reconcile(arguments: argparse.Namespace) -> int:
     return 1 if total.differing else 0
 
 
+def _read_wait(text: str) -> float:
+    """Return seconds. Raises argparse.ArgumentTypeError."""
+    return _read_number(text, 0, _MAX_WAIT, "seconds")
+
+
+def _read_hours(text: str) -> float:
+    """Return hours, some: an empty time would agree. Raises argparse.ArgumentTypeError."""
+    return _read_number(text, _LEAST_HOURS, _MAX_HOURS, "hours")
+
+
+def _read_number(text: str, least: float, most: float, unit: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of {unit} from {least:g} to {most:g}")
+    return number
+
+
 def main() -> None:
     """Run the command named on the command line, by default the service."""
-    commands = {
-        "": _serve,
-        "migrate": _migrate,
-        "completeness": _prove_completeness,
-        "trace": _trace,
-        "reconcile": _reconcile,
-    }
     parser = argparse.ArgumentParser("python -m admin_api", description=__doc__)
-    parser.add_argument("command", nargs="?", default="", choices=list(commands))
-    parser.add_argument("id", nargs="?", metavar="ID", help="trace: of the IM")
-    parser.add_argument(
-        "--wait",
-        type=float,
-        default=0,
-        metavar="SECONDS",
-        help="completeness, reconcile: how long IMs may still come",
+    parser.set_defaults(run=_serve)
+    commands = parser.add_subparsers(metavar="COMMAND")
+    commands.add_parser("migrate", help="make the schema, or bring it up to date").set_defaults(run=_migrate)
+    completeness_parser = commands.add_parser("completeness", help="is an IM missing?")
+    completeness_parser.set_defaults(run=_prove_completeness)
+    trace_parser = commands.add_parser("trace", help="the way of one IM")
+    trace_parser.set_defaults(run=_trace)
+    trace_parser.add_argument("id", nargs="?", default="", metavar="ID", help="of the IM")
+    reconcile_parser = commands.add_parser("reconcile", help="do the records agree with the archive?")
+    reconcile_parser.set_defaults(run=_reconcile)
+    reconcile_parser.add_argument(
+        "--hours", type=_read_hours, default=1, help="the last of them, five minutes at a time"
     )
-    parser.add_argument(
-        "--hours",
-        type=float,
-        default=1,
-        metavar="HOURS",
-        help="reconcile: the last of them, five minutes at a time",
-    )
+    for each in (completeness_parser, reconcile_parser):
+        each.add_argument(
+            "--wait", type=_read_wait, default=0, metavar="SECONDS", help="how long IMs may still come"
+        )
     arguments = parser.parse_args()
-    sys.exit(commands[arguments.command](arguments))
+    sys.exit(arguments.run(arguments))
 
 
 if __name__ == "__main__":

@@ -211,3 +211,22 @@ def test_json_that_readers_read_differently_is_refused(
         "/v1/policy/global/internal", content=content, headers={"Content-Type": "application/json"} | headers
     )
     assert (answer.status_code, why in answer.json()["detail"]) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param("reconcile --hours -1", "'-1' is no number of hours", id="a time to come"),
+        pytest.param("reconcile --hours 0", "'0' is no number of hours", id="no time"),
+        pytest.param("reconcile --hours nan", "'nan' is no number of hours", id="no number"),
+        pytest.param("reconcile --hours 1e9", "'1e9' is no number of hours", id="before all time"),
+        pytest.param("reconcile 24", "unrecognized arguments: 24", id="hours that aren't named"),
+        pytest.param("completeness --wait nan", "'nan' is no number of seconds", id="a wait without end"),
+        pytest.param("completeness --hours 24", "unrecognized arguments: --hours", id="not its option"),
+    ],
+)
+def test_a_command_never_answers_what_was_not_asked(tmp_path: Path, arguments: str, said: str) -> None:
+    ended = run(tmp_path, *arguments.split())
+    assert ended.returncode == 2  # nobody can tell
+    assert said in ended.stderr
+    assert ended.stdout == ""
