@@ -186,7 +186,7 @@ def show_counts(database: Database) -> bool:
     try:
         with database.snapshot() as session:
             rows = session.execute(query).all()
-            parked = dict(session.execute(_PARKED).tuples().all())
+            parked = dict(session.execute(_PARKED).all())
             weakened = session.execute(_WEAKENED).scalars().all()
             size = session.scalar(sqlalchemy.select(func.pg_database_size(func.current_database())))
     except UNAVAILABLE:
