@@ -21,6 +21,7 @@ NOTICE = ("POST", "/v1/notices/01980000-0000-7000-8000-000000000000/delivered")
         ("", "GET", "/none", 20),
         ("unknown", "POST", "/v1/messages", 20),
         ("elsewhere", "POST", "/v1/messages", 20),
+        ("flood", "GET", "/metrics", 20),
         ("flood", "POST", "/v1/messages", 100),
         ("flood", *NOTICE, 100),
     ],

@@ -22,8 +22,10 @@ class Gate:
             connector = self._connectors.find(scope)
             if connector is not None:
                 note_known(scope)
-                await self._turns.wait(connector.name, REQUEST)
+                # What brings no IM is one in a round: metrics, say, take long.
+                cost = REQUEST if scope["path"].startswith("/v1/") else MOST_IN_ROUND
+                await self._turns.wait(connector.name, cost)
                 scope[ROUND] = self._turns.round
-            else:  # one in a round: metrics, say, take long
+            else:
                 await self._turns.wait(STRANGERS, MOST_IN_ROUND)
         await self._app(scope, receive, send)
