@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from admin_api import admission, fields
+from admin_api import admission, bulkheads, fields
 from admin_api.app import create_app
 from admin_api.config import AdminSettings
+from contract.json_text import check_names
 from contract.token import Principal, hash_token
 from tests.integration.admin.conftest import NO_BROKER, ROLES
 from tests.integration.admin.test_access import ADMINISTRATOR, ALLOWED, FRONTEND, PLACES
@@ -38,6 +39,10 @@ WITH_A_BODY: Final = {
 
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
+    return make_app()
+
+
+def make_app() -> FastAPI:
     admin_settings = AdminSettings(
         database_url="postgresql://127.0.0.1:1", amqp_url=NO_BROKER, principals_file="/", bulk_bytes=BULK
     )
@@ -221,13 +226,43 @@ def test_a_large_body_is_read_in_a_thread_and_others_are_not(
         return domain
 
     monkeypatch.setattr(fields, "parse_domain", note)
-    for count in (10, 9_000):
+    for count in (10, 1_000, 9_000):
         document = {"domains": [f"{n}.contoso.com" for n in range(count)]}
         route = ("PUT", "/v1/policy/connectors/{name}")
         status, *_ = ask(app, route, ADMINISTRATOR, [json.dumps(document).encode()])
         assert status == 503  # there is no database
         assert {thread is threading.main_thread() for thread in threads} == {count == 10}
         threads.clear()
+
+
+def test_bodies_of_one_person_are_parsed_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulkheads, "_WAIT_SECONDS", 60.0)
+    lock, parsing, most = threading.Lock(), 0, list[int]()
+
+    def note(body: bytes) -> None:
+        nonlocal parsing
+        assert threading.current_thread() is not threading.main_thread()
+        with lock:
+            parsing += 1
+            most.append(parsing)
+        check_names(body)
+        with lock:
+            parsing -= 1
+
+    monkeypatch.setattr(admission, "check_names", note)
+    document = json.dumps({"x": [{"a": 1}] * 6_000}).encode()
+
+    async def flood() -> list[int]:
+        app = make_app()
+        asked = (
+            Caller(app).request("PUT", "/v1/policy/cdr", ADMINISTRATOR, [document], "application/json")
+            for _ in range(20)
+        )
+        return [status for status, _ in await asyncio.gather(*asked)]
+
+    assert asyncio.run(flood()) == [422] * 20
+    assert len(most) == 20
+    assert max(most) <= 4
 
 
 @pytest.mark.parametrize(

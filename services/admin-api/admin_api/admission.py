@@ -25,8 +25,10 @@ from contract.token import Principal
 from runtime.listening import note_known
 
 _MOST: Final = 64 << 10
-"""Bytes of a JSON body, unless its route has a limit of its own. So much is read on the event loop: it takes
-4 ms of CPU. The worst tried of 1 MiB took 1.3 s.
+"""Bytes of a JSON body, unless its route has a limit of its own."""
+_AT_ONCE: Final = 4 << 10
+"""So much is read on the event loop. The worst tried of 64 KiB took 40 ms, of 1 MiB 1.3 s: that is done in a
+thread, and by a caller who has a place, so that others have their turns.
 """
 LARGE: Final = 1 << 20
 """For what names many people, domains or agents at once. It is read in a thread."""
@@ -91,8 +93,13 @@ class Admit:
             return
         scope["route"] = door.route  # for whoever counts requests: a refused one comes no further
         try:
-            receive = await self._admit(door, scope, receive)
+            receive, document = await self._admit(door, scope, receive)
             leave = await self._enter(door, scope)
+            try:
+                await _check(document)
+            except BaseException:
+                leave()
+                raise
         except Problem as problem:
             await answer_of(problem)(scope, receive, send)
             return
@@ -108,8 +115,11 @@ class Admit:
         doors = (door for door in self._doors if door.route.matches(scope)[0] is Match.FULL)
         return next(doors, None)
 
-    async def _admit(self, door: _Door, scope: Scope, receive: Receive) -> Receive:
-        """Return where the request's body comes from. Raises Problem, _GoneError."""
+    async def _admit(self, door: _Door, scope: Scope, receive: Receive) -> tuple[Receive, bytes]:
+        """Return where the request's body comes from, and the JSON that is to be checked; it may be empty.
+
+        Raises Problem, _GoneError.
+        """
         headers = Headers(scope=scope)
         principal = find_principal(self._principals, headers.get("authorization"))
         scope.setdefault("state", {})["principal"] = principal
@@ -120,18 +130,13 @@ class Admit:
         check_question(scope, door.route)
         scope["state"]["large"] = False
         if not door.most:
-            return _empty(receive)
+            return _empty(receive), b""
         receive = _bounded(receive, door.most)
         if not door.whole:
-            return receive
+            return receive, b""
         body = await self._read(principal, receive)
-        scope["state"]["large"] = len(body) > _MOST
-        if _is_json(headers):
-            if len(body) > _MOST:  # in a thread, so that others have their turns
-                await asyncio.to_thread(_check, body)
-            else:
-                _check(body)
-        return _whole(body, receive)
+        scope["state"]["large"] = len(body) > _AT_ONCE
+        return _whole(body, receive), body if _is_json(headers) else b""
 
     async def _enter(self, door: _Door, scope: Scope) -> Callable[[], None]:
         """Take a place for a request; return what gives it back, once. Raises Problem."""
@@ -262,12 +267,15 @@ def _is_json(headers: Headers) -> bool:
     return not kind or kind.endswith(("/json", "+json"))
 
 
-def _check(body: bytes) -> None:
+async def _check(body: bytes) -> None:
     """Raise Problem (400) for what is no JSON in UTF-8, or has a name twice in one object."""
     if not body:
         return  # there may be none
     try:
-        check_names(body)
+        if len(body) > _AT_ONCE:
+            await asyncio.to_thread(check_names, body)
+        else:
+            check_names(body)
     except RepeatedNameError as error:
         raise Problem(400, str(error)) from None
     except ValueError as error:
