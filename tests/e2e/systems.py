@@ -171,21 +171,27 @@ class Containers:
         self._environment = {
             k: v for k, v in os.environ.items() if not k.startswith(("LCS_", "COMPOSE_"))
         } | {f"LCS_{name}": str(port) for name, port in ports.items()}
-        self._environment["COMPOSE_FILE"] = os.pathsep.join(["docker-compose.yml", *overlays])
+        self._environment["COMPOSE_PROJECT_NAME"] = self.project
+        self._use("docker-compose.yml", *overlays)
         if not self._has_image("grafana"):
-            self._environment["COMPOSE_FILE"] += f"{os.pathsep}tests/e2e/without-grafana.yml"
+            self._use("docker-compose.yml", *overlays, "tests/e2e/without-grafana.yml")
         self.front_end_urls: Sequence[str] = [f"http://127.0.0.1:{ports['PORT']}"]
         self.admin_url = f"http://127.0.0.1:{ports['ADMIN_PORT']}"
         self.prometheus_url = f"http://127.0.0.1:{ports['PROMETHEUS_PORT']}"
         self.tokens: Mapping[str, str] = {}
         self._scale = {"frontend": 2, "archiving": 1}
 
-    def compose(self, *arguments: str, seconds: float = 120) -> str:
-        """Run ``docker compose``; return what it says. An error has its last words in its message."""
-        command = ["docker", "compose", "--project-name", self.project, *arguments]
+    def _use(self, *files: str) -> None:
+        self._environment["COMPOSE_FILE"] = os.pathsep.join(str(_ROOT / file) for file in files)
+
+    def run(self, command: list[str], folder: Path = _ROOT, seconds: float = 120) -> str:
+        """Run a command in a folder, for which ``docker compose`` is this project; return what it prints.
+
+        Raises RuntimeError with the last words of an error.
+        """
         done = subprocess.run(
             command,
-            cwd=_ROOT,
+            cwd=folder,
             env=self._environment,
             capture_output=True,
             text=True,
@@ -195,6 +201,10 @@ class Containers:
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
         return done.stdout
+
+    def compose(self, *arguments: str, seconds: float = 120) -> str:
+        """Run ``docker compose``; return what it prints. Raises RuntimeError."""
+        return self.run(["docker", "compose", *arguments], seconds=seconds)
 
     def start(self) -> None:
         """Start everything; return when all is healthy."""

@@ -1,6 +1,8 @@
 """What only the containers promise."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from deploy.local.process import wait_for
 from tests.e2e.systems import Containers
 
 pytestmark = pytest.mark.containers
+_README = Path(__file__).parent.parent.parent / "README.md"
 _OURS = ("frontend", "archiving", "admin-api", "proxy")
 
 
@@ -50,6 +53,16 @@ def test_no_secret_can_be_read_from_a_container_s_settings(containers: Container
     secrets = json.loads(containers.secret("kept/secrets.json")).values()
     settings = json.dumps([container.attrs for container in containers.containers()])
     assert not [secret for secret in secrets if secret in settings]
+
+
+def test_the_readme_s_tokens_are_those_of_the_stack_that_runs(containers: Containers, tmp_path: Path) -> None:
+    of_another_stack = tmp_path / ".state/up/secrets/people/compliance"
+    of_another_stack.parent.mkdir(parents=True)
+    of_another_stack.write_text("of make up, which has ended")
+    setup = re.search(r"<!-- begin: setup -->\n```sh\n(.*?)```", _README.read_text(), re.DOTALL)
+    assert setup is not None
+    said = containers.run(["bash", "-c", f'{setup[1]}echo "$OFFICER"'], tmp_path)
+    assert said == f"Authorization: Bearer {containers.tokens['compliance']}\n"
 
 
 def test_parked_ims_are_replayed_by_one_command(containers: Containers) -> None:
