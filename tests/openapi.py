@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
+from threading import Lock
 from typing import Any, NamedTuple
 
 import httpx
@@ -86,6 +87,10 @@ def example_of(schema: Schema, document: Document) -> Any:
     return by_format.get(schema.get("format", ""), "string")
 
 
+_MAKING = Lock()
+"""FastAPI does not make a document in two threads at once, and functools.cache does not prevent that."""
+
+
 class Documented:
     """A hook of an HTTP client: what answers has its status and content type in the OpenAPI document."""
 
@@ -96,7 +101,9 @@ class Documented:
     def __call__(self, answer: httpx.Response) -> None:
         """Check an answer of an operation; paths that are none are not looked at."""
         method, path = answer.request.method.lower(), answer.request.url.path
-        for template, operations in self._document()["paths"].items():
+        with _MAKING:
+            paths = self._document()["paths"]
+        for template, operations in paths.items():
             if method in operations and _pattern_of(template).fullmatch(path):
                 described = operations[method]["responses"].get(str(answer.status_code))
                 assert described is not None, f"{method} {template}: {answer.status_code} is not documented"
