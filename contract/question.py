@@ -20,7 +20,7 @@ _TIME: Final = TypeAdapter(AwareDatetime)
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """No IM has an id of a time before (RFC 9562, 5.7)."""
 _AHEAD: Final = timedelta(days=1)
-"""That somebody's clock, or zone, may be ahead."""
+"""By which a clock, or a zone, may be ahead of ours."""
 
 
 class Parameter(NamedTuple):

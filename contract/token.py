@@ -11,8 +11,9 @@ from contract.policy import ANY_DOMAIN
 from contract.requests import note_caller, note_unknown
 
 CONNECTOR_NAME: Final = r"^[^:/\x00-\x20\x7f]{1,64}$"
-PRINCIPAL_NAME: Final = r"^(?=.*\S)[^\x00-\x1f\x7f]{1,200}$"
 """A connector's name: without a colon, which ends it in the key of a conversation."""
+PRINCIPAL_NAME: Final = r"^(?=.*\S)[^\x00-\x1f\x7f]{1,200}$"
+"""A principal's name, as the audit trail shows it: one line, with something to see."""
 
 
 class Connector(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,7 +36,7 @@ Source = tuple[str, str, str]
 
 
 class _Tally:
-    """What came in this minute."""
+    """Lines of this minute."""
 
     def __init__(self) -> None:
         self._came = Counter[Source]()

@@ -105,7 +105,7 @@ class FrontEnd:
         """IMs that were answered 503."""
         self._chance = chance
         self._says_so = chance.random() < 0.7
-        """Whether it disowns what the broker may have kept; front ends of before don't."""
+        """True if it disowns IMs that the broker may have kept; front ends of before don't."""
         self._port = Port()
         self._cdr = CDR(SETTINGS, Policies(critical=True))  # type: ignore[arg-type] # stands in
         self._cdr._publisher = self._port  # type: ignore[assignment] # stands in

@@ -1,4 +1,4 @@
-"""What is dear to read, however few bytes it has: little of it goes in a round, none is read for long."""
+"""Requests that are dear to read, however few bytes they have: few go in a round, none is read for long."""
 
 import asyncio
 import gzip

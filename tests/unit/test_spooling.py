@@ -207,7 +207,7 @@ def hold_writes(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 def test_an_im_that_was_refused_before_the_disk_had_it_is_not_sent(
     monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
-    """Nobody delivered it; sent, it would be archived beside what was said, and differ from the records."""
+    """It was not delivered; sent, it would be archived beside what was said, and differ from the records."""
     goes_on = hold_writes(monkeypatch)
 
     async def scenario(agent: Agent, port: Port) -> None:

@@ -37,7 +37,7 @@ class Change:
         self.weakened: list[dict[str, str]] = []
         """What weakens it, for the security log."""
         self.looked_at: tuple[str, dict[str, Any]] | None = None
-        """Whose flags the answer tells of, and how, if nothing is changed: a look, as any other."""
+        """The user that an answer tells of though nothing is changed, and the flags: a look as any other."""
         self.next_version = self._find_next()
         """The version that this change makes, if it changes anything."""
 

@@ -19,7 +19,7 @@ _ALIKE: Final = {
     "-": "\u2010\u2012\u2013\u2014\u2015\u2212",
     "\u03c3": "\u03c2",
 }
-"""What is written in place of what: apostrophes, quotation marks, dashes, and sigma at a word's end."""
+"""Characters and their plain forms: apostrophes, quotation marks, dashes, and sigma at a word's end."""
 _UNSEEN: Final = "\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe0e\ufe0f\ufeff"
 """Ranges of what nobody looks for: hyphens to break at, joiners, marks of direction, variants of emoji."""
 _FROM: Final = "".join(_ALIKE.values())

@@ -49,19 +49,19 @@ class Turns:
         self._left = MOST_IN_ROUND
         self._running = False
         self._went = 0
-        """For how many bytes have gone in this round: the first goes, however little time is left."""
+        """Bytes that have gone in this round: the first go, however little time is left."""
         self._last = ""
-        """Who went last."""
+        """The connector that went last."""
         self._began = 0.0
         """The round, by the time that this thread has had."""
         self._called = False
-        """Whether the turn of some has come who go in this round: nobody goes before them."""
+        """True from the call of those who go in this round: no other goes before them."""
         self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
         """By connector; the one whose turn it is first."""
         self._slow = ""
         """The connector that took all of a round's time last: another that waits goes before it, once."""
         self._put_off: list[tuple[str, _Waiter]] = []
-        """Whose turn had come in this round when its time was over."""
+        """Connectors whose turn had come in this round when its time was over."""
         self.round = 0
         """Its number."""
 

@@ -40,7 +40,7 @@ class Pending(msgspec.Struct, eq=False, gc=False):
 
     @property
     def on_disk(self) -> bool:
-        """Whether the spool has it, and sends it."""
+        """True once the spool has it, and sends it."""
         return self.written is not None and self.written.done() and self.written.exception() is None
 
 
