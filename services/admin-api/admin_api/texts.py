@@ -60,9 +60,8 @@ def others_of(folded: str) -> str:
     known = set(folded.casefold())
     forms = _forms()
     others = [char for char, fold in forms.items() if not known.isdisjoint(fold.casefold())]
-    marks = (
-        "" if folded.isascii() else "".join(_marks())
-    )  # joined to a letter they make one that is not ASCII
+    # Joined to a letter they make one that is not ASCII.
+    marks = "" if folded.isascii() else "".join(_marks())
     return f"[{_UNSEEN}{''.join(others)}{marks}]"
 
 
