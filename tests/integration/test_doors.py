@@ -124,7 +124,7 @@ def _set_policy(api: AdminApi, im: CheckedIM, connector: str) -> None:
     flags = {"archive_internal": True, "archive_federated": False}
     path = f"/v1/policy/users/{quote(im.sender, safe='')}"
     api.administrator.put(path, json=flags).raise_for_status()
-    newest = {"target": im.sender, "limit": 1}  # a look, if an example before had set the same flags
+    newest = {"target": im.sender, "limit": "1"}  # a look, if an example before had set the same flags
     [record] = api.compliance.get("/v1/audit", params=newest).raise_for_status().json()["records"]
     assert record["target"] == im.sender
     line = json.dumps({"address": im.recipients[0], "archive_internal": True}) + "\n"
