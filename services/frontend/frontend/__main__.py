@@ -38,7 +38,7 @@ def main() -> None:
     raise_file_limit()
     try:
         connectors = msgspec.json.decode(settings.connectors_file.read_bytes(), type=list[Connector])
-        by_hash(connectors)
+        by_hash(connectors)  # here the file can be named
     except (OSError, ValueError) as error:
         sys.exit(f"LCS_CONNECTORS_FILE: {error}")
     try:

@@ -9,7 +9,7 @@ from starlette.types import Scope
 from contract.json_text import check_headers
 from contract.problem import Problem
 from contract.question import check_query, check_single
-from contract.token import Connector, bearer_of, find_caller, hash_token
+from contract.token import Connector, bearer_of, by_hash, find_caller, hash_token
 from frontend.agent import RETRY_AFTER
 from runtime.security import SecurityLog
 
@@ -18,9 +18,9 @@ class Connectors:
     """The chat systems that have a token."""
 
     def __init__(self, pool: str, connectors: Iterable[Connector]) -> None:
-        """``pool``: this front end's."""
+        """``pool``: this front end's. Raises ValueError if two connectors have one token."""
         self._pool = pool
-        self._connectors = {connector.hash: connector for connector in connectors}
+        self._connectors = by_hash(connectors)
         self._stopping = False
         self.security = SecurityLog("frontend")
 
