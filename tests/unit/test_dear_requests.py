@@ -19,6 +19,7 @@ from frontend.sip import find_offers, find_said
 from frontend.sip_request import SIPError, parse_request
 from frontend.turns import LONG, MOST_IN_ROUND, MOST_SECONDS, REQUEST, ROUND, Turns
 from tests.unit.agent_port import CONNECTOR, SETTINGS
+from tests.unit.rounds import call_in_rounds
 
 _DEAR = (MOST_SECONDS + LONG) / 2
 """Seconds: they end a round, and no rest follows what has so many bytes:"""
@@ -48,22 +49,10 @@ def _most_at_once(rounds: list[int]) -> int:
 
 
 def test_a_round_ends_with_what_takes_all_its_time(clock: _Clock) -> None:
-    came: list[tuple[int, str]] = []
+    def spend() -> None:
+        clock.now += _DEAR
 
-    async def scenario() -> None:
-        turns, rounds = Turns(), 0
-
-        async def call(name: str) -> None:
-            await turns.wait(name, _BYTES)
-            clock.now += _DEAR
-            came.append((rounds, name))
-
-        tasks = [asyncio.create_task(call(name)) for name in ["flood"] * 40 + ["one"]]
-        while not all(task.done() for task in tasks):
-            await asyncio.sleep(0)
-            rounds += 1
-
-    asyncio.run(scenario())
+    came = call_in_rounds(_BYTES, spend)
     assert _most_at_once([number for number, _ in came]) == 1
     assert "one" in [name for _, name in came[:3]]  # though forty came before it
 

@@ -12,6 +12,7 @@ from frontend.receipt import Receipt
 from frontend.turns import MOST_IN_ROUND, Shares, Turns
 from frontend.waiting import Pending, Waiting
 from tests.unit.agent_port import SETTINGS, make_im, reached
+from tests.unit.rounds import call_in_rounds
 
 _IM = make_im("hello")
 _DECISION = Decision(archive=True, rule="internal-everyone", scope="internal", version=7)
@@ -158,20 +159,6 @@ def test_what_is_under_way_goes_on_while_requests_take_long() -> None:
 
 
 def test_a_round_takes_so_much_and_the_next_is_shared() -> None:
-    came: list[tuple[int, str]] = []
-
-    async def scenario() -> None:
-        turns, rounds = Turns(), 0
-
-        async def call(name: str) -> None:
-            await turns.wait(name, MOST_IN_ROUND)
-            came.append((rounds, name))
-
-        tasks = [asyncio.create_task(call(name)) for name in ["flood"] * 40 + ["one"]]
-        while not all(task.done() for task in tasks):
-            await asyncio.sleep(0)
-            rounds += 1
-
-    asyncio.run(scenario())
+    came = call_in_rounds(MOST_IN_ROUND)
     assert [name for _, name in came[:3]].count("one") == 1  # though forty came before it
     assert max(Counter(number for number, _ in came).values()) <= 2
