@@ -11,9 +11,9 @@ import psycopg
 
 from archiving.archive import Archive
 from archiving.rows import COLUMNS, join_rows
-from contract.broker import BrokerAddress
 from contract.message import CONTENT_TYPE, COUNT_HEADER, IM, IM_TYPE, encode_ims, headers_of, make_id, time_of
 from contract.topology import INGEST_EXCHANGE, QUEUE
+from runtime.broker import BrokerAddress
 
 _WINDOW = 2000
 """Messages on their way to their confirm at once, in the raw rate."""

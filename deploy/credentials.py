@@ -160,7 +160,7 @@ def _connector(name: str, token: str, gateway_for: Sequence[str]) -> dict[str, A
 
 
 def _hash(token: str) -> str:
-    """As ``contract.token.hash_token``, which can't be imported where no package is installed."""
+    """As ``runtime.token.hash_token``, which can't be imported where no package is installed."""
     return "sha256:" + hashlib.sha256(token.encode()).hexdigest()
 
 

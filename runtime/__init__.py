@@ -1,1 +1,1 @@
-"""Code that services share at run time: how they listen."""
+"""Code that services share at run time: settings, logs, problems, tokens, the broker's address, listening."""

@@ -19,7 +19,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from contract.problem import MEDIA_TYPE, Problem
+from runtime.problem import MEDIA_TYPE, Problem
 from runtime.safe_headers import SAFE_HEADERS, SendSafely
 
 log = logging.getLogger("listening")

@@ -7,8 +7,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.message import make_id
-from contract.problem import MEDIA_TYPE, Problem
-from contract.requests import CURRENT, ID_HEADER, ServedRequest
+from runtime.current_request import CURRENT, ID_HEADER, ServedRequest
+from runtime.problem import MEDIA_TYPE, Problem
 from runtime.security import KINDS, SecurityLog
 
 log = logging.getLogger("requests")

@@ -14,7 +14,7 @@ import prometheus_client
 from starlette.routing import Match
 from starlette.types import Scope
 
-from contract.requests import CURRENT
+from runtime.current_request import CURRENT
 
 log = logging.getLogger("security")
 

@@ -6,9 +6,9 @@ from typing import Final
 
 from admin_api.config import AdminSettings
 from archiving.config import CDRSettings, WorkerSettings
-from contract.settings import ServiceSettings
 from deploy.local.process import StartError
 from frontend.config import FrontEndSettings
+from runtime.settings import ServiceSettings
 
 SERVICES: Final[Mapping[str, type[ServiceSettings]]] = {
     "frontend": FrontEndSettings,

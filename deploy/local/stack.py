@@ -18,7 +18,6 @@ import psycopg
 
 import admin_api.migrations
 import archiving.migrations
-from contract.broker import BrokerAddress
 from deploy.credentials import DOMAINS, POOL, make_credentials
 from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
@@ -26,6 +25,7 @@ from deploy.local.edge import LocalEdge
 from deploy.local.environment import describe, ports_asked_for, settings_for
 from deploy.local.ports import Ports
 from deploy.local.process import NO_TLS, Process, StartError, kill_leftovers
+from runtime.broker import BrokerAddress
 
 DATABASE = "lcslog"
 

@@ -15,10 +15,10 @@ from uuid import UUID, uuid4
 import httpx
 import pika
 
-from contract.broker import BrokerAddress
 from contract.message import AGENT_HEADER, COUNT_HEADER, FIRST_SEQ_HEADER, IM_TYPE, POOL_HEADER, make_id
 from contract.topology import INGEST_EXCHANGE, QUEUE
 from deploy.local.process import wait_for
+from runtime.broker import BrokerAddress
 from tests.chaos import restore
 from tests.chaos.journal import SAFE
 from tests.chaos.load import Load

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from contract.token import hash_token
 from deploy.local.process import wait_for
+from runtime.token import hash_token
 from tests.e2e.systems import System
 
 

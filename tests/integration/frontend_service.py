@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 
 from contract.message import IM_TYPE, decode_ims
-from contract.token import hash_token
 from deploy.local.process import NO_TLS, Process, find_free_port
+from runtime.token import hash_token
 from tests.conftest import Delivery
 from tests.openapi import Documented, front_end_document
 

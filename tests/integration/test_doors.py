@@ -19,9 +19,9 @@ from archiving.records import Records, Settlement
 from archiving.senders import Senders
 from contract.address import MAX_LENGTH
 from contract.cdr import CDR_TYPE, Activity, encode_activities
-from contract.problem import Problem
-from contract.token import conversation_key
 from frontend.submission import MAX_CONVERSATION, CheckedIM, read_submission
+from runtime.problem import Problem
+from runtime.token import conversation_key
 from tests.conftest import ArchiveDatabase
 from tests.integration.admin.conftest import AdminApi, make_im, running_api
 from tests.unit.agent_port import SETTINGS

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.address import domain_of
-from contract.token import hash_token
 from contract.topology import QUEUE
 from deploy.local.broker import Broker
 from deploy.local.process import wait_for
+from runtime.token import hash_token
 from tests.conftest import ArchiveDatabase, Vhost, declare
 from tests.integration.admin.conftest import AdminApi, running_api
 from tests.integration.frontend_service import GATEWAY, IM, FrontEnd, ims_of

@@ -12,7 +12,6 @@ import msgspec
 
 from contract.message import AGENT_TYPE, IM, IM_TYPE, AgentStatement, decode_ims, decode_statement
 from contract.policy import Decision, GlobalSetting, Policy, Pool
-from contract.token import Connector
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.publisher import UnknownError
@@ -20,6 +19,7 @@ from frontend.receipt import Fate, Receipt
 from frontend.slot import Slot
 from frontend.spool import Spool, SpooledIM
 from frontend.submission import CheckedIM, read_submission
+from runtime.token import Connector
 
 SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
 CONNECTOR = Connector(name="c", hash="", pool="pool1", domains=frozenset({"contoso.com"}))

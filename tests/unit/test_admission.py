@@ -15,8 +15,8 @@ from starlette.types import Message
 from admin_api import admission, bulkheads, fields
 from admin_api.app import create_app
 from admin_api.config import AdminSettings
-from contract.json_text import check_names
-from contract.token import Principal, hash_token
+from runtime.json_text import check_names
+from runtime.token import Principal, hash_token
 from tests.integration.admin.conftest import NO_BROKER, ROLES
 from tests.integration.admin.test_access import ADMINISTRATOR, ALLOWED, FRONTEND, PLACES
 

@@ -6,10 +6,10 @@ import pytest
 
 from contract.message import make_id
 from contract.policy import GlobalSetting
-from contract.problem import Problem
 from frontend.agent import Agent
 from frontend.publisher import RefusedError, UnknownError
 from frontend.receipt import NOT_ARCHIVED
+from runtime.problem import Problem
 from tests.unit.agent_port import CONNECTOR, Port, fate_of, outcome, reached, run, submit
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from archiving.config import WorkerSettings
-from contract.broker import BrokerAddress
-from contract.settings import load_settings
+from runtime.broker import BrokerAddress
+from runtime.settings import load_settings
 
 
 def test_an_address_of_one_node_is_that_node() -> None:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from contract.cdr import Activity
 from contract.message import time_at
 from contract.policy import ConnectorRights, GlobalSetting, Policy
-from contract.problem import Problem
-from contract.token import CONNECTOR_NAME, Connector, by_hash, conversation_key
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.decisions import Decisions, rights_of
 from frontend.submission import CheckedIM, IMProblem, read_submission
+from runtime.problem import Problem
+from runtime.token import CONNECTOR_NAME, Connector, by_hash, conversation_key
 from tests.unit.agent_port import CONNECTOR, Port, make_im, run
 
 _SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from contract.token import Connector, Principal, hash_token
 from deploy.credentials import make_credentials
+from runtime.token import Connector, Principal, hash_token
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.policy import GlobalSetting, Policy, Pool, decide
-from contract.token import Connector
 from frontend.config import FrontEndSettings
 from frontend.decisions import Decisions
 from frontend.submission import CheckedIM, IMProblem, read_submission
+from runtime.token import Connector
 
 _SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
 _OURS = frozenset({"contoso.com"})

@@ -17,10 +17,10 @@ from starlette.routing import Route
 import admin_api.app
 import frontend.app
 from admin_api.config import AdminSettings
-from contract.token import Connector, Principal, hash_token
 from frontend.config import FrontEndSettings
 from runtime.listening import listen_with
 from runtime.safe_headers import SAFE_HEADERS
+from runtime.token import Connector, Principal, hash_token
 from tests.openapi import bodies_of, example_of, objects_of
 
 _NOWHERE = "amqp://fe-pool1@127.0.0.1:1/lcs"

@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contract.token import Connector, hash_token
 from frontend.app import create_app
 from frontend.config import FrontEndSettings
+from runtime.token import Connector, hash_token
 
 FLOOD = 200
 NOTICE = ("POST", "/v1/notices/01980000-0000-7000-8000-000000000000/delivered")

@@ -12,10 +12,10 @@ from fastapi import Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.problem import Problem
 from frontend.agent import Agent
 from frontend.listeners.intake import Intake
 from frontend.listeners.stream import LineSplitter, Stream
+from runtime.problem import Problem
 from runtime.security import SecurityLog
 from tests.unit.agent_port import CONNECTOR, SETTINGS, Port, run
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.json_text import RepeatedNameError, check_names
-from contract.problem import Problem
 from frontend.config import FrontEndSettings
 from frontend.submission import read_submission
+from runtime.json_text import RepeatedNameError, check_names
+from runtime.problem import Problem
 
 _SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
 _TEXTS = st.text(st.sampled_from('ab"\\\n,:{}u0022é'), max_size=12)

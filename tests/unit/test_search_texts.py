@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from admin_api.search import Search, check_search
 from contract.message import make_id
-from contract.problem import Problem
+from runtime.problem import Problem
 
 WORDS = st.text(st.characters(categories=("Ll", "Lo")), min_size=1, max_size=8)
 

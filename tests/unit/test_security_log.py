@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from starlette.routing import Route
 
-from contract.logs import _JsonFormatter
 from contract.message import make_id
-from contract.problem import Problem, add_problem_handlers
-from contract.requests import CURRENT, ServedRequest, note_caller, note_unknown
-from contract.token import hash_token
+from runtime.current_request import CURRENT, ServedRequest, note_caller, note_unknown
 from runtime.listening import listen_with
+from runtime.logs import _JsonFormatter
+from runtime.problem import Problem, add_problem_handlers
 from runtime.requests import NameRequests
 from runtime.security import SecurityLog
+from runtime.token import hash_token
 
 
 class Lines(logging.Handler):

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.message import make_id, time_of
-from contract.problem import Problem
 from frontend.config import FrontEndSettings
 from frontend.listeners.openapi import MESSAGES
 from frontend.submission import CheckedIM, Submission, read_submission
+from runtime.problem import Problem
 
 SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))
 NOW = time.time_ns() // 1_000_000

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from contract.token import Connector, hash_token
 from frontend.vouchers import VoucherError, Vouchers
+from runtime.token import Connector, hash_token
 
 
 def _connector(name: str) -> Connector:

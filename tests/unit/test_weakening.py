@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from admin_api.policy.weakening import weakenings_of
 from contract.policy import ConnectorRights, Disclaimer, Flags, GlobalSetting, Policy, Pool, decide
-from contract.token import Connector
-from contract.weakening import weakenings_of
 from frontend.decisions import Decisions
 from frontend.disclaimers import _word
+from runtime.token import Connector
 
 _DOMAINS = ["a.example", "b.example"]
 _FLAGGED = [

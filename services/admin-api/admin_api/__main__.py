@@ -20,10 +20,10 @@ from admin_api.config import AdminSettings, CompletenessSettings, MigrationSetti
 from admin_api.database import UNAVAILABLE, Database
 from admin_api.migrations import migrate
 from admin_api.principals import Actor, load_principals
-from contract.logs import start_logging
 from contract.message import time_of
-from contract.settings import load_settings
 from runtime.listening import listen_with, raise_file_limit
+from runtime.logs import start_logging
+from runtime.settings import load_settings
 
 log = logging.getLogger("admin-api")
 

@@ -19,10 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from admin_api.bulkheads import Bulkheads
 from admin_api.principals import Allow, find_principal
 from admin_api.questions import check_question
-from contract.json_text import RepeatedNameError, check_headers, check_names
-from contract.problem import Problem, answer_of
-from contract.token import Principal
+from runtime.json_text import RepeatedNameError, check_headers, check_names
 from runtime.listening import note_known
+from runtime.problem import Problem, answer_of
+from runtime.token import Principal
 
 _MOST: Final = 64 << 10
 """Bytes of a JSON body, unless its route has a limit of its own."""

@@ -36,11 +36,11 @@ from admin_api.digests import Digests
 from admin_api.metrics import CountRequests
 from admin_api.notices import Notices
 from admin_api.openapi import PROBLEMS, complete
-from contract.problem import Problem, add_problem_handlers, answer_of
-from contract.token import Principal
 from runtime.docs import add_docs
+from runtime.problem import Problem, add_problem_handlers, answer_of
 from runtime.requests import NameRequests
 from runtime.security import SecurityLog
+from runtime.token import Principal
 
 _DESCRIPTION = """
 Who is archived, what was archived, and whether all of it was.

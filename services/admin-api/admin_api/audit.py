@@ -23,8 +23,8 @@ from admin_api.principals import Actor, Allow
 from admin_api.tables import AuditRow, AuditUsersRow, holds
 from contract.address import AddressError, parse_address
 from contract.policy import Flags
-from contract.problem import Problem
-from contract.requests import CURRENT
+from runtime.current_request import CURRENT
+from runtime.problem import Problem
 
 router = APIRouter(tags=["audit"])
 

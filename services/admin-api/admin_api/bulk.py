@@ -17,11 +17,11 @@ from pydantic import BaseModel
 
 from admin_api.changes import Change, Changes
 from admin_api.fields import parse_user
+from admin_api.policy.weakening import number_of
 from admin_api.resources import ChangesOf
 from admin_api.weighing import Weighing
-from contract.json_text import BOM, check_names
-from contract.problem import Problem
-from contract.weakening import number_of
+from runtime.json_text import BOM, check_names
+from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/policy/users", tags=["users"])
 

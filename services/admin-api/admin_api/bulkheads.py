@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from fastapi import Depends, Request
 
 from admin_api.database import Database
-from contract.problem import Problem
+from runtime.problem import Problem
 
 _WAIT_SECONDS: Final = 5.0
 _PEOPLE: Final = 12

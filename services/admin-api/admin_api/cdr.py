@@ -26,7 +26,7 @@ from admin_api.people import find_unknown, keys_of_conversations
 from admin_api.principals import Actor, Allow, Officer
 from contract.cdr import ENDED
 from contract.message import Scope
-from contract.problem import Problem
+from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/cdr", tags=["call detail records"])
 

@@ -15,7 +15,7 @@ from admin_api.preconditions import Preconditions, find_etag, read_preconditions
 from admin_api.principals import Actor, Allow
 from admin_api.tables import FrontEndRow, PolicyRow, UserRow, VersionRow
 from admin_api.weighing import weigh
-from contract.problem import Problem
+from runtime.problem import Problem
 
 log = logging.getLogger("security")
 

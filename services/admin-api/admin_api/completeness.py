@@ -19,7 +19,7 @@ from admin_api.openapi import problem
 from admin_api.parked import Changed, Reason
 from admin_api.principals import Actor, Allow
 from admin_api.tables import AgentCompleteness, PoolRow
-from contract.problem import Problem
+from runtime.problem import Problem
 
 router = APIRouter(tags=["completeness"])
 

@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from contract.broker import BrokerUrl
-from contract.settings import ServiceSettings
+from runtime.broker import BrokerUrl
+from runtime.settings import ServiceSettings
 
 
 class MigrationSettings(ServiceSettings):
@@ -29,7 +29,7 @@ class AdminSettings(CompletenessSettings):
     amqp_url: BrokerUrl
     """``amqp://admin-api:…@host1,host2/lcs``; only notices go there, everything else works without it."""
     principals_file: Path
-    """Who may use the API: a JSON list of ``contract.token.Principal``."""
+    """Who may use the API: a JSON list of ``runtime.token.Principal``."""
     host: str = "127.0.0.1"
     port: int = Field(default=8081, ge=0, le=65_535)
     search_seconds: float = Field(default=10, gt=0, le=25)

@@ -11,7 +11,7 @@ from admin_api.bulkheads import DatabaseOf
 from admin_api.fields import MANY, ConnectorName, Document, Domain
 from admin_api.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.tables import ConnectorRow, DomainRow, PolicyRow
-from contract.problem import Problem
+from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/policy", tags=["policy"])
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from admin_api.fields import ConnectorName, Text
 from contract.conversation import filed_key
-from contract.token import conversation_key
+from runtime.token import conversation_key
 
 
 def keys_of_conversation(key: str, connector: str | None) -> list[str]:

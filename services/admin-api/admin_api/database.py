@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
-from contract.problem import Problem
+from runtime.problem import Problem
 
 log = logging.getLogger("admin-api")
 

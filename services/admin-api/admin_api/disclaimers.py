@@ -33,7 +33,7 @@ from admin_api.people import UNKNOWN, find_unknown
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.tables import NoticeRow, holds
 from contract.conversation import filed_key
-from contract.problem import Problem
+from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/disclaimers", tags=["archive"])
 

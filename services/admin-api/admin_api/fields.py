@@ -18,7 +18,7 @@ from pydantic import (
 
 from contract.address import AddressError, domain_of, parse_address
 from contract.domain import DomainError, parse_domain
-from contract.token import CONNECTOR_NAME
+from runtime.token import CONNECTOR_NAME
 
 _STORED: Final = re.compile(r"sip:[^\s@:<>\"\x00-\x1f\x7f\\]+@[a-z0-9_.:\[\]-]+")
 

@@ -21,7 +21,7 @@ from admin_api.messages import MAX_BYTES, Message, read_messages
 from admin_api.openapi import problem
 from admin_api.principals import Officer
 from admin_api.tables import ArchivedMessage, MessageOrder
-from contract.problem import Problem
+from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/messages", tags=["archive"])
 

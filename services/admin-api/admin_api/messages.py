@@ -36,7 +36,7 @@ from admin_api.search import (
 )
 from admin_api.tables import ArchivedMessage
 from contract.message import Encoding, Scope, time_of
-from contract.problem import Problem
+from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/messages", tags=["archive"])
 

@@ -10,8 +10,8 @@ from aio_pika.abc import AbstractConnection, AbstractExchange, TimeoutType
 from fastapi import Depends, Request
 
 from admin_api import metrics
-from contract.broker import BrokerAddress
 from contract.topology import POLICY_EXCHANGE
+from runtime.broker import BrokerAddress
 
 log = logging.getLogger("admin-api")
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from contract.problem import MEDIA_TYPE
+from runtime.problem import MEDIA_TYPE
 
 
 class ProblemDocument(BaseModel):

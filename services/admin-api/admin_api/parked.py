@@ -16,7 +16,7 @@ from admin_api.fields import MAX_BIGINT, After, Document, Limit, Text
 from admin_api.openapi import problem
 from admin_api.principals import Actor, Allow, Officer
 from admin_api.tables import ParkedRow
-from contract.problem import Problem
+from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/parked", tags=["parked"])
 

@@ -11,7 +11,7 @@ from admin_api.conversations import ConversationFilter
 from admin_api.database import Database
 from admin_api.tables import ArchivedConversation, ArchivedUser, NoticeRow, UserRow, holds
 from contract.address import AddressError, parse_address
-from contract.problem import Problem
+from runtime.problem import Problem
 
 UNKNOWN: Final = (
     "Of the people and the conversation that were asked for: which are known nowhere. Neither the archive,"

@@ -35,8 +35,8 @@ from admin_api.whole_policy import load_policy
 from contract.domain import show_domain
 from contract.message import Scope
 from contract.policy import GlobalSetting
-from contract.problem import Problem
 from contract.sdp import UnseenKind
+from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/policy", tags=["policy"])
 

@@ -13,7 +13,7 @@ from fastapi import Header
 from sqlmodel import Session
 
 from admin_api.tables import StampRow
-from contract.problem import Problem
+from runtime.problem import Problem
 
 _TAG: Final = r'(W/)?"[!#-~]*"'
 _TAGS: Final = rf"^(\*|{_TAG}([ \t]*,[ \t]*{_TAG})*)$"

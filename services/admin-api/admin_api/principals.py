@@ -9,8 +9,8 @@ import msgspec
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from contract.problem import Problem
-from contract.token import Principal, bearer_of, by_hash, find_caller
+from runtime.problem import Problem
+from runtime.token import Principal, bearer_of, by_hash, find_caller
 
 Role = Literal["administrator", "compliance", "operator", "frontend"]
 ROLES: Final = {

@@ -10,8 +10,8 @@ from pydantic.fields import FieldInfo
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from contract.problem import Problem
-from contract.question import Parameter, check_path, check_query, check_single
+from runtime.problem import Problem
+from runtime.question import Parameter, check_path, check_query, check_single
 
 _BLANK: Final = "a b"
 _known: Final[dict[str, Mapping[str, Parameter]]] = {}

@@ -22,7 +22,7 @@ from admin_api.tables import ArchivedConversation, ArchivedMessage, ArchivedPart
 from admin_api.texts import contains, spellings_of
 from contract.encryption import EncryptionKind
 from contract.message import milliseconds_of, time_at, time_of
-from contract.problem import Problem
+from runtime.problem import Problem
 
 _OPERATORS: Final = re.compile(
     r"""

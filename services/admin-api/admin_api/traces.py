@@ -17,7 +17,7 @@ from admin_api.principals import Actor, Allow
 from admin_api.search import ImId
 from admin_api.tables import TraceRow
 from contract.message import time_of
-from contract.problem import Problem
+from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/messages", tags=["archive"])
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import text
 from sqlmodel import Session, col, or_
 
+from admin_api.policy.weakening import number_of, weakenings_of
 from admin_api.tables import PolicyRow, UserRow
 from admin_api.whole_policy import load_policy
 from contract.policy import Policy
-from contract.weakening import number_of, weakenings_of
 
 # One of all that a change of others, or of anything but users, treats alike.
 _ALIKE = text("""

@@ -21,8 +21,8 @@ from archiving.rerendering import render_again
 from archiving.trial import COMMAND as TRIAL
 from archiving.trial import run_trial
 from archiving.worker import Worker
-from contract.logs import start_logging
-from contract.settings import load_settings
+from runtime.logs import start_logging
+from runtime.settings import load_settings
 
 log = logging.getLogger("archiving")
 

@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import Field, HttpUrl
 
 from archiving.senders import Senders
-from contract.broker import BrokerUrl
-from contract.settings import ServiceSettings
+from runtime.broker import BrokerUrl
+from runtime.settings import ServiceSettings
 
 
 class MigrationSettings(ServiceSettings):

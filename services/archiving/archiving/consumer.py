@@ -15,9 +15,9 @@ from pika.spec import Basic, BasicProperties
 
 from archiving import amqp_tables
 from archiving.config import ConsumerSettings
-from contract.broker import BrokerAddress
 from contract.message import COUNT_HEADER, MAX_COUNT, PEOPLE_HEADER
 from contract.topology import PARKED_QUEUE
+from runtime.broker import BrokerAddress
 
 log = logging.getLogger("archiving")
 

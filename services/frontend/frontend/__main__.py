@@ -10,12 +10,12 @@ from collections.abc import Callable
 import msgspec
 import uvicorn
 
-from contract.logs import start_logging
-from contract.settings import load_settings
-from contract.token import Connector, by_hash
 from frontend.app import create_app
 from frontend.config import FrontEndSettings
 from runtime.listening import listen_with, raise_file_limit
+from runtime.logs import start_logging
+from runtime.settings import load_settings
+from runtime.token import Connector, by_hash
 
 
 class _Server(uvicorn.Server):

@@ -9,8 +9,6 @@ from uuid import UUID
 from contract.cdr import Activity
 from contract.message import Scope
 from contract.policy import Policy
-from contract.problem import Problem
-from contract.token import Connector, conversation_key
 from frontend.cdr import CDR
 from frontend.config import FrontEndSettings
 from frontend.decisions import Decisions
@@ -23,6 +21,8 @@ from frontend.safekeeping import Safekeeping
 from frontend.spool import Spool
 from frontend.submission import CheckedIM, IMProblem
 from frontend.waiting import Lane, Pending
+from runtime.problem import Problem
+from runtime.token import Connector, conversation_key
 
 if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
     from frontend.tracing import Tracing

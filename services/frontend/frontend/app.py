@@ -13,8 +13,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware import Middleware
 
 from contract.broker_users import read_front_end_user
-from contract.problem import add_problem_handlers
-from contract.token import Connector
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.attempts import AttemptsListener
@@ -33,7 +31,9 @@ from frontend.spool import Spool
 from frontend.vouchers import Vouchers
 from runtime.docs import add_docs
 from runtime.listening import most_connections
+from runtime.problem import add_problem_handlers
 from runtime.requests import NameRequests
+from runtime.token import Connector
 
 if TYPE_CHECKING:
     from frontend.tracing import Tracing

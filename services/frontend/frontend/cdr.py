@@ -13,13 +13,13 @@ from contract.cdr import CDR_TYPE, Activity, encode_activities
 from contract.message import make_id, milliseconds_of
 from contract.policy import Decision
 from contract.remembered import weigh_texts
-from contract.token import conversation_key
 from contract.topology import CDR_EXCHANGE, CDR_QUEUE
 from frontend.config import FrontEndSettings
 from frontend.metrics import CDR_LOST
 from frontend.policies import Policies
 from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
 from frontend.submission import MAX_CONVERSATION, CheckedIM
+from runtime.token import conversation_key
 
 log = logging.getLogger("frontend")
 

@@ -6,9 +6,9 @@ from typing import Final, Literal
 
 from pydantic import Field, HttpUrl
 
-from contract.broker import BrokerUrl
 from contract.broker_users import SEPARATOR
-from contract.settings import ServiceSettings
+from runtime.broker import BrokerUrl
+from runtime.settings import ServiceSettings
 
 _DECADE: Final = 10 * 365 * 86_400
 
@@ -19,7 +19,7 @@ class FrontEndSettings(ServiceSettings):
     amqp_url: BrokerUrl
     """``amqp://frontend~pool1:…@host1,host2/lcs``"""
     connectors_file: Path
-    """JSON list of the chat systems that may hand us IMs: ``contract.token.Connector``."""
+    """JSON list of the chat systems that may hand us IMs: ``runtime.token.Connector``."""
     admin_api_url: HttpUrl | None = None
     """Where the policy comes from; without it the last snapshot in ``state_dir`` counts, however old."""
     admin_api_token: str = ""

@@ -6,8 +6,8 @@ from typing import Final
 from contract.address import domain_of
 from contract.policy import ANY_DOMAIN, ConnectorRights, Decision, Policy, decide
 from contract.remembered import Remembered, weigh_texts
-from contract.token import Connector
 from frontend.submission import CheckedIM, IMProblem
+from runtime.token import Connector
 
 _REMEMBERED_BYTES: Final = 64 << 20
 _MAX_RECIPIENTS: Final = 8

@@ -17,7 +17,6 @@ from uuid import UUID
 import aio_pika
 import msgspec
 
-from contract.broker import BrokerAddress
 from contract.policy import (
     NO_POLICY_RULE,
     RULES,
@@ -33,6 +32,7 @@ from frontend.metrics import POLICY_CONFIRMED, POLICY_VERSION
 from frontend.policy_file import note_confirmed, read_newest, write_policy
 from frontend.policy_source import SOURCE_ERRORS, CheckIn, PolicySource
 from frontend.publisher import PlainConnection, close, raise_if_cancelled
+from runtime.broker import BrokerAddress
 
 log = logging.getLogger("frontend")
 

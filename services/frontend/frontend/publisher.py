@@ -13,9 +13,9 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, 
 from aio_pika.exceptions import DeliveryError
 from prometheus_client import Gauge
 
-from contract.broker import BrokerAddress
 from contract.message import CONTENT_TYPE
 from contract.topology import INGEST_EXCHANGE, QUEUE
+from runtime.broker import BrokerAddress
 
 log = logging.getLogger("frontend")
 

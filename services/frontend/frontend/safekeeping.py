@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from contract.token import Connector
 from frontend.adoption import Adoption
 from frontend.config import FrontEndSettings
 from frontend.metrics import DISK_TROUBLE, PENDING
@@ -26,6 +25,7 @@ from frontend.state import State
 from frontend.submission import CheckedIM
 from frontend.waiting import Lane, Pending, Waiting
 from frontend.witness import Witness
+from runtime.token import Connector
 
 if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
     from frontend.tracing import Tracing

@@ -14,11 +14,11 @@ import msgspec
 
 from contract.address import AddressError, is_spelled_otherwise, parse_address
 from contract.conversation import conversation_of
-from contract.json_text import RepeatedNameError, check_names
 from contract.message import Encoding, Time, make_id, milliseconds_of, time_at, time_of
-from contract.problem import Problem
 from contract.remembered import Remembered, weigh_texts
 from frontend.config import FrontEndSettings
+from runtime.json_text import RepeatedNameError, check_names
+from runtime.problem import Problem
 
 MAX_CONVERSATION: Final = 255
 _MAX_CONTENT_TYPE: Final = 255
@@ -59,7 +59,7 @@ class IMProblem(Problem):
         field: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """See ``contract.problem.Problem``."""
+        """See ``runtime.problem.Problem``."""
         super().__init__(status, detail, field=field, headers=headers)
         self.id = im_id
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from contract.token import Connector
+from runtime.token import Connector
 
 _DIGEST_BYTES: Final = 16
 

@@ -23,10 +23,10 @@ from admin_api.config import AdminSettings
 from admin_api.principals import load_principals
 from archiving.archive import Archive
 from contract.message import IM, make_id, time_of
-from contract.token import hash_token
 from deploy.local.database import Database
 from deploy.local.process import NO_TLS, wait_for
 from runtime.safe_headers import SendSafely
+from runtime.token import hash_token
 from tests.conftest import ArchiveDatabase, role_passwords
 from tests.openapi import Documented, admin_document
 

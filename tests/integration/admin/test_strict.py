@@ -15,7 +15,7 @@ from admin_api.app import create_app
 from admin_api.config import AdminSettings
 from admin_api.questions import parameters_of
 from contract.message import make_id
-from contract.question import Parameter
+from runtime.question import Parameter
 from tests.integration.admin.conftest import NO_BROKER, AdminApi
 from tests.integration.admin.test_access import ALLOWED, OPEN, PLACES
 

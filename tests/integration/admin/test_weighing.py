@@ -14,12 +14,12 @@ from sqlmodel import SQLModel
 from admin_api.bulk import _store
 from admin_api.changes import Change
 from admin_api.database import Database
+from admin_api.policy.weakening import weakenings_of
 from admin_api.preconditions import Preconditions
 from admin_api.principals import Actor
 from admin_api.tables import DomainRow, GlobalRow, PolicyRow, UserRow
 from admin_api.weighing import weigh
 from admin_api.whole_policy import load_policy
-from contract.weakening import weakenings_of
 from tests.integration.admin.conftest import AdminApi
 
 _DOMAINS: Final = ("a.example", "b.example")

@@ -5,10 +5,10 @@ from uuid import UUID
 
 import msgspec
 
-from contract.problem import Problem
 from frontend.agent import RETRY_AFTER
 from frontend.receipt import SPOOLED, Notice, Receipt
 from frontend.submission import IMProblem
+from runtime.problem import Problem
 
 _STATUSES: Final = {"confirmed": 201, "spooled": 202, "not archived": 200}
 

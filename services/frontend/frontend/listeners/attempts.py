@@ -9,17 +9,17 @@ from starlette.routing import Route
 from contract.address import AddressError, parse_address
 from contract.cdr import Activity
 from contract.conversation import conversation_of
-from contract.json_text import RepeatedNameError, check_names
 from contract.message import time_at
-from contract.problem import Problem
 from contract.sdp import UnseenKind
-from contract.token import Connector
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.connectors import Connectors
 from frontend.listeners.intake import Intake
 from frontend.metrics import ATTEMPTS
 from frontend.submission import problem_of
+from runtime.json_text import RepeatedNameError, check_names
+from runtime.problem import Problem
+from runtime.token import Connector
 
 
 class Attempt(msgspec.Struct, forbid_unknown_fields=True):

@@ -6,12 +6,12 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from contract.json_text import check_headers
-from contract.problem import Problem
-from contract.question import check_query, check_single
-from contract.token import Connector, bearer_of, by_hash, find_caller, hash_token
 from frontend.agent import RETRY_AFTER
+from runtime.json_text import check_headers
+from runtime.problem import Problem
+from runtime.question import check_query, check_single
 from runtime.security import SecurityLog
+from runtime.token import Connector, bearer_of, by_hash, find_caller, hash_token
 
 
 class Connectors:

@@ -6,11 +6,8 @@ import msgspec
 from fastapi import Request, Response
 from starlette.routing import Route
 
-from contract.json_text import BOM
 from contract.message import CONTENT_TYPE as NDJSON
 from contract.message import TRACEPARENT_HEADER
-from contract.problem import Problem
-from contract.token import Connector
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.answer import Answer, outcome_of
@@ -19,6 +16,9 @@ from frontend.listeners.intake import Intake
 from frontend.listeners.stream import Stream
 from frontend.metrics import ANSWERED
 from frontend.submission import CheckedIM, read_submission
+from runtime.json_text import BOM
+from runtime.problem import Problem
+from runtime.token import Connector
 
 _encoder = msgspec.json.Encoder()
 

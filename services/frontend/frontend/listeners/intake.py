@@ -10,11 +10,11 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from contract.problem import Problem
-from contract.token import Connector
 from frontend.agent import RETRY_AFTER
 from frontend.config import FrontEndSettings
 from frontend.turns import MOST_IN_ROUND, PART, REQUEST, ROUND, STRANGERS, Shares, Turns
+from runtime.problem import Problem
+from runtime.token import Connector
 
 UNFINISHED_SECONDS: Final = 60.0
 """For an IM from its first byte to its last."""

@@ -8,10 +8,10 @@ from uuid import UUID
 from fastapi import Request, Response
 from starlette.routing import Route
 
-from contract.problem import Problem
 from frontend.disclaimers import Disclaimers
 from frontend.listeners.connectors import Connectors
 from frontend.listeners.intake import Intake
+from runtime.problem import Problem
 
 
 class NoticesListener:

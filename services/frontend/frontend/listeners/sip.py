@@ -16,8 +16,6 @@ from starlette.routing import Route
 from contract.address import AddressError, domain_of, parse_address, route_of, uri_of
 from contract.cdr import DISGUISED, ENDED, Activity
 from contract.message import time_at
-from contract.problem import Problem
-from contract.token import Connector
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.answer import Answer
@@ -40,6 +38,8 @@ from frontend.sip_request import (
 )
 from frontend.submission import CheckedIM, Submission, check_submission
 from frontend.vouchers import VoucherError, Vouchers
+from runtime.problem import Problem
+from runtime.token import Connector
 
 CONTENT_TYPE: Final = "message/sip"
 """RFC 3261, 27.5."""

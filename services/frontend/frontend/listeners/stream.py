@@ -11,10 +11,7 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from contract.json_text import BOM
 from contract.message import CONTENT_TYPE as NDJSON
-from contract.problem import Problem
-from contract.token import Connector
 from frontend.agent import RETRY_AFTER, Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.answer import Answer, outcome_of
@@ -23,7 +20,10 @@ from frontend.metrics import ANSWERED
 from frontend.receipt import Receipt
 from frontend.submission import read_submission
 from frontend.turns import ANSWER, MOST_ANSWERS, MOST_IN_ROUND, MOST_SECONDS
+from runtime.json_text import BOM
+from runtime.problem import Problem
 from runtime.security import KINDS, SecurityLog
+from runtime.token import Connector
 
 _WINDOW: Final = 4000
 """IMs of a stream that are taken in and not yet answered: what bounds its memory."""

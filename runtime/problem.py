@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from contract.requests import note_reason
+from runtime.current_request import note_reason
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from contract.problem import Problem
+from runtime.problem import Problem
 
 BOM: Final = b"\xef\xbb\xbf"
 """A byte order mark (RFC 8259, 8.1: a reader may ignore it)."""

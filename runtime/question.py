@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
-from contract.problem import Problem
+from runtime.problem import Problem
 
 _SINGLE: Final = frozenset(
     (b"authorization", b"content-type", b"content-encoding", b"if-match", b"if-none-match", b"traceparent")

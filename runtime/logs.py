@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from contract.requests import request_id
+from runtime.current_request import request_id
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 

@@ -8,7 +8,7 @@ import msgspec
 
 from contract.domain import parse_domain
 from contract.policy import ANY_DOMAIN
-from contract.requests import note_caller, note_unknown
+from runtime.current_request import note_caller, note_unknown
 
 CONNECTOR_NAME: Final = r"^[^:/\x00-\x20\x7f]{1,64}$"
 """A connector's name: without a colon, which ends it in the key of a conversation."""

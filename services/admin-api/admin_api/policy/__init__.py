@@ -1,0 +1,1 @@
+"""Policy: what is archived of whom, and what a change of it means."""
