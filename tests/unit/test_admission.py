@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from admin_api import admission, bulkheads, fields
+from admin_api.access import admission, bulkheads
 from admin_api.app import create_app
 from admin_api.config import AdminSettings
+from admin_api.http import fields
 from runtime.json_text import check_names
 from runtime.token import Principal, hash_token
 from tests.integration.admin.conftest import NO_BROKER, ROLES

@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin_api.cdr_csv import _plain
+from admin_api.cdr.csv_file import _plain
 
 CELLS = st.text() | st.builds(
     str.__add__, st.sampled_from("=+-@'\t\r\n \u3000\uff1d\uff0b\uff0d\uff20"), st.text()

@@ -7,7 +7,7 @@ import aio_pika
 import pytest
 from aio_pika.connection import make_url
 
-from admin_api.notices import _Connection as NoticesConnection
+from admin_api.policy.announcements import _Connection as NoticesConnection
 from frontend.publisher import PlainConnection
 
 

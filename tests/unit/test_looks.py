@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin_api.looks import Look, look_of, looks_of
+from admin_api.names.looks import Look, look_of, looks_of
 from contract.address import AddressError, parse_address
 
 

@@ -14,12 +14,13 @@ from uuid import UUID
 
 import uvicorn
 
-from admin_api import cdr, completeness, traces
+from admin_api.access.principals import Actor, load_principals
 from admin_api.app import create_app
+from admin_api.archive import completeness, traces
+from admin_api.cdr import sessions
 from admin_api.config import AdminSettings, CompletenessSettings, MigrationSettings
 from admin_api.database import UNAVAILABLE, Database
 from admin_api.migrations import migrate
-from admin_api.principals import Actor, load_principals
 from contract.message import time_of
 from runtime.listening import listen_with, raise_file_limit
 from runtime.logs import start_logging
@@ -102,19 +103,21 @@ def _reconcile(arguments: argparse.Namespace) -> int:
     until = datetime.now(UTC)
     deadline = time.monotonic() + arguments.wait
     since = until - timedelta(hours=arguments.hours)
-    steps: list[cdr.Reconciliation] = []
+    steps: list[sessions.Reconciliation] = []
     try:
-        for begin, end in cdr.steps_of(since, until):
-            while (found := cdr.reconcile(database, begin, end)).differing and time.monotonic() < deadline:
+        for begin, end in sessions.steps_of(since, until):
+            while (
+                found := sessions.reconcile(database, begin, end)
+            ).differing and time.monotonic() < deadline:
                 time.sleep(_LOOK_SECONDS)
             steps.append(found)
             if found.differing:
-                print(f"{begin:%Y-%m-%d %H:%M:%S} to {end:%H:%M:%S}: {cdr.line_of(found)}")  # noqa: T201 - as below
+                print(f"{begin:%Y-%m-%d %H:%M:%S} to {end:%H:%M:%S}: {sessions.line_of(found)}")  # noqa: T201 - as below
     except UNAVAILABLE as error:
         print(f"the database is out of reach: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 2
-    total = cdr.total_of(steps)
-    print(cdr.line_of(total))  # noqa: T201 - a command's answer
+    total = sessions.total_of(steps)
+    print(sessions.line_of(total))  # noqa: T201 - a command's answer
     if total.differing:
         print("GET /v1/cdr/reconciliation names them to a compliance officer")  # noqa: T201 - a command's answer
     return 1 if total.differing else 0

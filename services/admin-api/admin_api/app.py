@@ -8,34 +8,19 @@ from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from admin_api import (
-    attempts,
-    audit,
-    bulk,
-    cdr,
-    completeness,
-    connectors,
-    decisions,
-    disclaimers,
-    following,
-    front_ends,
-    health,
-    messages,
-    parked,
-    policies,
-    snapshots,
-    traces,
-    users,
-    witness,
-)
-from admin_api.admission import LARGE, Admit, Limits
-from admin_api.bulkheads import Bulkheads
+from admin_api import audit, health
+from admin_api.access.admission import LARGE, Admit, Limits
+from admin_api.access.bulkheads import Bulkheads
+from admin_api.archive import completeness, disclaimers, following, messages, parked, traces
+from admin_api.cdr import attempts, sessions
 from admin_api.config import AdminSettings
 from admin_api.database import UNAVAILABLE, unavailable
-from admin_api.digests import Digests
+from admin_api.fleet import front_ends, witness
+from admin_api.http.openapi import PROBLEMS, complete
 from admin_api.metrics import CountRequests
-from admin_api.notices import Notices
-from admin_api.openapi import PROBLEMS, complete
+from admin_api.policy import bulk, connectors, decisions, policies, snapshots, users
+from admin_api.policy.announcements import Notices
+from admin_api.policy.digests import Digests
 from runtime.docs import add_docs
 from runtime.problem import Problem, add_problem_handlers, answer_of
 from runtime.requests import NameRequests
@@ -114,7 +99,7 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         audit,
         completeness,
         attempts,
-        cdr,
+        sessions,
         front_ends,
         witness,
     )

@@ -15,12 +15,12 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, and_, cast, col, func, insert, or_, select, tuple_, union_all
 from sqlmodel.sql.expression import SelectOfScalar
 
-from admin_api.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.principals import Actor, Allow
 from admin_api.database import Database
-from admin_api.fields import MAX_BIGINT, KnownAddress, Limit, Text, Time
-from admin_api.looks import IfAny
-from admin_api.principals import Actor, Allow
-from admin_api.tables import AuditRow, AuditUsersRow, holds
+from admin_api.http.fields import MAX_BIGINT, KnownAddress, Limit, Text, Time
+from admin_api.names.looks import IfAny
+from admin_api.tables.policy import AuditRow, AuditUsersRow, holds
 from contract.address import AddressError, parse_address
 from contract.policy import Flags
 from runtime.current_request import CURRENT

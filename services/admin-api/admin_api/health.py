@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from admin_api import metrics
-from admin_api.completeness import show_counts
+from admin_api.archive.completeness import show_counts
 from admin_api.database import Database
-from admin_api.notices import NoticesOf
+from admin_api.policy.announcements import NoticesOf
 
 log = logging.getLogger("admin-api")
 

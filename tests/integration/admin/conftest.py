@@ -18,9 +18,9 @@ from sqlalchemy import ClauseElement
 from sqlmodel import Session
 
 import admin_api.database
+from admin_api.access.principals import load_principals
 from admin_api.app import create_app
 from admin_api.config import AdminSettings
-from admin_api.principals import load_principals
 from archiving.archive import Archive
 from contract.message import IM, make_id, time_of
 from deploy.local.database import Database

@@ -17,9 +17,11 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlmodel import Session
 
-from admin_api import bulkheads, health, snapshots
-from admin_api.completeness import show_counts
+from admin_api import health
+from admin_api.access import bulkheads
+from admin_api.archive.completeness import show_counts
 from admin_api.database import Database
+from admin_api.policy import snapshots
 from contract.policy import PolicyHeader, PolicyUser
 from deploy.local.process import wait_for
 from tests.integration.admin.conftest import AdminApi

@@ -13,9 +13,9 @@ from pydantic import HttpUrl
 from sqlalchemy import true
 
 import admin_api.database
-import admin_api.digests
-from admin_api.digests import Digests
-from admin_api.whole_policy import load_policy
+import admin_api.policy.digests
+from admin_api.policy.digests import Digests
+from admin_api.policy.whole_policy import load_policy
 from contract.policy import Policy
 from contract.policy_digest import digest_of, sum_of
 from frontend.config import FrontEndSettings
@@ -222,7 +222,7 @@ def test_whoever_takes_a_version_gets_it_stamped(api: AdminApi) -> None:
 def test_what_was_changed_by_hand_is_found_mended_and_shown(
     api: AdminApi, tmp_path: Path, policy_of: Callable[[], Policy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin_api.digests, "_EVERY_SECONDS", 0)
+    monkeypatch.setattr(admin_api.policy.digests, "_EVERY_SECONDS", 0)
     flag(api, ADA)
     flag(api, BEN)
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import literal, select
 
+from admin_api.archive.texts import contains, fold_text, others_of
 from admin_api.database import Database
-from admin_api.texts import contains, fold_text, others_of
 from tests.integration.admin.conftest import AdminApi, make_im
 
 FORMS: tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...] = ("NFC", "NFD", "NFKC", "NFKD")

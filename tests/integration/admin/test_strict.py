@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from admin_api.app import create_app
 from admin_api.config import AdminSettings
-from admin_api.questions import parameters_of
+from admin_api.http.questions import parameters_of
 from contract.message import make_id
 from runtime.question import Parameter
 from tests.integration.admin.conftest import NO_BROKER, AdminApi

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from sqlalchemy import true
 from sqlmodel import SQLModel
 
-from admin_api.bulk import _store
-from admin_api.changes import Change
+from admin_api.access.principals import Actor
 from admin_api.database import Database
+from admin_api.http.preconditions import Preconditions
+from admin_api.policy.bulk import _store
+from admin_api.policy.changes import Change
 from admin_api.policy.weakening import weakenings_of
-from admin_api.preconditions import Preconditions
-from admin_api.principals import Actor
-from admin_api.tables import DomainRow, GlobalRow, PolicyRow, UserRow
-from admin_api.weighing import weigh
-from admin_api.whole_policy import load_policy
+from admin_api.policy.weighing import weigh
+from admin_api.policy.whole_policy import load_policy
+from admin_api.tables.policy import DomainRow, GlobalRow, PolicyRow, UserRow
 from tests.integration.admin.conftest import AdminApi
 
 _DOMAINS: Final = ("a.example", "b.example")

@@ -1,1 +1,1 @@
-"""Policy: what is archived of whom, and what a change of it means."""
+"""Policy: what is archived of whom; read, changed, explained and handed to front ends."""

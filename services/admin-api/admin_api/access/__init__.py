@@ -1,0 +1,1 @@
+"""Access: callers, their roles, and their share of the service."""

@@ -1,0 +1,282 @@
+"""Admission: a request's caller, whether the route is theirs, whether it may be asked so, how much of its
+body is taken; in this order.
+
+Before a caller is known and allowed nobody reads a byte of the body.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from admin_api.access.bulkheads import Bulkheads
+from admin_api.access.principals import Allow, find_principal
+from admin_api.http.questions import check_question
+from runtime.json_text import RepeatedNameError, check_headers, check_names
+from runtime.listening import note_known
+from runtime.problem import Problem, answer_of
+from runtime.token import Principal
+
+_MOST: Final = 64 << 10
+"""Bytes of a JSON body, unless its route has a limit of its own."""
+_AT_ONCE: Final = 4 << 10
+"""So much is read on the event loop. The worst tried of 64 KiB took 40 ms, of 1 MiB 1.3 s: that is done in a
+thread, and by a caller who has a place, so that others have their turns.
+"""
+LARGE: Final = 1 << 20
+"""For what names many people, domains or agents at once. It is read in a thread."""
+_MOST_UNFINISHED: Final = 16 << 20
+"""Bytes of unfinished bodies of one principal."""
+_SECONDS: Final = 60.0
+"""For a body from its first byte to its last, and a second more for each ``_PACE`` bytes of it."""
+_PACE: Final = 64 << 10
+
+Limits = Mapping[Callable[..., Any], int]
+
+
+@dataclass(frozen=True)
+class _Door:
+    """A route, and whom and what it lets in."""
+
+    route: APIRoute
+    allowed: Sequence[Allow]
+    """Each must agree; none: the route is for everybody."""
+    most: int
+    """Bytes of a body; 0: nobody reads it."""
+    whole: bool
+    """The body is a JSON document."""
+    free: bool
+    """A request needs no place."""
+
+    @property
+    def for_front_ends(self) -> bool:
+        """Front ends go in here, and no people."""
+        return any("frontend" in allow.roles for allow in self.allowed)
+
+
+class Admit:
+    """ASGI middleware that answers whoever may not come in, and hands on bodies within their limits.
+
+    From here on a request's ``state.principal`` is its caller.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: Sequence[BaseRoute],
+        principals: Mapping[str, Principal],
+        bulkheads: Bulkheads,
+        limits: Limits,
+        free: Container[Callable[..., Any]],
+    ) -> None:
+        """``principals``: by their tokens' hashes. ``limits``: by endpoint, in bytes. ``free``: endpoints
+        that hold neither session nor thread, and so need no place.
+        """
+        self._app = app
+        self._doors = [_door(route, limits, free) for route in routes if isinstance(route, APIRoute)]
+        self._bulkheads = bulkheads
+        self._principals = principals
+        self._unfinished: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it."""
+        door = self._find_door(scope) if scope["type"] == "http" else None
+        if door is None or not door.allowed:
+            await self._app(scope, receive if scope["type"] != "http" else _empty(receive), send)
+            return
+        scope["route"] = door.route  # for whoever counts requests: a refused one comes no further
+        try:
+            receive, document = await self._admit(door, scope, receive)
+            leave = await self._enter(door, scope)
+            try:
+                await _check(document)
+            except BaseException:
+                leave()
+                raise
+        except Problem as problem:
+            await answer_of(problem)(scope, receive, send)
+            return
+        except _GoneError:
+            return
+        app = _aside(self._app) if scope["state"]["large"] else self._app
+        try:
+            await app(scope, receive, _leaving(send, leave))
+        finally:
+            leave()
+
+    def _find_door(self, scope: Scope) -> _Door | None:
+        doors = (door for door in self._doors if door.route.matches(scope)[0] is Match.FULL)
+        return next(doors, None)
+
+    async def _admit(self, door: _Door, scope: Scope, receive: Receive) -> tuple[Receive, bytes]:
+        """Return where the request's body comes from, and the JSON that is to be checked; it may be empty.
+
+        Raises Problem, _GoneError.
+        """
+        headers = Headers(scope=scope)
+        principal = find_principal(self._principals, headers.get("authorization"))
+        scope.setdefault("state", {})["principal"] = principal
+        for allow in door.allowed:
+            allow.choose(principal)
+        note_known(scope)
+        check_headers(headers)
+        check_question(scope, door.route)
+        scope["state"]["large"] = False
+        if not door.most:
+            return _empty(receive), b""
+        receive = _bounded(receive, door.most)
+        if not door.whole:
+            return receive, b""
+        body = await self._read(principal, receive)
+        scope["state"]["large"] = len(body) > _AT_ONCE
+        return _whole(body, receive), body if _is_json(headers) else b""
+
+    async def _enter(self, door: _Door, scope: Scope) -> Callable[[], None]:
+        """Take a place for a request; return what gives it back, once. Raises Problem."""
+        bulkhead = self._bulkheads.front_ends if door.for_front_ends else self._bulkheads.people
+        scope["state"]["bulkhead"] = bulkhead
+        name: str = scope["state"]["principal"].name
+        places = [] if door.free else [name]
+        for place in places:
+            await bulkhead.enter(place)
+
+        def leave() -> None:
+            while places:
+                bulkhead.leave(places.pop())
+
+        return leave
+
+    async def _read(self, principal: Principal, receive: Receive) -> bytes:
+        body = bytearray()
+        try:
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _GoneError
+                chunk = message.get("body", b"")
+                more = message.get("more_body", False)
+                if more and self._unfinished[principal.name] + len(chunk) > _MOST_UNFINISHED:
+                    raise Problem(
+                        503, "Too many requests of yours are unfinished.", headers={"Retry-After": "5"}
+                    )
+                body += chunk
+                self._unfinished[principal.name] += len(chunk)
+        finally:
+            self._unfinished[principal.name] -= len(body)
+        return bytes(body)
+
+
+class _GoneError(Exception):
+    """Raised when a caller went away while sending: nobody waits for an answer."""
+
+
+def _aside(app: ASGIApp) -> ASGIApp:
+    """Serve in a thread, by an event loop of its own: FastAPI reads a body on the loop that it runs in."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        answer: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            answer.append(message)
+
+        async def serve_alone() -> None:
+            await app(scope, receive, keep)
+
+        await asyncio.to_thread(asyncio.run, serve_alone())
+        for message in answer:
+            await send(message)
+
+    return serve
+
+
+def _leaving(send: Send, leave: Callable[[], None]) -> Send:
+    """Return a way out that gives a place back before a whole answer is sent: its reader may take long."""
+
+    async def send_some(message: Message) -> None:
+        if message["type"] == "http.response.start" and b"content-length" in dict(message["headers"]):
+            leave()
+        await send(message)
+
+    return send_some
+
+
+def _door(route: APIRoute, limits: Limits, free: Container[Callable[..., Any]]) -> _Door:
+    whole = route.body_field is not None
+    most = limits.get(route.endpoint, _MOST if whole else 0)
+    return _Door(route, list(_allowed_of(route.dependant)), most, whole, route.endpoint in free)
+
+
+def _allowed_of(dependant: Dependant) -> Iterator[Allow]:
+    if isinstance(dependant.call, Allow):
+        yield dependant.call
+    for each in dependant.dependencies:
+        yield from _allowed_of(each)
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    """Return a body's source that raises Problem: 413 for more than ``most`` bytes, 408 for too slow ones."""
+    size = 0
+    begun = asyncio.get_running_loop().time()
+
+    async def receive_some() -> Message:
+        nonlocal size
+        try:
+            async with asyncio.timeout_at(begun + _SECONDS + size / _PACE):
+                message = await receive()
+        except TimeoutError:
+            raise Problem(408, "The request's body came too slowly.") from None
+        size += len(message.get("body", b""))
+        if size > most:
+            raise Problem(413, f"A request to this path has at most {most} bytes.")
+        return message
+
+    return receive_some
+
+
+def _whole(body: bytes, receive: Receive) -> Receive:
+    """Return a source of one message that has the whole body; then the caller's going away is told."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_whole() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_whole
+
+
+def _empty(receive: Receive) -> Receive:
+    """Return a source of no body, whatever the caller sends."""
+
+    async def receive_end() -> Message:
+        while (message := await receive())["type"] != "http.disconnect":
+            pass  # nobody wants it
+        return message
+
+    return _whole(b"", receive_end)
+
+
+def _is_json(headers: Headers) -> bool:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return not kind or kind.endswith(("/json", "+json"))
+
+
+async def _check(body: bytes) -> None:
+    """Raise Problem (400) for what is no JSON in UTF-8, or has a name twice in one object."""
+    if not body:
+        return  # there may be none
+    try:
+        if len(body) > _AT_ONCE:
+            await asyncio.to_thread(check_names, body)
+        else:
+            check_names(body)
+    except RepeatedNameError as error:
+        raise Problem(400, str(error)) from None
+    except ValueError as error:
+        raise Problem(400, f"The body is no JSON in UTF-8: {error}") from None

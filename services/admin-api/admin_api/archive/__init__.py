@@ -1,0 +1,1 @@
+"""The archive: IMs found and followed, traces, parked messages, completeness, partners told."""

@@ -1,0 +1,1 @@
+"""HTTP: fields, preconditions and strict questions, alike for every feature."""

@@ -1,0 +1,1 @@
+"""Names of people and conversations: all that one goes by, and which look alike."""

@@ -1,0 +1,37 @@
+"""Conversations, looked for by the key that an answer shows or by the one that a connector knows."""
+
+from typing import Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from admin_api.http.fields import ConnectorName, Text
+from contract.conversation import filed_key
+from runtime.token import conversation_key
+
+
+def keys_of_conversation(key: str, connector: str | None) -> list[str]:
+    """Return what a conversation may be filed under: before keys were their connectors' own, just the key."""
+    return [filed_key(key)] if connector is None else [conversation_key(connector, key), filed_key(key)]
+
+
+class ConversationFilter(BaseModel):
+    """Which conversation."""
+
+    conversation: Text | None = Field(None, description="Its key, as answers show it; or see `connector`")
+    connector: ConnectorName | None = Field(
+        None,
+        description="Whose own key `conversation` is: found is what was filed for this connector, and, of the"
+        " time when keys were nobody's own, under the key alone",
+        examples=["edge"],
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.connector is not None and self.conversation is None:
+            raise ValueError("connector says whose key conversation is: give both")
+        return self
+
+    @property
+    def keys(self) -> list[str]:
+        """Return the keys that the conversation may be filed under; none if no conversation is asked for."""
+        return [] if self.conversation is None else keys_of_conversation(self.conversation, self.connector)

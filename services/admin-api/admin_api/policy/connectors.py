@@ -1,0 +1,95 @@
+"""Whom each connector may speak for: what front ends have in a file counts until it is said here."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Response
+from pydantic import AfterValidator, BaseModel, Field
+from sqlmodel import Session, col, select
+
+from admin_api.access.bulkheads import DatabaseOf
+from admin_api.http.fields import MANY, ConnectorName, Document, Domain
+from admin_api.policy.resources import ChangesOf, delete, find, put, read_policy
+from admin_api.tables.policy import ConnectorRow, DomainRow, PolicyRow
+from runtime.problem import Problem
+
+router = APIRouter(prefix="/v1/policy", tags=["policy"])
+
+ConnectorInPath = Annotated[ConnectorName, Path(description="As front ends know it", examples=["edge"])]
+Sorted = AfterValidator(lambda names: sorted(set(names)))
+
+
+class ConnectorDocument(Document):
+    """Whom a connector may speak for."""
+
+    domains: Annotated[list[Domain], Sorted] = Field(
+        max_length=MANY,
+        description="Of our own domains, those whose people it has",
+        examples=[["contoso.com"]],
+    )
+    gateway_for: Annotated[list[Domain | Literal["*"]], Sorted] = Field(
+        default_factory=list,
+        max_length=MANY,
+        description="Foreign domains whose people's IMs come by it, because it verifies them; `*`: all",
+        examples=[["*"]],
+    )
+
+
+class ConnectorAnswer(ConnectorDocument):
+    """Whom a connector may speak for, since ``version``."""
+
+    name: str
+    version: int
+
+
+class ConnectorList(BaseModel):
+    """The connectors that policy names; others may do what their front ends' file says."""
+
+    connectors: list[ConnectorAnswer]
+
+
+def find_connectors(session: Session) -> Sequence[ConnectorRow]:
+    """Return the connectors that policy names, by their names."""
+    return session.exec(select(ConnectorRow).order_by(col(ConnectorRow.name))).all()
+
+
+@router.get("/connectors", dependencies=[read_policy], response_model=ConnectorList)
+def list_connectors(database: DatabaseOf) -> object:
+    """List the connectors that policy names."""
+    with database.transaction() as session:
+        return {"connectors": find_connectors(session)}
+
+
+@router.get("/connectors/{name}", dependencies=[read_policy], response_model=ConnectorAnswer)
+def get_connector(name: ConnectorInPath, database: DatabaseOf, response: Response) -> PolicyRow:
+    """Return whom a connector may speak for: 404 if its front ends' file says it."""
+    return find(database, ConnectorRow, name, response)
+
+
+@router.put("/connectors/{name}", response_model=ConnectorAnswer, responses={201: {"description": "Created"}})
+def put_connector(
+    name: ConnectorInPath, document: ConnectorDocument, changes: ChangesOf, response: Response
+) -> PolicyRow:
+    """Say whom a connector may speak for, in place of what its front ends' file says.
+
+    Its `domains` must be ours already. Connectors that policy does not name lose them: name all that have
+    them.
+    """
+
+    def check(session: Session) -> None:
+        ours = set(session.exec(select(DomainRow.domain)))
+        if foreign := [domain for domain in document.domains if domain not in ours]:
+            raise Problem(
+                422,
+                f"{foreign[0]} is not ours: PUT /v1/policy/domains/{foreign[0]} first, or name it in"
+                " gateway_for.",
+                field="/domains",
+            )
+
+    return put(changes, ConnectorRow(name=name, **document.model_dump()), response, check)
+
+
+@router.delete("/connectors/{name}", status_code=204, response_class=Response)
+def delete_connector(name: ConnectorInPath, changes: ChangesOf) -> None:
+    """Forget a connector: it may do again what its front ends' file says. Empty lists let it do nothing."""
+    delete(changes, ConnectorRow, name)

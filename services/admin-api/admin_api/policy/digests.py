@@ -1,0 +1,77 @@
+"""The digest of the policy in the database, which those of front ends are compared with now and then.
+
+It finds what no version tells: a row that was changed by hand, a delta that left something out.
+"""
+
+import logging
+import time
+from threading import Lock
+from typing import Annotated, Final, NamedTuple
+from uuid import UUID
+
+from fastapi import Depends, Request
+from sqlalchemy import false, text
+
+from admin_api.database import UNAVAILABLE, Database
+from admin_api.policy.whole_policy import load_policy
+from contract.policy_digest import digest_of
+
+log = logging.getLogger("admin-api")
+
+_EVERY_SECONDS: Final = 60.0
+"""A million users take the database about a second."""
+# As ``contract.policy_digest.sum_of``. Flags as in contract.policy.Flags: 1 internal, 2 federated.
+_SUM: Final = """
+SELECT coalesce(sum(('x' || left(encode(sha256(convert_to(
+    address || ' ' || archive_internal::int + 2 * archive_federated::int, 'UTF8'
+)), 'hex'), 16))::bit(64)::bigint::numeric), 0) FROM policy.users WHERE archive_internal OR archive_federated
+"""
+
+
+class _Digest(NamedTuple):
+    version: int
+    stamp: UUID | None
+    digest: str
+    until: float
+    """When to make it anew, by the monotonic clock."""
+
+
+class Digests:
+    """The digest as it was last made."""
+
+    def __init__(self) -> None:
+        """None was made yet."""
+        self._last: _Digest | None = None
+        self._making = Lock()
+
+    def find(self, version: int, stamp: UUID | None) -> str | None:
+        """Return the digest of a version; None if the last one made is not that version's."""
+        last = self._last
+        return last.digest if last is not None and (last.version, last.stamp) == (version, stamp) else None
+
+    def refresh(self, database: Database) -> None:
+        """Make it anew if it is older than a minute, and nobody else does."""
+        if self._last is not None and time.monotonic() < self._last.until:
+            return
+        if self._making.acquire(blocking=False):
+            try:
+                self._last = _make(database)
+            except UNAVAILABLE as error:
+                log.warning("the policy's digest could not be made", extra={"error": type(error).__name__})
+            finally:
+                self._making.release()
+
+
+def _make(database: Database) -> _Digest:
+    with database.snapshot() as session:
+        policy = load_policy(session, false())
+        total = int(session.connection().execute(text(_SUM)).scalar_one())
+    return _Digest(policy.version, policy.stamp, digest_of(policy, total), time.monotonic() + _EVERY_SECONDS)
+
+
+def _digests_of(request: Request) -> Digests:
+    digests: Digests = request.app.state.digests
+    return digests
+
+
+DigestsOf = Annotated[Digests, Depends(_digests_of)]

@@ -1,0 +1,273 @@
+"""Policy but for the users: the whole, global settings, pools, local domains and who speaks for them."""
+
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field, StrictBool, WrapValidator, model_validator
+from sqlalchemy import false
+from sqlmodel import Session, col, select
+
+from admin_api.access.bulkheads import DatabaseOf
+from admin_api.http.fields import (
+    MANY,
+    Document,
+    Domain,
+    DomainInPath,
+    Language,
+    NameInPath,
+    Wording,
+    refuse_merged,
+)
+from admin_api.http.openapi import problem
+from admin_api.http.preconditions import find_etag
+from admin_api.names.looks import IfAny
+from admin_api.policy.connectors import ConnectorAnswer, find_connectors
+from admin_api.policy.resources import ChangesOf, delete, find, put, read_policy
+from admin_api.policy.whole_policy import load_policy
+from admin_api.tables.policy import CDRSwitchRow, DisclaimerRow, DomainRow, GlobalRow, PolicyRow, PoolRow
+from contract.domain import show_domain
+from contract.message import Scope
+from contract.policy import GlobalSetting
+from contract.sdp import UnseenKind
+from runtime.problem import Problem
+
+router = APIRouter(prefix="/v1/policy", tags=["policy"])
+
+
+class GlobalDocument(Document):
+    """What is archived in a scope."""
+
+    archive: GlobalSetting = Field(examples=["per_user"])
+
+
+class GlobalAnswer(GlobalDocument):
+    """What is archived in a scope, since ``version``."""
+
+    scope: Scope
+    version: int
+
+
+class PoolDocument(Document):
+    """The settings of a pool."""
+
+    archive: StrictBool = Field(description="The switch: false means nothing from this pool is archived")
+    critical: StrictBool = Field(description="An IM that must be archived and cannot be is not delivered")
+    archive_all_group: StrictBool = Field(description="Archive every group IM whatever the other rules say")
+    unseen_media: list[UnseenKind] = Field(
+        default_factory=list,
+        exclude_if=lambda kinds: not kinds,
+        description="What SIP sessions may agree to send past the archive, knowingly: else it is refused."
+        " Call detail records say where it was. Left out of answers where it is empty.",
+        examples=[[]],
+    )
+
+
+class PoolAnswer(PoolDocument):
+    """A pool's settings, since ``version``."""
+
+    name: str
+    version: int
+
+
+class PoolList(BaseModel):
+    """All pools that have settings; others have the defaults."""
+
+    pools: list[PoolAnswer]
+
+
+class DomainAnswer(BaseModel):
+    """One of our own SIP domains, since ``version``."""
+
+    domain: str
+    shown: IfAny[str] = Field(None, description="An IDN in its letters")
+    version: int
+
+    @model_validator(mode="after")
+    def _show(self) -> Self:
+        self.shown = shown if (shown := show_domain(self.domain)) != self.domain else None
+        return self
+
+
+class DomainList(BaseModel):
+    """All our own SIP domains."""
+
+    domains: list[DomainAnswer]
+
+
+class DisclaimerDocument(Document):
+    """The notice to federated partners that a conversation is archived."""
+
+    enabled: StrictBool
+    language: Language = Field("en", description="For partners that `partners` does not name")
+    wordings: Annotated[dict[Language, Wording], WrapValidator(refuse_merged)] = Field(
+        default_factory=dict,
+        max_length=MANY,
+        description="Language to text",
+        examples=[{"en": "This conversation is archived.", "de": "Dieses Gespräch wird archiviert."}],
+    )
+    partners: Annotated[dict[Domain, Language], WrapValidator(refuse_merged)] = Field(
+        default_factory=dict,
+        max_length=MANY,
+        description="A partner's domain to the language spoken there",
+        examples=[{"fabrikam.de": "de"}],
+    )
+
+    @model_validator(mode="after")
+    def _is_worded(self) -> Self:
+        spoken = {*self.partners.values(), *([self.language] if self.enabled else [])}
+        if missing := sorted(spoken - self.wordings.keys()):
+            raise ValueError(f"there is no wording in {', '.join(missing)}: add it to `wordings`")
+        return self
+
+
+class DisclaimerAnswer(DisclaimerDocument):
+    """The notice to federated partners, since ``version``."""
+
+    version: int
+
+
+class CDRDocument(Document):
+    """Whether there are call detail records."""
+
+    enabled: StrictBool
+
+
+class CDRAnswer(CDRDocument):
+    """Whether there are call detail records, since ``version``."""
+
+    version: int
+
+
+class PolicyAnswer(BaseModel):
+    """The whole policy but for the users."""
+
+    version: int
+    internal: GlobalSetting
+    federated: GlobalSetting
+    domains: list[str]
+    connectors: list[ConnectorAnswer]
+    pools: list[PoolAnswer]
+    disclaimer: DisclaimerAnswer
+    cdr: CDRAnswer
+
+
+@router.get("", dependencies=[read_policy], response_model=PolicyAnswer)
+def get_policy(database: DatabaseOf, response: Response) -> object:
+    """Return everything but the users."""
+    with database.snapshot() as session:
+        policy = load_policy(session, false())
+        pools = session.exec(select(PoolRow).order_by(col(PoolRow.name))).all()
+        connectors = find_connectors(session)
+        disclaimer = session.exec(select(DisclaimerRow)).one()
+        cdr = session.exec(select(CDRSwitchRow)).one()
+        response.headers["ETag"] = find_etag(session, policy.version)
+    return {
+        "version": policy.version,
+        "internal": policy.internal,
+        "federated": policy.federated,
+        "domains": sorted(policy.domains),
+        "connectors": connectors,
+        "pools": pools,
+        "disclaimer": disclaimer.model_dump(exclude={"name"}),
+        "cdr": cdr.model_dump(exclude={"name"}),
+    }
+
+
+@router.get("/global/{scope}", dependencies=[read_policy], response_model=GlobalAnswer)
+def get_global(scope: Scope, database: DatabaseOf, response: Response) -> PolicyRow:
+    """Return what is archived in a scope."""
+    return find(database, GlobalRow, scope, response)
+
+
+@router.put("/global/{scope}", response_model=GlobalAnswer)
+def put_global(scope: Scope, document: GlobalDocument, changes: ChangesOf, response: Response) -> PolicyRow:
+    """Set what is archived in a scope: `none`, `everyone`, or `per_user` (whose flag is set)."""
+    return put(changes, GlobalRow(scope=scope, archive=document.archive), response)
+
+
+@router.get("/pools", dependencies=[read_policy], response_model=PoolList)
+def list_pools(database: DatabaseOf) -> object:
+    """List the pools that have settings."""
+    with database.transaction() as session:
+        return {"pools": session.exec(select(PoolRow).order_by(col(PoolRow.name))).all()}
+
+
+@router.get("/pools/{name:path}", dependencies=[read_policy], response_model=PoolAnswer)
+def get_pool(name: NameInPath, database: DatabaseOf, response: Response) -> PolicyRow:
+    """Return a pool's settings."""
+    return find(database, PoolRow, name, response)
+
+
+@router.put("/pools/{name:path}", response_model=PoolAnswer, responses={201: {"description": "Created"}})
+def put_pool(name: NameInPath, document: PoolDocument, changes: ChangesOf, response: Response) -> PolicyRow:
+    """Set a pool's settings, all of them."""
+    return put(changes, PoolRow(name=name, **document.model_dump()), response)
+
+
+@router.delete("/pools/{name:path}", status_code=204, response_class=Response)
+def delete_pool(name: NameInPath, changes: ChangesOf) -> None:
+    """Give a pool back its defaults: archived by the global settings, not critical."""
+    delete(changes, PoolRow, name)
+
+
+@router.get("/domains", dependencies=[read_policy], response_model=DomainList)
+def list_domains(database: DatabaseOf) -> object:
+    """List our own SIP domains."""
+    with database.transaction() as session:
+        return {"domains": session.exec(select(DomainRow).order_by(col(DomainRow.domain))).all()}
+
+
+@router.get("/domains/{domain}", dependencies=[read_policy], response_model=DomainAnswer)
+def get_domain(domain: DomainInPath, database: DatabaseOf, response: Response) -> PolicyRow:
+    """Return whether a domain is ours: 404 if not."""
+    return find(database, DomainRow, domain, response)
+
+
+@router.put("/domains/{domain}", response_model=DomainAnswer, responses={201: {"description": "Created"}})
+def put_domain(
+    domain: DomainInPath, changes: ChangesOf, response: Response, _: Document | None = None
+) -> PolicyRow:
+    """Say that a domain is ours: its users are local, and IMs among our domains only are internal."""
+    return put(changes, DomainRow(domain=domain), response)
+
+
+@router.delete(
+    "/domains/{domain}",
+    status_code=204,
+    response_class=Response,
+    responses={409: problem("A connector speaks for it")},
+)
+def delete_domain(domain: DomainInPath, changes: ChangesOf) -> None:
+    """Say that a domain is no longer ours: 409 while a connector speaks for it."""
+
+    def check(session: Session) -> None:
+        speakers = [row.name for row in find_connectors(session) if domain in row.domains]
+        if speakers:
+            raise Problem(409, f"Connector {speakers[0]} speaks for {domain}: take it out there first.")
+
+    delete(changes, DomainRow, domain, check)
+
+
+@router.get("/disclaimer", dependencies=[read_policy], response_model=DisclaimerAnswer)
+def get_disclaimer(database: DatabaseOf, response: Response) -> object:
+    """Return what federated partners are told, and whether they are."""
+    return find(database, DisclaimerRow, "disclaimer", response).model_dump(exclude={"name"})
+
+
+@router.put("/disclaimer", response_model=DisclaimerAnswer)
+def put_disclaimer(document: DisclaimerDocument, changes: ChangesOf, response: Response) -> object:
+    """Set what federated partners are told with a conversation's first archived IM, and in which language."""
+    row = put(changes, DisclaimerRow(**document.model_dump()), response)
+    return row.model_dump(exclude={"name"})
+
+
+@router.get("/cdr", dependencies=[read_policy], response_model=CDRAnswer)
+def get_cdr_switch(database: DatabaseOf, response: Response) -> object:
+    """Return whether there are call detail records."""
+    return find(database, CDRSwitchRow, "cdr", response).model_dump(exclude={"name"})
+
+
+@router.put("/cdr", response_model=CDRAnswer)
+def put_cdr_switch(document: CDRDocument, changes: ChangesOf, response: Response) -> object:
+    """Switch call detail records on or off, whatever is archived of what is said."""
+    return put(changes, CDRSwitchRow(**document.model_dump()), response).model_dump(exclude={"name"})

@@ -1,0 +1,196 @@
+"""Policy as front ends fetch it: all of it, or what changed since the version they have.
+
+It is rendered once a version, whoever asks, and whole: while a front end reads it no session is held.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Response, Security
+from sqlalchemy import false
+from sqlmodel import Session, select
+from starlette.types import Receive, Scope, Send
+
+from admin_api.access.principals import Allow
+from admin_api.database import Database
+from admin_api.http.fields import MAX_BIGINT
+from admin_api.policy.whole_policy import load_policy
+from admin_api.tables.policy import StampRow, VersionRow
+from contract.policy import PolicyUser, header_of
+from runtime.listening import cut
+
+router = APIRouter(prefix="/v1/policy", tags=["front ends"])
+
+_ROWS: Final = 5000
+_MOST_CHANGES: Final = 50_000
+"""Users in an answer of what changed; of more all are given."""
+_MOST_KEPT: Final = 16
+_KEPT_SECONDS: Final = 60.0
+"""A row that is changed by hand makes no version."""
+_AT_ONCE: Final = 2
+"""Sessions."""
+_CHUNK: Final = 64 << 10
+_READ_SECONDS: Final = 150.0
+"""For a whole answer: front ends give up after 120."""
+# Flags as in contract.policy.Flags: 1 internal, 2 federated.
+_USERS: Final = """
+SELECT address, archive_internal::int + 2 * archive_federated::int FROM policy.users
+WHERE archive_internal OR archive_federated
+"""
+_USERS_SINCE: Final = """
+SELECT address, archive_internal::int + 2 * archive_federated::int FROM policy.users
+WHERE version > %s
+"""
+_Found = TypeVar("_Found")
+
+
+class _Key(NamedTuple):
+    """A version, and since when what changed is given; 0: everything is."""
+
+    version: int
+    stamp: UUID
+    since: int
+
+
+class _Kept(NamedTuple):
+    body: bytes
+    until: float
+    """By the monotonic clock."""
+
+
+class Snapshots:
+    """The newest version's snapshots that were asked for."""
+
+    def __init__(self, database: Database) -> None:
+        """Two sessions are used at most."""
+        self._database = database
+        self._kept: dict[_Key, _Kept] = {}
+        self._making: dict[_Key, asyncio.Task[bytes]] = {}
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+
+    def forget(self) -> None:
+        """Make them anew: a front end holds something else than the database."""
+        self._kept.clear()
+
+    async def find(self, since: int, stamp: UUID | None) -> bytes:
+        """Return what follows a version, or everything. Raises what ``database.UNAVAILABLE`` names."""
+        key = await self._ask(_find_key, since, stamp)
+        kept = self._kept.get(key)
+        if kept is not None and time.monotonic() < kept.until:
+            return kept.body
+        making = self._making.get(key)
+        if making is None:
+            making = self._making[key] = asyncio.create_task(self._make(key, stamp))
+            making.add_done_callback(lambda _: self._making.pop(key))
+        return await asyncio.shield(making)  # others wait for it, too
+
+    async def _make(self, key: _Key, stamp: UUID | None) -> bytes:
+        key, body = await self._ask(_render, key.since, stamp)
+        kept = {other: each for other, each in self._kept.items() if other[:2] == key[:2] and other != key}
+        if len(kept) >= _MOST_KEPT:
+            kept.pop(next(other for other in kept if other.since))
+        kept[key] = _Kept(body, time.monotonic() + _KEPT_SECONDS)
+        self._kept = kept
+        return body
+
+    async def _ask(self, find: Callable[[Session, int, UUID | None], _Found], *what: Any) -> _Found:
+        def ask() -> _Found:
+            with self._database.snapshot() as session:
+                return find(session, *what)
+
+        async with self._turn:
+            return await asyncio.to_thread(ask)
+
+
+def _snapshots_of(request: Request) -> Snapshots:
+    snapshots: Snapshots = request.app.state.snapshots
+    return snapshots
+
+
+SnapshotsOf = Annotated[Snapshots, Depends(_snapshots_of)]
+
+
+class _Lines(Response):
+    """Lines that a front end reads at its own pace, a part of them at a time in its connection."""
+
+    media_type = "application/x-ndjson"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                await send(head)
+                for place in range(0, len(self.body), _CHUNK):
+                    part = self.body[place : place + _CHUNK]
+                    more = place + _CHUNK < len(self.body)
+                    await send({"type": "http.response.body", "body": bytes(part), "more_body": more})
+        except TimeoutError:
+            await cut(scope)
+
+
+@router.get(
+    "/snapshot",
+    dependencies=[Security(Allow("frontend"))],
+    response_class=_Lines,
+    responses={
+        200: {
+            "content": {
+                "application/x-ndjson": {
+                    "schema": {"type": "string"},
+                    "example": '{"version":17,"stamp":"0b5cb1a9-2c1e-4f6b-9f5e-1d3c4b5a6978",'
+                    '"since":0,"internal":"per_user","federated":"everyone",'
+                    '"domains":["contoso.com"],"pools":[],"disclaimer":{}}\n["sip:yannis@contoso.com",1]\n',
+                }
+            }
+        }
+    },
+)
+async def get_snapshot(
+    snapshots: SnapshotsOf,
+    since: Annotated[int, Query(ge=0, le=MAX_BIGINT, description="The version known; 0: none")] = 0,
+    stamp: Annotated[UUID | None, Query(description="Its stamp")] = None,
+) -> Response:
+    """Return the policy: a header, then a line for each user that changed after `since` (NDJSON).
+
+    The header's `since` says what follows: 0 means all users with flags; flags 0 take a user's flags back.
+    All follow unless this database has been through that version with that stamp, and few changed since.
+    """
+    return _Lines(await snapshots.find(since, stamp))
+
+
+def _find_key(session: Session, since: int, stamp: UUID | None) -> _Key:
+    version, now = session.exec(select(VersionRow.version, VersionRow.stamp)).one()
+    return _Key(version, now, since if _was(session, since, stamp) else 0)
+
+
+def _render(session: Session, since: int, stamp: UUID | None) -> tuple[_Key, bytes]:
+    """Return what follows a version, and what it is: policy may have gone on since it was asked for."""
+    encode_lines = msgspec.json.Encoder().encode_lines
+    policy = load_policy(session, false())
+    assert policy.stamp is not None
+    if not _was(session, since, stamp):
+        since = 0
+    connection = session.connection().connection.driver_connection
+    assert connection is not None
+    parts: list[bytes] = []
+    # The driver's own cursor: a third of the ORM's time, and only some of the rows here at a time.
+    with connection.cursor("users") as users:
+        users.execute(_USERS_SINCE if since else _USERS, [since] if since else None)
+        while rows := users.fetchmany(_ROWS):
+            parts.append(encode_lines([PolicyUser(*row) for row in rows]))
+            if since and len(parts) * _ROWS > _MOST_CHANGES:
+                break
+        else:
+            key = _Key(policy.version, policy.stamp, since)
+            return key, encode_lines([header_of(policy, since)]) + b"".join(parts)
+    return _render(session, 0, None)
+
+
+def _was(session: Session, version: int, stamp: UUID | None) -> bool:
+    """Return whether the database has been through a version: not another one of that number."""
+    row = session.get(StampRow, version)
+    return row is not None and row.stamp == stamp

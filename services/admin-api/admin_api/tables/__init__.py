@@ -1,0 +1,1 @@
+"""Tables and views as they are migrated, one file a schema of the database."""
