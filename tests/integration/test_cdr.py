@@ -19,9 +19,9 @@ import psycopg
 import pytest
 
 import archiving.migrations
+from archiving.cdr.records import Records
 from archiving.consumer import Delivery
-from archiving.records import Records
-from archiving.replay import replay_each
+from archiving.parked.replay import replay_each
 from archiving.senders import Senders
 from contract.cdr import CDR_TYPE, Activity, encode_activities
 from contract.topology import CDR_EXCHANGE, CDR_QUEUE

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from pika.spec import BasicProperties
 
-from archiving.cdr import CDRWorker
+from archiving.cdr.worker import CDRWorker
 from archiving.config import CDRSettings
 from archiving.consumer import Delivery
 from contract.cdr import CDR_TYPE, decode_activity, encode_activities

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pika.spec import BasicProperties
 
 import archiving.migrations
+from archiving.cdr.records import Records
 from archiving.consumer import Delivery
-from archiving.records import Records
 from archiving.senders import Senders
 from contract.cdr import CDR_TYPE, Activity, encode_activities
 from tests.conftest import ArchiveDatabase

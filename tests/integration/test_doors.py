@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pika import BasicProperties
 
+from archiving.cdr.records import Records, Settlement
 from archiving.consumer import Delivery
-from archiving.records import Records, Settlement
 from archiving.senders import Senders
 from contract.address import MAX_LENGTH
 from contract.cdr import CDR_TYPE, Activity, encode_activities

@@ -16,7 +16,7 @@ from tests.integration.backups import dump, execute_file
 from tests.integration.frontend_service import IM, FrontEnd
 
 USER = "/v1/policy/users/sip:yannis@contoso.com"
-SOON = "import frontend.policies as p; p._CHECK_IN_SECONDS = p._FIRST_SECONDS = 0.5"
+SOON = "import frontend.policy.policies as p; p._CHECK_IN_SECONDS = p._FIRST_SECONDS = 0.5"
 """A patch: a front end checks in twice a second, and waits no longer for an admin API that is not there."""
 
 

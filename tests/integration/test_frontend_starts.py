@@ -129,13 +129,13 @@ def put_on_disk(state: Path, slot: int, content: bytes | PolicyHeader, *, second
 
 
 GIVES_UP_WHEN_TOLD = (
-    "import signal, frontend.policies as p\n"
+    "import signal, frontend.policy.policies as p\n"
     "p._FIRST_SECONDS = float('inf')\n"
     "signal.signal(signal.SIGUSR1, lambda *_: setattr(p, '_FIRST_SECONDS', 0.0))\n"
 )
 """A patch: an admin API that says nothing is given up at SIGUSR1, not after some seconds."""
 HURRIED = (
-    "import frontend.policies as p\n"
+    "import frontend.policy.policies as p\n"
     "p._CHECK_IN_SECONDS = 0.5; p._FIRST_SECONDS = p._FETCH_SECONDS = 2.0; p._RETRY_SECONDS = 0.5\n"
 )
 """A patch: all that takes seconds takes few."""

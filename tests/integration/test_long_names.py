@@ -9,8 +9,8 @@ import pytest
 from pika import BasicProperties
 
 import archiving.migrations
+from archiving.cdr.records import Records, Settlement
 from archiving.consumer import Delivery
-from archiving.records import Records, Settlement
 from archiving.senders import Senders
 from contract.address import MAX_LENGTH, parse_address
 from contract.cdr import CDR_TYPE, Activity, encode_activities

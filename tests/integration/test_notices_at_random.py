@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 )
 
 from contract.policy import Disclaimer, Policy
-from frontend import disclaimers, notice_records
-from frontend.decisions import Decisions
-from frontend.disclaimers import Disclaimers
+from frontend.policy import disclaimers, notice_records
+from frontend.policy.decisions import Decisions
+from frontend.policy.disclaimers import Disclaimers
 from frontend.receipt import CONFIRMED, Receipt
 from frontend.submission import read_submission
 from tests.conftest import ArchiveDatabase

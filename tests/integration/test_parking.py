@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from archiving.archive import Archive
-from archiving.replay import replay_all
+from archiving.parked.replay import replay_all
 from archiving.senders import Senders
 from contract.message import (
     IM,

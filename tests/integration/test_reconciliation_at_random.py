@@ -14,12 +14,12 @@ import pytest
 from pika.spec import BasicProperties
 
 from archiving.archive import Archive
+from archiving.cdr.records import Records
 from archiving.consumer import Delivery
-from archiving.records import Records
-from archiving.replay import replay_all
+from archiving.journal import Trace
+from archiving.parked.replay import replay_all
 from archiving.senders import Senders
 from archiving.storing import Settlement, prepare_batch, store_prepared
-from archiving.trace import Trace
 from contract.cdr import CDR_TYPE
 from contract.conversation import filed_key
 from contract.message import (

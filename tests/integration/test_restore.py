@@ -10,7 +10,7 @@ from pika.spec import BasicProperties
 
 from archiving.archive import Archive, Numbers
 from archiving.evidence import IN_THINGS
-from archiving.parking import Parked
+from archiving.parked.parking import Parked
 from contract.message import IM, AgentStatement
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (

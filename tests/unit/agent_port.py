@@ -16,8 +16,8 @@ from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.publisher import UnknownError
 from frontend.receipt import Fate, Receipt
-from frontend.slot import Slot
-from frontend.spool import Spool, SpooledIM
+from frontend.spool.slot import Slot
+from frontend.spool.spool import Spool, SpooledIM
 from frontend.submission import CheckedIM, read_submission
 from runtime.token import Connector
 

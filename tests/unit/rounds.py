@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from frontend.turns import Turns
+from frontend.listeners.turns import Turns
 
 
 def call_in_rounds(cost: int, spend: Callable[[], None] = lambda: None) -> list[tuple[int, str]]:

@@ -13,7 +13,7 @@ from contract.policy import Decision
 from frontend.config import FrontEndSettings
 from frontend.numbering import AgentNumbers, Numbering, read_agents
 from frontend.publisher import UnknownError
-from frontend.slot import take_slot
+from frontend.spool.slot import take_slot
 from frontend.told import Told, ToldAgent, read_told
 from frontend.witness import Witness
 from tests.unit.agent_port import Port, make_im, reached, run

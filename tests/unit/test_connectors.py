@@ -14,7 +14,7 @@ from contract.message import time_at
 from contract.policy import ConnectorRights, GlobalSetting, Policy
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
-from frontend.decisions import Decisions, rights_of
+from frontend.policy.decisions import Decisions, rights_of
 from frontend.submission import CheckedIM, IMProblem, read_submission
 from runtime.problem import Problem
 from runtime.token import CONNECTOR_NAME, Connector, by_hash, conversation_key

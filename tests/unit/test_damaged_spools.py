@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from frontend.agent import Agent
 from frontend.receipt import CONFIRMED, SPOOLED
-from frontend.rescue import files_aside, log_of, read_rows, set_aside
-from frontend.spool_file import SpoolFile
+from frontend.spool.file import SpoolFile
+from frontend.spool.rescue import files_aside, log_of, read_rows, set_aside
 from tests.unit.agent_port import Port, encode_spooled, fate_of, reached, run, submit
 
 NAMES = ("spool.sqlite", "spool.sqlite-wal", "agents", "lock", "ballast", "pool")
@@ -154,8 +154,8 @@ def test_of_a_running_front_ends_spool_on_a_bad_sector_all_else_is_sent_once_in_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, end: str
 ) -> None:
     monkeypatch.setattr("frontend.safekeeping._ADOPT_SECONDS", 0.05)
-    monkeypatch.setattr("frontend.sender._DISK_SECONDS", 0.01)
-    monkeypatch.setattr("frontend.spool_file._PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.spool.sender._DISK_SECONDS", 0.01)
+    monkeypatch.setattr("frontend.spool.file._PATIENCE_SECONDS", 0.05)
 
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()
@@ -182,7 +182,7 @@ def test_of_a_running_front_ends_spool_on_a_bad_sector_all_else_is_sent_once_in_
 def test_a_damaged_spool_that_finds_no_new_file_at_once_is_sent_once_it_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frontend.sender._DISK_SECONDS", 0.01)
+    monkeypatch.setattr("frontend.spool.sender._DISK_SECONDS", 0.01)
 
     def fail(path: Path) -> str:
         raise OSError(errno.EIO, "Input/output error")
@@ -196,7 +196,7 @@ def test_a_damaged_spool_that_finds_no_new_file_at_once_is_sent_once_it_does(
             file.seek(40 * 4096)
             file.write(b"\xff")
         with monkeypatch.context() as broken:
-            broken.setattr("frontend.spool_file.check_header", fail)
+            broken.setattr("frontend.spool.file.check_header", fail)
             port.connected.set()
             await reached(lambda: "Input/output error" in agent.safekeeping.disk_trouble)
             assert files_aside(tmp_path / "spool.sqlite")

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.sdp import is_silent
-from frontend.emptiness import MAX_PROVED, is_empty
 from frontend.listeners.intake import Intake
-from frontend.mime import MIMEError, split_parts
-from frontend.sip import find_offers, find_said
-from frontend.sip_request import SIPError, parse_request
-from frontend.turns import LONG, MOST_IN_ROUND, MOST_SECONDS, REQUEST, ROUND, Turns
+from frontend.listeners.sip.content import find_offers, find_said
+from frontend.listeners.sip.emptiness import MAX_PROVED, is_empty
+from frontend.listeners.sip.mime import MIMEError, split_parts
+from frontend.listeners.sip.request import SIPError, parse_request
+from frontend.listeners.turns import LONG, MOST_IN_ROUND, MOST_SECONDS, REQUEST, ROUND, Turns
 from tests.unit.agent_port import CONNECTOR, SETTINGS
 from tests.unit.rounds import call_in_rounds
 
@@ -40,7 +40,7 @@ class _Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     made = _Clock()
-    monkeypatch.setattr("frontend.turns.time", SimpleNamespace(thread_time=made.thread_time))
+    monkeypatch.setattr("frontend.listeners.turns.time", SimpleNamespace(thread_time=made.thread_time))
     return made
 
 
@@ -186,7 +186,7 @@ def test_turns_come_to_all_whatever_they_take(calls: list[tuple[str, int, float,
         await asyncio.wait_for(asyncio.gather(*map(call, range(len(calls)))), 5)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frontend.turns.time", SimpleNamespace(thread_time=clock.thread_time))
+        patch.setattr("frontend.listeners.turns.time", SimpleNamespace(thread_time=clock.thread_time))
         asyncio.run(scenario())
     assert len(came) == len(calls)
     for key in {(name, later) for name, _, _, later in calls}:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contract.policy import GlobalSetting, Policy, Pool, decide
 from frontend.config import FrontEndSettings
-from frontend.decisions import Decisions
+from frontend.policy.decisions import Decisions
 from frontend.submission import CheckedIM, IMProblem, read_submission
 from runtime.token import Connector
 

@@ -12,10 +12,10 @@ from prometheus_client import REGISTRY
 from pydantic import HttpUrl
 
 from contract.policy import Disclaimer, Policy
-from frontend import notice_records
 from frontend.config import FrontEndSettings
-from frontend.decisions import Decisions
-from frontend.disclaimers import Disclaimers
+from frontend.policy import notice_records
+from frontend.policy.decisions import Decisions
+from frontend.policy.disclaimers import Disclaimers
 from frontend.receipt import CONFIRMED, Receipt
 from frontend.submission import read_submission
 from tests.unit.agent_port import CONNECTOR, SETTINGS, Policies, reached

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.sdp import find_unseen, is_silent
-from frontend.emptiness import is_empty
+from frontend.listeners.sip.emptiness import is_empty
 
 _TYPING = "application/im-iscomposing+xml"
 _RECEIPT = "message/imdn+xml"

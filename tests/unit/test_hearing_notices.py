@@ -9,9 +9,9 @@ import pytest
 from pamqp import commands as amqp
 from pamqp.common import FieldTable
 
-from frontend import policies
 from frontend.config import FrontEndSettings
-from frontend.policies import Policies
+from frontend.policy import policies
+from frontend.policy.policies import Policies
 from frontend.publisher import Publisher
 from tests.unit.agent_port import reached
 

@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from contract.message import MAX_SEQ
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
-from frontend.left import LeftFile
 from frontend.numbering import read_agents
 from frontend.receipt import CONFIRMED, SPOOLED
-from frontend.rescue import Row, log_of, read_rows
-from frontend.slot import Slot, take_slot
-from frontend.spool import Spool
-from frontend.spool_file import SpoolFile
+from frontend.spool.file import SpoolFile
+from frontend.spool.left import LeftFile
+from frontend.spool.rescue import Row, log_of, read_rows
+from frontend.spool.slot import Slot, take_slot
+from frontend.spool.spool import Spool
 from tests.unit.agent_port import Port, encode_spooled, fate_of, reached, run, submit
 
 BODIES = [str(number) for number in range(300)]
@@ -36,7 +36,7 @@ BODIES = [str(number) for number in range(300)]
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("frontend.safekeeping._ADOPT_SECONDS", 0.05)
-    monkeypatch.setattr("frontend.adoption._AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.spool.adoption._AGAIN_SECONDS", 0.05)
 
 
 def _leave(folder: Path, bodies: list[str], pool: str = "pool1") -> None:
@@ -164,8 +164,8 @@ def test_a_long_left_spool_that_nobody_may_write_is_read_once(
     def refuse(path: Path) -> None:
         raise sqlite3.OperationalError("attempt to write a readonly database")
 
-    monkeypatch.setattr("frontend.left.read_rows", read)
-    monkeypatch.setattr("frontend.left.SpoolFile", refuse)
+    monkeypatch.setattr("frontend.spool.left.read_rows", read)
+    monkeypatch.setattr("frontend.spool.left.SpoolFile", refuse)
     left = LeftFile(tmp_path / "1" / "spool.sqlite")
     left.open()
     left.next_rows(1, 1)
@@ -194,7 +194,7 @@ def test_of_a_left_spool_on_a_bad_sector_all_else_is_sent(
         raise sqlite3.OperationalError("disk I/O error")
 
     monkeypatch.setattr("os.pread", read_badly)
-    monkeypatch.setattr("frontend.left.SpoolFile", refuse)
+    monkeypatch.setattr("frontend.spool.left.SpoolFile", refuse)
 
     async def scenario(agent: Agent, port: Port) -> None:
         await reached(lambda: len(port.confirmed) >= 280 and agent.safekeeping.spooled == 0)

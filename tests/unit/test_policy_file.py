@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.policy import GlobalSetting, PolicyHeader
-from frontend.policy_file import read_newest
+from frontend.policy.file import read_newest
 
 _TEXT = msgspec.json.encode(
     PolicyHeader(

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from contract.policy import Flags, GlobalSetting, PolicyHeader, PolicyUser
-from frontend.policies import Policies
+from frontend.policy.policies import Policies
 from tests.unit.agent_port import SETTINGS
 
 _HEADER = PolicyHeader(

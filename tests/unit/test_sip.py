@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.address import parse_address, uri_of
-from frontend.sip import CodedError, Said, find_offers, find_said
-from frontend.sip_request import SIPError, parse_request
+from frontend.listeners.sip.content import CodedError, Said, find_offers, find_said
+from frontend.listeners.sip.request import SIPError, parse_request
 
 _LIST = """\
 <?xml version="1.0" encoding="UTF-8"?>

@@ -16,9 +16,9 @@ from contract.message import make_id
 from frontend.agent import Agent
 from frontend.publisher import RefusedError, UnknownError, UnreachableError
 from frontend.receipt import CONFIRMED, SPOOLED
-from frontend.slot import Slot
-from frontend.spool import Spool
-from frontend.spool_file import SpoolFile
+from frontend.spool.file import SpoolFile
+from frontend.spool.slot import Slot
+from frontend.spool.spool import Spool
 from tests.unit.agent_port import Policies, Port, encode_spooled, fate_of, reached, run, submit
 
 
@@ -388,7 +388,7 @@ def test_in_a_critical_pool_the_spool_is_sent_though_ims_never_stop() -> None:
 def test_ims_go_ahead_of_a_spool_that_cannot_be_read_and_the_state_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, critical: bool
 ) -> None:
-    monkeypatch.setattr("frontend.sender._DISK_SECONDS", 0.05)
+    monkeypatch.setattr("frontend.spool.sender._DISK_SECONDS", 0.05)
     file = SpoolFile(tmp_path / "spool.sqlite")
     file.append([encode_spooled("old")])
     file.close()
@@ -412,7 +412,7 @@ def test_ims_go_ahead_of_a_spool_that_cannot_be_read_and_the_state_says_so(
 def test_what_cannot_be_taken_out_is_not_published_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frontend.sender._DISK_SECONDS", 0.01)
+    monkeypatch.setattr("frontend.spool.sender._DISK_SECONDS", 0.01)
     tries: list[object] = []
 
     def fail(*arguments: object) -> None:

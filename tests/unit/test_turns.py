@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.policy import Decision
+from frontend.listeners.turns import MOST_IN_ROUND, Shares, Turns
 from frontend.receipt import Receipt
-from frontend.turns import MOST_IN_ROUND, Shares, Turns
 from frontend.waiting import Pending, Waiting
 from tests.unit.agent_port import SETTINGS, make_im, reached
 from tests.unit.rounds import call_in_rounds

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from frontend.vouchers import VoucherError, Vouchers
+from frontend.listeners.sip.vouchers import VoucherError, Vouchers
 from runtime.token import Connector, hash_token
 
 

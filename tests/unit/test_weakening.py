@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from admin_api.policy.weakening import weakenings_of
 from contract.policy import ConnectorRights, Disclaimer, Flags, GlobalSetting, Policy, Pool, decide
-from frontend.decisions import Decisions
-from frontend.disclaimers import _word
+from frontend.policy.decisions import Decisions
+from frontend.policy.disclaimers import _word
 from runtime.token import Connector
 
 _DOMAINS = ["a.example", "b.example"]

@@ -13,7 +13,7 @@ import psycopg
 from pika.spec import BasicProperties
 
 from archiving.names import Names
-from archiving.parking import Parked, Replays, park
+from archiving.parked.parking import Parked, Replays, park
 from archiving.rows import COLUMNS, join_rows
 from contract.message import IM, MAX_SEQ, AgentStatement, make_id, milliseconds_of, time_of
 

@@ -11,7 +11,7 @@ from pika.spec import BasicProperties
 
 from archiving.archive import Numbers
 from archiving.consumer import Delivery
-from archiving.parking import Parked, agent_in, number_in, numbers_in
+from archiving.parked.parking import Parked, agent_in, number_in, numbers_in
 from archiving.senders import Senders
 from contract.message import (
     AGENT_TYPE,

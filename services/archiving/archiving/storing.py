@@ -11,11 +11,11 @@ from archiving.archive import Account, Archive, ConflictError, Numbers, runs_of
 from archiving.batch import Batch, park_unread, read_message
 from archiving.consumer import Delivery
 from archiving.evidence import Sieve, Thing
+from archiving.journal import Trace, describe_publishes
 from archiving.metrics import PARKED, observe_batch
-from archiving.parking import Parked
+from archiving.parked.parking import Parked
 from archiving.rows import join_rows
 from archiving.senders import Senders
-from archiving.trace import Trace, describe_publishes
 from contract.message import IM, AgentStatement, milliseconds_of
 
 log = logging.getLogger("archiving")

@@ -19,6 +19,7 @@ from archiving.batch import park_unread
 from archiving.config import WorkerSettings
 from archiving.consumer import Consumer, Delivery
 from archiving.evidence import DOUBT_PAUSE, DoubtError
+from archiving.journal import Trace
 from archiving.metrics import (
     BROKER_CONNECTED,
     DATABASE_CONNECTED,
@@ -26,16 +27,15 @@ from archiving.metrics import (
     UNACKNOWLEDGED,
     UNACKNOWLEDGED_OLDEST,
 )
+from archiving.parked.replay import replay_all
+from archiving.parked.trial import NoVerdictError, find_killers
 from archiving.preparation import Preparation, Work
 from archiving.progress import Progress
-from archiving.replay import replay_all
 from archiving.storing import Settlement, store_prepared
-from archiving.trace import Trace
-from archiving.trial import NoVerdictError, find_killers
 from contract.topology import PARKED_QUEUE, QUEUE
 
 if TYPE_CHECKING:
-    from archiving.tracing import Tracing
+    from archiving.spans import Tracing
 
 log = logging.getLogger("archiving")
 
@@ -77,7 +77,7 @@ class Worker:
     def _export(self) -> "Tracing | None":
         if self._settings.otlp_endpoint is None:
             return None
-        from archiving.tracing import Tracing  # noqa: PLC0415 - OpenTelemetry is loaded only where it is used
+        from archiving.spans import Tracing  # noqa: PLC0415 - OpenTelemetry is loaded only where it is used
 
         return Tracing(str(self._settings.otlp_endpoint), self._trace)
 

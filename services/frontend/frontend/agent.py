@@ -11,21 +11,21 @@ from contract.message import Scope
 from contract.policy import Policy
 from frontend.cdr import CDR
 from frontend.config import FrontEndSettings
-from frontend.decisions import Decisions
-from frontend.disclaimers import Disclaimers
-from frontend.newcomers import SMALL, Newcomers
-from frontend.policies import Policies
+from frontend.policy.decisions import Decisions
+from frontend.policy.disclaimers import Disclaimers
+from frontend.policy.newcomers import SMALL, Newcomers
+from frontend.policy.policies import Policies
 from frontend.publisher import Publisher
 from frontend.receipt import NOT_ARCHIVED, Receipt
 from frontend.safekeeping import Safekeeping
-from frontend.spool import Spool
+from frontend.spool.spool import Spool
 from frontend.submission import CheckedIM, IMProblem
 from frontend.waiting import Lane, Pending
 from runtime.problem import Problem
 from runtime.token import Connector, conversation_key
 
 if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
-    from frontend.tracing import Tracing
+    from frontend.spans import Tracing
 
 RETRY_AFTER: Final = {"Retry-After": "1"}
 

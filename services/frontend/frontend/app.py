@@ -22,13 +22,13 @@ from frontend.listeners.http import Listener
 from frontend.listeners.intake import Intake
 from frontend.listeners.notices import NoticesListener
 from frontend.listeners.openapi import describe_operations
-from frontend.listeners.sip import SIPListener
+from frontend.listeners.sip.listener import SIPListener
+from frontend.listeners.sip.vouchers import Vouchers
 from frontend.metrics import BROKER_CONNECTED, NamedFigures, watch_disk
-from frontend.policies import Policies
-from frontend.policy_source import CheckIn
+from frontend.policy.policies import Policies
+from frontend.policy.source import CheckIn
 from frontend.publisher import Publisher
-from frontend.spool import Spool
-from frontend.vouchers import Vouchers
+from frontend.spool.spool import Spool
 from runtime.docs import add_docs
 from runtime.listening import most_connections
 from runtime.problem import add_problem_handlers
@@ -36,7 +36,7 @@ from runtime.requests import NameRequests
 from runtime.token import Connector
 
 if TYPE_CHECKING:
-    from frontend.tracing import Tracing
+    from frontend.spans import Tracing
 
 log = logging.getLogger("frontend")
 
@@ -166,7 +166,7 @@ def _check_user(user: str, settings: FrontEndSettings) -> None:
 def _trace(settings: FrontEndSettings) -> "Tracing | None":
     if settings.otlp_endpoint is None:
         return None
-    from frontend.tracing import Tracing  # noqa: PLC0415 - OpenTelemetry is loaded only where it is used
+    from frontend.spans import Tracing  # noqa: PLC0415 - OpenTelemetry is loaded only where it is used
 
     return Tracing(settings)
 

@@ -44,7 +44,7 @@ from frontend.submission import CheckedIM
 from frontend.told import Told
 
 if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
-    from frontend.tracing import Tracing
+    from frontend.spans import Tracing
 
 log = logging.getLogger("frontend")
 

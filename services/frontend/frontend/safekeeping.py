@@ -12,15 +12,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from frontend.adoption import Adoption
 from frontend.config import FrontEndSettings
 from frontend.metrics import DISK_TROUBLE, PENDING
 from frontend.numbering import Numbering
-from frontend.policies import Policies
+from frontend.policy.policies import Policies
 from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
 from frontend.receipt import CONFIRMED, SPOOLED, Fate, Receipt
-from frontend.sender import Sender
-from frontend.spool import Spool, SpoolError
+from frontend.spool.adoption import Adoption
+from frontend.spool.sender import Sender
+from frontend.spool.spool import Spool, SpoolError
 from frontend.state import State
 from frontend.submission import CheckedIM
 from frontend.waiting import Lane, Pending, Waiting
@@ -28,7 +28,7 @@ from frontend.witness import Witness
 from runtime.token import Connector
 
 if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
-    from frontend.tracing import Tracing
+    from frontend.spans import Tracing
 
 log = logging.getLogger("frontend")
 

@@ -12,8 +12,8 @@ import pytest
 from pika.spec import BasicProperties
 
 from archiving.archive import Archive, Numbers
-from archiving.parking import Parked
-from archiving.replay import replay_all
+from archiving.parked.parking import Parked
+from archiving.parked.replay import replay_all
 from archiving.senders import Senders
 from contract.message import IM_TYPE, encode_ims
 from tests.conftest import ArchiveDatabase

@@ -19,8 +19,8 @@ from admin_api.policy.whole_policy import load_policy
 from contract.policy import Policy
 from contract.policy_digest import digest_of, sum_of
 from frontend.config import FrontEndSettings
-from frontend.policies import Policies
-from frontend.policy_source import CheckIn, PolicySource
+from frontend.policy.policies import Policies
+from frontend.policy.source import CheckIn, PolicySource
 from tests.integration.admin.conftest import AdminApi
 
 ADA, BEN = "sip:ada@contoso.com", "sip:ben@contoso.com"

@@ -15,7 +15,7 @@ from pika.spec import BasicProperties
 import archiving.migrations
 from archiving.archive import Archive
 from archiving.consumer import Delivery
-from archiving.replay import replay_all
+from archiving.parked.replay import replay_all
 from archiving.senders import Senders
 from archiving.storing import Settlement
 from contract.cdr import Activity

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from frontend.listeners.connectors import Connectors
-from frontend.turns import MOST_IN_ROUND, REQUEST, ROUND, STRANGERS, Turns
+from frontend.listeners.turns import MOST_IN_ROUND, REQUEST, ROUND, STRANGERS, Turns
 from runtime.listening import note_known
 
 

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from frontend.agent import RETRY_AFTER
 from frontend.config import FrontEndSettings
-from frontend.turns import MOST_IN_ROUND, PART, REQUEST, ROUND, STRANGERS, Shares, Turns
+from frontend.listeners.turns import MOST_IN_ROUND, PART, REQUEST, ROUND, STRANGERS, Shares, Turns
 from runtime.problem import Problem
 from runtime.token import Connector
 

@@ -8,9 +8,9 @@ from uuid import UUID
 from fastapi import Request, Response
 from starlette.routing import Route
 
-from frontend.disclaimers import Disclaimers
 from frontend.listeners.connectors import Connectors
 from frontend.listeners.intake import Intake
+from frontend.policy.disclaimers import Disclaimers
 from runtime.problem import Problem
 
 

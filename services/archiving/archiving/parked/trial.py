@@ -24,10 +24,10 @@ from archiving.archive import Archive
 from archiving.config import StoreSettings
 from archiving.consumer import Delivery
 from archiving.evidence import DoubtError
+from archiving.journal import Trace
 from archiving.metrics import COMMITTED, DUPLICATES, PARKED
-from archiving.parking import describe, properties_of
+from archiving.parked.parking import describe, properties_of
 from archiving.storing import Counts, Settlement
-from archiving.trace import Trace
 
 log = logging.getLogger("archiving")
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from contract.policy import Policy, PolicyUser, header_of
-from frontend.policy_source import HEADERS, USERS, apply, find_respelled
+from frontend.policy.source import HEADERS, USERS, apply, find_respelled
 
 log = logging.getLogger("frontend")
 

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Final
 
 from contract.sdp import is_silent
-from frontend.mime import MIMEError, split_parts, type_of
+from frontend.listeners.sip.mime import MIMEError, split_parts, type_of
 
 CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "identity"})
 """Content codings that we undo (RFC 9110, 8.4.1)."""

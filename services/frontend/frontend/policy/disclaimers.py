@@ -19,8 +19,8 @@ import msgspec
 from contract.address import domain_of, parse_address, route_of
 from contract.policy import Policy
 from frontend.config import FrontEndSettings
-from frontend.notice_records import Claim, HandedOver, NoticeRecords, UnansweredError, Word, Worded
-from frontend.policies import Policies
+from frontend.policy.notice_records import Claim, HandedOver, NoticeRecords, UnansweredError, Word, Worded
+from frontend.policy.policies import Policies
 from frontend.receipt import Notice, Receipt
 from frontend.submission import CheckedIM
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from frontend.rescue import Row, files_aside, log_of, read_rows
-from frontend.spool_file import SpoolFile, digest_of
+from frontend.spool.file import SpoolFile, digest_of
+from frontend.spool.rescue import Row, files_aside, log_of, read_rows
 
 
 class LeftFile:

@@ -1,6 +1,6 @@
 """SIP requests as a pool's edge hands them on: who says what to whom, and what they offer to say past us.
 
-Whatever the method: a body is content unless ``frontend.emptiness`` proves that it says nothing.
+Whatever the method: a body is content unless ``emptiness`` proves that it says nothing.
 
 Sources: RFC 3261 (SIP), RFC 3428 (MESSAGE), RFC 5365 (several recipients), and for the text in an INVITE
 Microsoft's [MS-SIP], 2.2.11 (``Ms-Text-Format``).
@@ -14,9 +14,9 @@ from xml.etree import ElementTree as ET
 
 from contract.message import Encoding
 from contract.sdp import find_unseen
-from frontend.emptiness import MAX_PROVED, CodingError, decode, is_empty
-from frontend.mime import MIMEError, parameters_of, split_parts, type_of
-from frontend.sip_request import Request, SIPError, read_address, users_of, way_of
+from frontend.listeners.sip.emptiness import MAX_PROVED, CodingError, decode, is_empty
+from frontend.listeners.sip.mime import MIMEError, parameters_of, split_parts, type_of
+from frontend.listeners.sip.request import Request, SIPError, read_address, users_of, way_of
 
 _IDENTITY: Final = ("7bit", "8bit", "binary")
 _NOTICES: Final = frozenset({"application/im-iscomposing+xml", "message/imdn+xml"})

@@ -13,6 +13,7 @@ from typing import Final
 
 import psycopg
 
+from archiving.cdr.records import Records, Settlement
 from archiving.config import CDRSettings
 from archiving.consumer import Consumer, Delivery
 from archiving.evidence import DOUBT_PAUSE, DoubtError
@@ -22,8 +23,7 @@ from archiving.metrics import (
     DATABASE_CONNECTED,
     PERSON_ATTEMPTS,
 )
-from archiving.records import Records, Settlement
-from archiving.replay import replay_each
+from archiving.parked.replay import replay_each
 from contract.topology import CDR_QUEUE
 
 log = logging.getLogger("archiving")

@@ -7,7 +7,7 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from frontend.mime import FOLD, parameters_of
+from frontend.listeners.sip.mime import FOLD, parameters_of
 from frontend.submission import MAX_CONVERSATION
 
 _REQUEST_LINE: Final = re.compile(r"(?P<method>[A-Z]+) (?P<uri>\S+) SIP/2\.0")

@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from archiving.consumer import Delivery
-from archiving.trace import Trace
+from archiving.journal import Trace
 from contract.message import TRACEPARENT_HEADER, TRACEPARENTS_HEADER
 
 

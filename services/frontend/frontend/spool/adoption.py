@@ -13,9 +13,9 @@ from uuid import UUID
 
 from frontend.metrics import LEFT_SLOTS
 from frontend.numbering import AGENTS_FILE, Numbering, forget_agents, read_agents
-from frontend.rescue import files_aside
-from frontend.slot import Slot, slots_beside
-from frontend.spool import SPOOL_FILE, Spool, SpoolError
+from frontend.spool.rescue import files_aside
+from frontend.spool.slot import Slot, slots_beside
+from frontend.spool.spool import SPOOL_FILE, Spool, SpoolError
 from frontend.told import TOLD_FILE, read_told
 
 log = logging.getLogger("frontend")

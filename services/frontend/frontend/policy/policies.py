@@ -29,8 +29,8 @@ from contract.policy_digest import digest_of, sum_of
 from contract.topology import POLICY_EXCHANGE
 from frontend.config import FrontEndSettings
 from frontend.metrics import POLICY_CONFIRMED, POLICY_VERSION
-from frontend.policy_file import note_confirmed, read_newest, write_policy
-from frontend.policy_source import SOURCE_ERRORS, CheckIn, PolicySource
+from frontend.policy.file import note_confirmed, read_newest, write_policy
+from frontend.policy.source import SOURCE_ERRORS, CheckIn, PolicySource
 from frontend.publisher import PlainConnection, close, raise_if_cancelled
 from runtime.broker import BrokerAddress
 

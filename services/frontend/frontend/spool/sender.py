@@ -7,7 +7,7 @@ from typing import Final
 from frontend.config import FrontEndSettings
 from frontend.numbering import Numbering
 from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
-from frontend.spool import Spool, SpoolError
+from frontend.spool.spool import Spool, SpoolError
 
 _RETRY_SECONDS: Final = 0.05
 _DISK_SECONDS: Final = 1.0

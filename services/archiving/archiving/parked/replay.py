@@ -7,7 +7,7 @@ from archiving.archive import Archive
 from archiving.batch import read_message
 from archiving.consumer import Delivery
 from archiving.evidence import DoubtError
-from archiving.parking import Replays
+from archiving.parked.parking import Replays
 from archiving.senders import Senders
 from archiving.storing import Settlement
 

@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
-from frontend.ballast import Ballast
-from frontend.rescue import (
+from frontend.spool.ballast import Ballast
+from frontend.spool.rescue import (
     Row,
     check_header,
     files_aside,

@@ -23,10 +23,9 @@ from frontend.listeners.connectors import Connectors
 from frontend.listeners.http import take_in
 from frontend.listeners.intake import Intake
 from frontend.listeners.notices import note_delivery
-from frontend.metrics import ANSWERED, ATTEMPTS, FORGED
-from frontend.mime import parameters_of, type_of
-from frontend.sip import CodedError, Said, find_offers, find_said, is_disguised
-from frontend.sip_request import (
+from frontend.listeners.sip.content import CodedError, Said, find_offers, find_said, is_disguised
+from frontend.listeners.sip.mime import parameters_of, type_of
+from frontend.listeners.sip.request import (
     Request,
     Session,
     SIPError,
@@ -36,8 +35,9 @@ from frontend.sip_request import (
     read_address,
     session_of,
 )
+from frontend.listeners.sip.vouchers import VoucherError, Vouchers
+from frontend.metrics import ANSWERED, ATTEMPTS, FORGED
 from frontend.submission import CheckedIM, Submission, check_submission
-from frontend.vouchers import VoucherError, Vouchers
 from runtime.problem import Problem
 from runtime.token import Connector
 

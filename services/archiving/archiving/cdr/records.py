@@ -12,11 +12,11 @@ import msgspec
 from pika.spec import BasicProperties
 
 from archiving.archive import connect
+from archiving.cdr.talks import Talks
 from archiving.consumer import Delivery
 from archiving.evidence import DoubtError, Sieve
-from archiving.parking import Replays, describe, storable
+from archiving.parked.parking import Replays, describe, storable
 from archiving.senders import Senders
-from archiving.talks import Talks
 from contract.address import address_of
 from contract.cdr import CDR_TYPE, Activity, decode_activities, decode_activity
 from contract.conversation import filed_key

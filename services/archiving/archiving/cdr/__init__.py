@@ -1,0 +1,1 @@
+"""Call detail records: a worker of their own, beside that of IMs."""

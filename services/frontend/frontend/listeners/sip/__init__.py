@@ -1,0 +1,1 @@
+"""The listener for SIP edges: a request as it came, and may it be relayed?"""

@@ -1,0 +1,1 @@
+"""Policy at the front end: as it is held, decided by, and told to partners."""

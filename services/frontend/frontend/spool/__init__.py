@@ -1,0 +1,1 @@
+"""The spool: IMs on this front end's own disk until the broker takes them."""
