@@ -10,7 +10,7 @@ from deploy.local.process import wait_for
 from tests.e2e.systems import Containers
 
 pytestmark = pytest.mark.containers
-_README = Path(__file__).parent.parent.parent / "README.md"
+_TOUR = Path(__file__).parent.parent.parent / "docs" / "tour.md"
 _OURS = ("frontend", "archiving", "admin-api", "proxy")
 
 
@@ -59,7 +59,7 @@ def test_the_readme_s_tokens_are_those_of_the_stack_that_runs(containers: Contai
     of_another_stack = tmp_path / ".state/up/secrets/people/compliance"
     of_another_stack.parent.mkdir(parents=True)
     of_another_stack.write_text("of make up, which has ended")
-    setup = re.search(r"<!-- begin: setup -->\n```sh\n(.*?)```", _README.read_text(), re.DOTALL)
+    setup = re.search(r"<!-- begin: setup -->\n```sh\n(.*?)```", _TOUR.read_text(), re.DOTALL)
     assert setup is not None
     said = containers.run(["bash", "-c", f'{setup[1]}echo "$OFFICER"'], tmp_path)
     assert said == f"Authorization: Bearer {containers.tokens['compliance']}\n"

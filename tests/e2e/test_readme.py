@@ -1,5 +1,6 @@
-"""The README's examples work as pasted, and its first command does what it says."""
+"""The examples of the README and the tour work as pasted, and the first command does what it says."""
 
+import json
 import os
 import re
 import shutil
@@ -14,11 +15,12 @@ from tests.e2e.systems import Processes
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
+TOUR = (ROOT / "docs" / "tour.md").read_text()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the examples need curl")
 def test_the_examples_work_as_pasted(processes: Processes) -> None:
-    _, usage = README.split("<!-- end: setup -->")
+    _, usage = TOUR.split("<!-- end: setup -->")
     examples = re.findall(r"```sh\n(.*?)```", usage.split("## Who is archived")[0], re.DOTALL)
     assert len(examples) == 7
     setup = [
@@ -43,6 +45,19 @@ def test_the_examples_work_as_pasted(processes: Processes) -> None:
         )
         assert result.returncode == 0, f"{example}\n{result.stdout}\n{result.stderr}"
         assert result.stdout.strip()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the example needs curl")
+def test_the_readmes_im_is_archived_as_pasted(processes: Processes, tmp_path: Path) -> None:
+    [example] = re.findall(r"```sh\n(curl .*?)```", README, re.DOTALL)
+    assert "http://127.0.0.1:8080/" in example
+    (tmp_path / ".state").mkdir()
+    (tmp_path / ".state" / "up").symlink_to(processes.stack.folder)
+    script = example.replace("http://127.0.0.1:8080", processes.front_end_urls[0])
+    result = subprocess.run(
+        ["/bin/bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(result.stdout)["archived"] is True
 
 
 def test_the_demo_shows_an_ims_way_and_its_counts_agree(tmp_path: Path) -> None:
