@@ -75,3 +75,45 @@ def headings(page: Path) -> set[str]:
     """Return what a link to a heading of a page may end with, as GitHub makes it."""
     found = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+_DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+_HEAD = re.compile(
+    r"# (?P<title>[A-Z].{20,}[^.])\n\n"
+    r"- Status: (?P<status>accepted|superseded)\b(?:.|\n  )*\n"
+    r"- Date: (?P<date>\d{4}-\d\d-\d\d)\n\n"
+    r"## (?:Problem|Decision)\n"
+)
+_SECTIONS = re.compile(r"(?:Problem )?Decision Alternatives Price")
+
+
+@pytest.mark.parametrize("page", _DECISIONS, ids=lambda page: page.stem)
+def test_a_decision_has_a_status_a_date_alternatives_and_a_price(page: Path) -> None:
+    text = page.read_text()
+    assert _HEAD.match(text)
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    assert _SECTIONS.fullmatch(" ".join(parts[1::2]))
+    assert all(part.strip() for part in parts[2::2])
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    numbers = [int(page.name[:4]) for page in _DECISIONS]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_index_lists_every_page_and_every_decision_with_its_title_status_and_date() -> None:
+    index = ROOT / "docs" / "README.md"
+    text = index.read_text()
+    listed = {(index.parent / link.partition("#")[0]).resolve() for link in _LINK.findall(text)}
+    assert {page for page in PAGES if page != index} - listed == set()
+    rows = {
+        f"| [{page.name[:4]}](decisions/{page.name}) | {head['title']} | {head['status']} | {head['date']} |"
+        for page in _DECISIONS
+        if (head := _HEAD.match(page.read_text()))
+    }
+    assert len(rows) == len(_DECISIONS)
+    assert rows - set(text.splitlines()) == set()
+
+
+def test_the_readme_is_read_in_one_go() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 90
