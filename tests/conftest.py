@@ -14,8 +14,6 @@ import docker
 import pika
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
 from docker.errors import DockerException
 from pika.spec import BasicProperties
 
@@ -24,6 +22,7 @@ import archiving.migrations
 from deploy.credentials import FRONT_END_USER, make_credentials
 from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
+from runtime.migrating import upgrade
 
 _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 
@@ -120,10 +119,7 @@ class ArchiveDatabase:
         schemas = "policy" if migrations is admin_api.migrations else "archive, cdr"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"DROP SCHEMA {schemas} CASCADE".encode())
-        config = Config()
-        config.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))
-        config.attributes["database_url"] = self.url("lcs_owner")
-        command.upgrade(config, revision)
+        upgrade(Path(str(migrations.__file__)).parent, self.url("lcs_owner"), revision)
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         """Return what a query finds, asked as the superuser."""

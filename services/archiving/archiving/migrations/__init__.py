@@ -1,14 +1,10 @@
-"""The schema ``archive``: everything that was said, and the functions that alone may write it."""
+"""Tables, indexes and data of the schemas ``archive`` and ``cdr``; functions and views are in ``schema``."""
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
+from runtime.migrating import upgrade
 
 
 def migrate(database_url: str) -> None:
-    """Bring the schema to the newest version; safe to run twice at once. Raises what the database raises."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    config.attributes["database_url"] = database_url
-    command.upgrade(config, "head")
+    """Bring the schemas to the newest version; safe to run twice at once. Raises what the database raises."""
+    upgrade(Path(__file__).parent, database_url)

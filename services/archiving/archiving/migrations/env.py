@@ -1,15 +1,7 @@
-"""Alembic's entry: one transaction under a lock, so that two runs at once do the work once."""
+"""Alembic's entry."""
 
-from alembic import context
-from sqlalchemy import create_engine, make_url, text
-from sqlalchemy.pool import NullPool
+from pathlib import Path
 
-SCHEMA = "archive"
+from runtime.migrating import run_migrations
 
-url = make_url(context.config.attributes["database_url"]).set(drivername="postgresql+psycopg")
-with create_engine(url, poolclass=NullPool).begin() as connection:
-    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:schema))"), {"schema": SCHEMA})
-    connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-    context.configure(connection=connection, version_table_schema=SCHEMA)
-    with context.begin_transaction():
-        context.run_migrations()
+run_migrations("archive", definitions=Path(__file__).parents[1] / "schema")
