@@ -18,10 +18,11 @@ from frontend.numbering import Numbering
 from frontend.policy.policies import Policies
 from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
 from frontend.receipt import CONFIRMED, SPOOLED, Fate, Receipt
+from frontend.situation import Situation
 from frontend.spool.adoption import Adoption
 from frontend.spool.sender import Sender
 from frontend.spool.spool import Spool, SpoolError
-from frontend.state import State
+from frontend.state import State, begin_state, note_state
 from frontend.submission import CheckedIM
 from frontend.waiting import Lane, Pending, Waiting
 from frontend.witness import Witness
@@ -37,8 +38,6 @@ _SWEEP_SECONDS: Final = 0.05
 _RETRY_SECONDS: Final = 0.05
 _QUIET_SECONDS: Final = 1.0
 _ADOPT_SECONDS: Final = 10.0
-_NEARLY_EMPTY: Final = 2000
-"""IMs in the spool that are published in so short a time that new ones may wait for it."""
 
 
 class Safekeeping:
@@ -70,13 +69,12 @@ class Safekeeping:
         self._wake = asyncio.Event()
         self._sender = Sender(settings, self._spool, self._numbering, publisher, self._wake.set)
         self._waiting = Waiting(settings, max(1, connectors))
-        self._state = State()
+        self._state = begin_state()
 
     @property
     def state(self) -> State:
         """How this front end stands now."""
-        self._judge()
-        return self._state
+        return self._state.follow(*self.situation.state)
 
     @property
     def id(self) -> UUID:
@@ -108,10 +106,20 @@ class Safekeeping:
         """Slots of the state folder that a person must look after, and why."""
         return {name: left.why for name, left in self._adoption.left.items()}
 
-    def _is_critical(self) -> bool:
-        """Return if what isn't confirmed may not be delivered; without a policy nobody knows that it may."""
+    @property
+    def situation(self) -> Situation:
+        """The facts of this moment; without a policy the pool may be critical, so it is taken for that."""
         policy = self._policies.current
-        return policy is None or policy.pool(self._settings.pool).critical
+        connected = self._publisher.connected.is_set()
+        return Situation(
+            policy is None or policy.pool(self._settings.pool).critical,
+            self._numbering.trouble if connected else self._publisher.trouble,
+            self._spool.trouble,
+            self._spool.stuck,
+            self._spool.count,
+            bool(self._waiting.to_disk),
+            self._adoption.waits,
+        )
 
     def lane_of(self, connector: Connector) -> Lane:
         """Return where a connector's IMs wait."""
@@ -120,7 +128,7 @@ class Safekeeping:
     def keep(self, im: CheckedIM, receipt: Receipt, lane: Lane) -> None:
         """Take an IM for which its lane has room: its receipt is settled once it is safe, or can't be."""
         pending = Pending(im, receipt, time.monotonic() + self._settings.deadline_seconds, lane)
-        if self._spools():
+        if self.situation.route == "spool":
             self._spill()
             self._put_to_disk(pending)
         else:
@@ -149,17 +157,6 @@ class Safekeeping:
             await pending.receipt.settled()
         await self._numbering.end()
         await self._witness.tell_last()
-
-    def _spools(self) -> bool:
-        """Return if an IM goes to the spool at once: nobody waits for an absent broker or a long spool."""
-        away = bool(self._numbering.trouble) or not self._publisher.connected.is_set()
-        if not away and self._spool.count <= _NEARLY_EMPTY:
-            return False  # as nearly always
-        return not self._is_critical() and (away or not self._overtakes())
-
-    def _overtakes(self) -> bool:
-        """Return if an IM goes ahead of what is in the spool: where it may not go there, or can't."""
-        return bool(self._spool.trouble or self._spool.stuck) or self._is_critical()
 
     def _spill(self) -> None:
         """Hand to the spool what still waits for the broker: it came before what goes there next."""
@@ -199,36 +196,23 @@ class Safekeeping:
                 if pending.deadline <= now:
                     self._give_up(pending, _SLOW)
             for pending in self._waiting.take_late(now):
-                self._give_up(pending, self._broker_trouble() or _SLOW)
+                self._give_up(pending, self.situation.broker_trouble or _SLOW)
             for pending in self._waiting.find_unwritten(now):
                 self._refuse(pending, "the spool's disk did not answer in time")
                 self._waiting.to_disk.discard(pending)
-            self._judge()
+            self._note_state()
 
-    def _broker_trouble(self) -> str:
-        return self._numbering.trouble if self._publisher.connected.is_set() else self._publisher.trouble
-
-    def _judge(self) -> None:
+    def _note_state(self) -> None:
         DISK_TROUBLE.set(bool(self.disk_trouble))
-        trouble = self._broker_trouble()
-        if trouble and self._is_critical():
-            self._state.change("blocking", trouble)
-        elif trouble and self._spool.trouble:
-            self._state.change("blocking", self._spool.trouble)
-        elif trouble:
-            self._state.change("spooling", trouble)
-        elif self._spool.count:
-            self._state.change("spooling", self._spool.stuck or "the broker is back: the spool is being sent")
-        elif self._adoption.waits:
-            self._state.change("spooling", self._adoption.waits)
-        else:
-            self._state.change("normal", "the broker confirms")
+        before, self._state = self._state, self.state
+        if self._state is not before:
+            note_state(self._state, before)
 
     def _give_up(self, pending: Pending, why: str) -> None:
         """Let an IM wait for the broker no longer."""
         if pending.receipt.fate is not None or pending.to_disk:
             return
-        if self._is_critical():
+        if self.situation.fallback == "refuse":
             self._refuse(pending, why)
         else:
             self._put_to_disk(pending)
@@ -256,10 +240,7 @@ class Safekeeping:
                 await self._numbering.say()
 
     def _may_publish(self) -> bool:
-        """Return if something is pending and nothing goes first. What is on its way to disk came before."""
-        waiting = self._waiting
-        first = self._spool.count or waiting.to_disk
-        return waiting.has_queued and (not first or self._overtakes())
+        return self._waiting.has_queued and not self.situation.holds_queue
 
     async def _wait_for_work(self) -> None:
         self._wake.clear()
@@ -281,7 +262,7 @@ class Safekeeping:
             for pending in group:
                 self._give_up(pending, "the broker's answer was lost: it may have been archived")
         except RefusedError:
-            if self._is_critical():
+            if self.situation.fallback == "refuse":
                 self._waiting.put_back()
             else:
                 self._spill()
@@ -306,6 +287,6 @@ class Safekeeping:
                 self._policies.keep_in(slot.folder)
                 self._numbers_in = slot
             try:
-                await self._adoption.look(adopt=not self._broker_trouble() and not self._spool.count)
+                await self._adoption.look(adopt=self.situation.is_at_leisure)
             except Exception:  # no IM of ours needs it: whatever it was, it is tried again
                 log.exception("left slots can't be looked after")

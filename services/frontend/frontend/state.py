@@ -1,40 +1,48 @@
-"""How a front end stands: normal, spooling or blocking; since when and why."""
+"""A front end's state as operators see it: its name, since when and why; logged and counted as it changes."""
 
 import logging
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, get_args
+
+import msgspec
 
 from frontend.metrics import STATE
+from frontend.situation import StateName
 
 log = logging.getLogger("frontend")
 
-Name = Literal["normal", "spooling", "blocking"]
-_NAMES: Final[tuple[Name, ...]] = ("normal", "spooling", "blocking")
+_NAMES: Final[tuple[StateName, ...]] = get_args(StateName)
 
 
-class State:
-    """The present state. ``normal``: the broker confirms. ``spooling``: IMs go to this front end's disk, or
-    are still on their way from there. ``blocking``: an IM that must be archived is answered 503.
-    """
+class State(msgspec.Struct, frozen=True):
+    """A state: see ``Situation.state``."""
 
-    def __init__(self) -> None:
-        """Nothing is known yet, so nothing is safe."""
-        self.name: Name = "blocking"
-        self.why = "starting"
-        self.since = datetime.now(UTC)
-        self._show()
+    name: StateName
+    why: str
+    since: datetime
+    """When the state got its name; its reason may have changed since."""
 
-    def change(self, name: Name, why: str) -> None:
-        """Note the state; a new one, or a new reason for it, is logged as an event."""
+    def follow(self, name: StateName, why: str) -> "State":
+        """Return the state that comes next: this one while name and reason are the same."""
         if (name, why) == (self.name, self.why):
-            return
-        if name != self.name:
-            self.since = datetime.now(UTC)
-        before, self.name, self.why = self.name, name, why
-        level = logging.INFO if name == "normal" else logging.WARNING
-        log.log(level, "state", extra={"state": name, "before": before, "why": why})
-        self._show()
+            return self
+        return State(name, why, self.since if name == self.name else datetime.now(UTC))
 
-    def _show(self) -> None:
-        for name in _NAMES:
-            STATE.labels(name).set(name == self.name)
+
+def begin_state() -> State:
+    """Return the state of a front end that starts, and count it: nothing is safe yet."""
+    state = State("blocking", "starting", datetime.now(UTC))
+    _count(state)
+    return state
+
+
+def note_state(state: State, before: State) -> None:
+    """Log a state that is not the one before, and count it."""
+    level = logging.INFO if state.name == "normal" else logging.WARNING
+    log.log(level, "state", extra={"state": state.name, "before": before.name, "why": state.why})
+    _count(state)
+
+
+def _count(state: State) -> None:
+    for name in _NAMES:
+        STATE.labels(name).set(name == state.name)

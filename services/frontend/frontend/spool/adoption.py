@@ -53,11 +53,8 @@ class Adoption:
         """When a slot in trouble is looked into again, and how long that was put off."""
         self.left: dict[str, Left] = {}
         """Slots with a trouble, by name."""
-
-    @property
-    def waits(self) -> str:
+        self.waits = ""
         """Why IMs wait in a slot of this pool that nobody has; empty if none do."""
-        return next((f"slot {name}: {left.why}" for name, left in self.left.items() if left.waits), "")
 
     async def look(self, *, adopt: bool) -> None:
         """Look at all slots; ``adopt``: also into those that nobody has."""
@@ -84,6 +81,7 @@ class Adoption:
         except OSError as error:
             found["."] = Left("disk", f"the slots can't be looked at: {error}")
         self.left = found
+        self.waits = next((f"slot {name}: {left.why}" for name, left in found.items() if left.waits), "")
         for kind in _KINDS:
             LEFT_SLOTS.labels(kind).set(sum(left.kind == kind for left in found.values()))
 
