@@ -19,7 +19,8 @@ from archiving.consumer import Delivery
 from archiving.senders import Senders
 from contract.address import MAX_LENGTH
 from contract.cdr import CDR_TYPE, Activity, encode_activities
-from frontend.submission import MAX_CONVERSATION, CheckedIM, read_submission
+from frontend.im import MAX_CONVERSATION, CheckedIM
+from frontend.listeners.submission import read_submission
 from runtime.problem import Problem
 from runtime.token import conversation_key
 from tests.conftest import ArchiveDatabase

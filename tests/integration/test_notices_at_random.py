@@ -24,11 +24,11 @@ from hypothesis.stateful import (
 )
 
 from contract.policy import Disclaimer, Policy
+from frontend.listeners.submission import read_submission
 from frontend.policy import disclaimers, notice_records
 from frontend.policy.decisions import Decisions
 from frontend.policy.disclaimers import Disclaimers
 from frontend.receipt import CONFIRMED, Receipt
-from frontend.submission import read_submission
 from tests.conftest import ArchiveDatabase
 from tests.integration.admin.conftest import AdminApi, running_api
 from tests.unit.agent_port import CONNECTOR, SETTINGS, Policies

@@ -34,7 +34,7 @@ from contract.message import (
 )
 from contract.policy import Decision
 from frontend.cdr import CDR
-from frontend.submission import CheckedIM
+from frontend.im import CheckedIM
 from tests.conftest import ArchiveDatabase
 from tests.integration.archiving_service import changed
 from tests.unit.agent_port import SETTINGS, Policies

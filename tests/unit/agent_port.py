@@ -14,11 +14,12 @@ from contract.message import AGENT_TYPE, IM, IM_TYPE, AgentStatement, decode_ims
 from contract.policy import Decision, GlobalSetting, Policy, Pool
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
+from frontend.im import CheckedIM
+from frontend.listeners.submission import read_submission
 from frontend.publisher import UnknownError
 from frontend.receipt import Fate, Receipt
 from frontend.spool.slot import Slot
 from frontend.spool.spool import Spool, SpooledIM
-from frontend.submission import CheckedIM, read_submission
 from runtime.token import Connector
 
 SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))

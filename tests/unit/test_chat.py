@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contract.address import parse_address
 from deploy.local.chat import SAMPLE, ChatError, parse_line, read_chat
-from frontend.submission import read_submission
+from frontend.listeners.submission import read_submission
 from tests.unit.agent_port import SETTINGS
 
 LOG = b"""\

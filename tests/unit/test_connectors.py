@@ -14,8 +14,9 @@ from contract.message import time_at
 from contract.policy import ConnectorRights, GlobalSetting, Policy
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
+from frontend.im import CheckedIM, IMProblem
+from frontend.listeners.submission import read_submission
 from frontend.policy.decisions import Decisions, rights_of
-from frontend.submission import CheckedIM, IMProblem, read_submission
 from runtime.problem import Problem
 from runtime.token import CONNECTOR_NAME, Connector, by_hash, conversation_key
 from tests.unit.agent_port import CONNECTOR, Port, make_im, run

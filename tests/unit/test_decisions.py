@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from contract.policy import GlobalSetting, Policy, Pool, decide
 from frontend.config import FrontEndSettings
+from frontend.im import CheckedIM, IMProblem
+from frontend.listeners.submission import read_submission
 from frontend.policy.decisions import Decisions
-from frontend.submission import CheckedIM, IMProblem, read_submission
 from runtime.token import Connector
 
 _SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))

@@ -13,11 +13,11 @@ from pydantic import HttpUrl
 
 from contract.policy import Disclaimer, Policy
 from frontend.config import FrontEndSettings
+from frontend.listeners.submission import read_submission
 from frontend.policy import notice_records
 from frontend.policy.decisions import Decisions
 from frontend.policy.disclaimers import Disclaimers
 from frontend.receipt import CONFIRMED, Receipt
-from frontend.submission import read_submission
 from tests.unit.agent_port import CONNECTOR, SETTINGS, Policies, reached
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend.config import FrontEndSettings
-from frontend.submission import read_submission
+from frontend.listeners.submission import read_submission
 from runtime.json_text import RepeatedNameError, check_names
 from runtime.problem import Problem
 

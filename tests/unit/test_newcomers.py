@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend.agent import Agent
+from frontend.im import IMProblem
 from frontend.policy.newcomers import Newcomers
 from frontend.receipt import CONFIRMED
-from frontend.submission import IMProblem
 from tests.unit.agent_port import CONNECTOR, Port, fate_of, make_im, run, submit
 
 

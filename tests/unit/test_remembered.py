@@ -17,13 +17,14 @@ from contract.message import make_id
 from contract.policy import Decision
 from contract.remembered import Remembered
 from frontend import cdr as cdr_module
-from frontend import submission
+from frontend.im import CheckedIM
+from frontend.listeners import submission
+from frontend.listeners.submission import read_submission
 from frontend.policy import decisions as decisions_module
 from frontend.policy import disclaimers, notice_records
 from frontend.policy.decisions import Decisions
 from frontend.policy.disclaimers import Disclaimers, _who_is
 from frontend.policy.notice_records import Claim, HandedOver, NoticeRecords, Worded
-from frontend.submission import CheckedIM, read_submission
 from tests.unit.agent_port import CONNECTOR, SETTINGS, Policies
 
 BUDGET = 1 << 20

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from contract.message import make_id, time_of
 from frontend.config import FrontEndSettings
+from frontend.im import CheckedIM
 from frontend.listeners.openapi import MESSAGES
-from frontend.submission import CheckedIM, Submission, read_submission
+from frontend.listeners.submission import Submission, read_submission
 from runtime.problem import Problem
 
 SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))

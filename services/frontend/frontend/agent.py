@@ -11,6 +11,7 @@ from contract.message import Scope
 from contract.policy import Policy
 from frontend.cdr import CDR
 from frontend.config import FrontEndSettings
+from frontend.im import CheckedIM, IMProblem
 from frontend.policy.decisions import Decisions
 from frontend.policy.disclaimers import Disclaimers
 from frontend.policy.newcomers import SMALL, Newcomers
@@ -19,7 +20,6 @@ from frontend.publisher import Publisher
 from frontend.receipt import NOT_ARCHIVED, Receipt
 from frontend.safekeeping import Safekeeping
 from frontend.spool.spool import Spool
-from frontend.submission import CheckedIM, IMProblem
 from frontend.waiting import Lane, Pending
 from runtime.problem import Problem
 from runtime.token import Connector, conversation_key

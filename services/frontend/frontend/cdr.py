@@ -15,10 +15,10 @@ from contract.policy import Decision
 from contract.remembered import weigh_texts
 from contract.topology import CDR_EXCHANGE, CDR_QUEUE
 from frontend.config import FrontEndSettings
+from frontend.im import MAX_CONVERSATION, CheckedIM
 from frontend.metrics import CDR_LOST
 from frontend.policy.policies import Policies
 from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
-from frontend.submission import MAX_CONVERSATION, CheckedIM
 from runtime.token import conversation_key
 
 log = logging.getLogger("frontend")

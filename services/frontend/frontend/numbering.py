@@ -38,9 +38,9 @@ from contract.message import (
 )
 from contract.policy import Decision
 from frontend.config import FrontEndSettings
+from frontend.im import CheckedIM
 from frontend.metrics import CONFIRM_SECONDS, CONFIRMED, PUBLISH_SIZE
 from frontend.publisher import Publisher, RefusedError, UnknownError
-from frontend.submission import CheckedIM
 from frontend.told import Told
 
 if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used

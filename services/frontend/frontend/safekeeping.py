@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from frontend.config import FrontEndSettings
+from frontend.im import CheckedIM
 from frontend.metrics import DISK_TROUBLE, PENDING
 from frontend.numbering import Numbering
 from frontend.policy.policies import Policies
@@ -23,7 +24,6 @@ from frontend.spool.adoption import Adoption
 from frontend.spool.sender import Sender
 from frontend.spool.spool import Spool, SpoolError
 from frontend.state import State, begin_state, note_state
-from frontend.submission import CheckedIM
 from frontend.waiting import Lane, Pending, Waiting
 from frontend.witness import Witness
 from runtime.token import Connector

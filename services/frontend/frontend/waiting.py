@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import msgspec
 
 from frontend.config import FrontEndSettings
+from frontend.im import CheckedIM
 from frontend.receipt import Receipt
-from frontend.submission import CheckedIM
 
 
 class Lane:

@@ -6,8 +6,8 @@ from uuid import UUID
 import msgspec
 
 from frontend.agent import RETRY_AFTER
+from frontend.im import IMProblem
 from frontend.receipt import SPOOLED, Notice, Receipt
-from frontend.submission import IMProblem
 from runtime.problem import Problem
 
 _STATUSES: Final = {"confirmed": 201, "spooled": 202, "not archived": 200}

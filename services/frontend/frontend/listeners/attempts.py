@@ -15,8 +15,8 @@ from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.connectors import Connectors
 from frontend.listeners.intake import Intake
+from frontend.listeners.submission import problem_of
 from frontend.metrics import ATTEMPTS
-from frontend.submission import problem_of
 from runtime.json_text import RepeatedNameError, check_names
 from runtime.problem import Problem
 from runtime.token import Connector

@@ -10,12 +10,13 @@ from contract.message import CONTENT_TYPE as NDJSON
 from contract.message import TRACEPARENT_HEADER
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
+from frontend.im import CheckedIM
 from frontend.listeners.answer import Answer, outcome_of
 from frontend.listeners.connectors import Connectors
 from frontend.listeners.intake import Intake
 from frontend.listeners.stream import Stream
+from frontend.listeners.submission import read_submission
 from frontend.metrics import ANSWERED
-from frontend.submission import CheckedIM, read_submission
 from runtime.json_text import BOM
 from runtime.problem import Problem
 from runtime.token import Connector

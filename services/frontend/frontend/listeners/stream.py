@@ -16,10 +16,10 @@ from frontend.agent import RETRY_AFTER, Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.answer import Answer, outcome_of
 from frontend.listeners.intake import FULL, UNFINISHED_SECONDS, Intake
+from frontend.listeners.submission import read_submission
 from frontend.listeners.turns import ANSWER, MOST_ANSWERS, MOST_IN_ROUND, MOST_SECONDS
 from frontend.metrics import ANSWERED
 from frontend.receipt import Receipt
-from frontend.submission import read_submission
 from runtime.json_text import BOM
 from runtime.problem import Problem
 from runtime.security import KINDS, SecurityLog

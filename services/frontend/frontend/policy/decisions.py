@@ -6,7 +6,7 @@ from typing import Final
 from contract.address import domain_of
 from contract.policy import ANY_DOMAIN, ConnectorRights, Decision, Policy, decide
 from contract.remembered import Remembered, weigh_texts
-from frontend.submission import CheckedIM, IMProblem
+from frontend.im import CheckedIM, IMProblem
 from runtime.token import Connector
 
 _REMEMBERED_BYTES: Final = 64 << 20

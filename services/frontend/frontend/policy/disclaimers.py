@@ -19,10 +19,10 @@ import msgspec
 from contract.address import domain_of, parse_address, route_of
 from contract.policy import Policy
 from frontend.config import FrontEndSettings
+from frontend.im import CheckedIM
 from frontend.policy.notice_records import Claim, HandedOver, NoticeRecords, UnansweredError, Word, Worded
 from frontend.policy.policies import Policies
 from frontend.receipt import Notice, Receipt
-from frontend.submission import CheckedIM
 
 _MAX_REMEMBERED: Final = 100_000
 _MAX_GIVEN: Final = 10_000

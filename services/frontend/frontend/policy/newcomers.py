@@ -8,7 +8,7 @@ import math
 import time
 from typing import Final
 
-from frontend.submission import CheckedIM, IMProblem
+from frontend.im import CheckedIM, IMProblem
 
 SMALL: Final = 8
 """Recipients of an IM that need not be looked at."""

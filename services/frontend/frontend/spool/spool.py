@@ -21,13 +21,13 @@ import msgspec
 from contract.message import milliseconds_of
 from contract.policy import Decision
 from frontend.config import FrontEndSettings
+from frontend.im import CheckedIM
 from frontend.metrics import DRAINED, SPOOL_BYTES, SPOOL_IMS, SPOOL_MAX_BYTES, SPOOL_OLDEST, SPOOLED
 from frontend.receipt import Receipt
 from frontend.spool.file import SpoolFile
 from frontend.spool.left import LeftFile
 from frontend.spool.rescue import Row
 from frontend.spool.slot import Slot, take_slot
-from frontend.submission import CheckedIM
 
 log = logging.getLogger("frontend")
 

@@ -18,6 +18,7 @@ from contract.cdr import DISGUISED, ENDED, Activity
 from contract.message import time_at
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
+from frontend.im import CheckedIM
 from frontend.listeners.answer import Answer
 from frontend.listeners.connectors import Connectors
 from frontend.listeners.http import take_in
@@ -36,8 +37,8 @@ from frontend.listeners.sip.request import (
     session_of,
 )
 from frontend.listeners.sip.vouchers import VoucherError, Vouchers
+from frontend.listeners.submission import Submission, check_submission
 from frontend.metrics import ANSWERED, ATTEMPTS, FORGED
-from frontend.submission import CheckedIM, Submission, check_submission
 from runtime.problem import Problem
 from runtime.token import Connector
 

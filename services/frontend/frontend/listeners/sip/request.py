@@ -7,8 +7,8 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
+from frontend.im import MAX_CONVERSATION
 from frontend.listeners.sip.mime import FOLD, parameters_of
-from frontend.submission import MAX_CONVERSATION
 
 _REQUEST_LINE: Final = re.compile(r"(?P<method>[A-Z]+) (?P<uri>\S+) SIP/2\.0")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")

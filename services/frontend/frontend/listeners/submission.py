@@ -2,12 +2,10 @@
 
 import base64
 import binascii
-import hashlib
 import re
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -17,10 +15,10 @@ from contract.conversation import conversation_of
 from contract.message import Encoding, Time, make_id, milliseconds_of, time_at, time_of
 from contract.remembered import Remembered, weigh_texts
 from frontend.config import FrontEndSettings
+from frontend.im import MAX_CONVERSATION, CheckedIM
 from runtime.json_text import RepeatedNameError, check_names
 from runtime.problem import Problem
 
-MAX_CONVERSATION: Final = 255
 _MAX_CONTENT_TYPE: Final = 255
 _MAX_REMEMBERED: Final = 8
 """Recipients of an IM whose people are remembered, checked."""
@@ -45,67 +43,6 @@ class Submission(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     content_type: str = "text/plain"
     encoding: Encoding = "text"
     content_encoding: str = ""
-
-
-class IMProblem(Problem):
-    """A problem of an IM that has an id: the caller may send it again under this id."""
-
-    def __init__(
-        self,
-        im_id: UUID,
-        status: int,
-        detail: str,
-        *,
-        field: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """See ``runtime.problem.Problem``."""
-        super().__init__(status, detail, field=field, headers=headers)
-        self.id = im_id
-
-    def document(self) -> dict[str, Any]:
-        """Return the problem as RFC 9457 wants it, with the id."""
-        return super().document() | {"id": str(self.id)}
-
-
-class CheckedIM(msgspec.Struct, gc=False):
-    """An IM that may be archived: addresses canonical, id minted."""
-
-    id: UUID
-    sent_at: datetime
-    sender: str
-    recipients: tuple[str, ...]
-    conversation: str
-    content_type: str
-    encoding: Encoding
-    body: str
-    brought: bool
-    """Whether the caller brought the id: then it may send the IM again."""
-    size: int
-    """Bytes of what it came in."""
-    client: str = ""
-    """What its sender talks with, if that is known."""
-    received_at: datetime | None = None
-    """When it was taken in: None in a spool of an older front end."""
-    content_encoding: str = ""
-    """How the content is compressed, "" if it is not."""
-    spelled: tuple[str, ...] = ()
-    """Sender and recipients as they came, if one of them differs from its canonical form."""
-    keyed: bool = False
-    """True while ``conversation`` is the caller's own key, not yet filed under its connector."""
-
-    def digest(self) -> bytes:
-        """Return what tells this IM from another with the same id."""
-        content = (
-            self.sender,
-            self.recipients,
-            self.conversation,
-            self.content_type,
-            self.encoding,
-            self.body,
-            self.content_encoding,
-        )
-        return hashlib.blake2b(msgspec.json.encode(content), digest_size=16).digest()
 
 
 _decoder = msgspec.json.Decoder(Submission)
