@@ -10,6 +10,7 @@ import httpx
 
 from admin_api.app import create_app
 from admin_api.config import AdminSettings
+from frontend.app import LISTENERS
 from frontend.listeners.openapi import describe_operations
 
 Document = Mapping[str, Any]
@@ -134,4 +135,4 @@ def admin_document() -> Document:
 @functools.cache
 def front_end_document() -> Document:
     """Return what the front end documents of all that connectors ask."""
-    return {"paths": {path: {"post": each} for path, each in describe_operations().items()}}
+    return {"paths": {path: {"post": each} for path, each in describe_operations(LISTENERS).items()}}

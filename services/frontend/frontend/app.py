@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from fastapi import FastAPI, Response
@@ -16,21 +16,19 @@ from contract.broker_users import read_front_end_user
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.attempts import AttemptsListener
-from frontend.listeners.connectors import Connectors
 from frontend.listeners.gate import Gate
-from frontend.listeners.http import Listener
-from frontend.listeners.intake import Intake
+from frontend.listeners.http import HTTPListener
+from frontend.listeners.listener import Listener
 from frontend.listeners.notices import NoticesListener
 from frontend.listeners.openapi import describe_operations
+from frontend.listeners.reception import Reception
 from frontend.listeners.sip.listener import SIPListener
-from frontend.listeners.sip.vouchers import Vouchers
 from frontend.metrics import BROKER_CONNECTED, NamedFigures, watch_disk
 from frontend.policy.policies import Policies
 from frontend.policy.source import CheckIn
 from frontend.publisher import Publisher
 from frontend.spool.spool import Spool
 from runtime.docs import add_docs
-from runtime.listening import most_connections
 from runtime.problem import add_problem_handlers
 from runtime.requests import NameRequests
 from runtime.token import Connector
@@ -39,6 +37,9 @@ if TYPE_CHECKING:
     from frontend.spans import Tracing
 
 log = logging.getLogger("frontend")
+
+LISTENERS: Final[tuple[type[Listener], ...]] = (HTTPListener, SIPListener, NoticesListener, AttemptsListener)
+"""What connectors can call."""
 
 
 def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> FastAPI:
@@ -54,12 +55,8 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     _check_user(publisher.user, settings)
     tracing = _trace(settings)
     agent = Agent(settings, policies, publisher, spool, tracing, connectors)
-    known = Connectors(settings.pool, connectors)
-    intake = Intake(settings, most_connections(), known.count)
-    listener = Listener(settings, agent, known, intake)
-    sip = SIPListener(settings, agent, known, intake, Vouchers(connectors, settings.admin_api_token))
-    notices = NoticesListener(agent.disclaimers, known, intake)
-    attempts = AttemptsListener(settings, agent, known, intake)
+    reception = Reception(settings, agent, connectors)
+    listeners = [make(reception) for make in LISTENERS]
     process = uuid4()
     figures = NamedFigures(settings.pool, settings.front_end)
     watch_disk(settings.state_dir)
@@ -79,7 +76,8 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = (publisher.run(), policies.run(check_in), agent.run(), intake.run())
+        parts = (publisher.run(), policies.run(check_in), agent.run(), reception.intake.run())
+        running = (*parts, *(listener.run() for listener in listeners))
         tasks = [asyncio.create_task(part) for part in running]
         for task in tasks:
             task.add_done_callback(_end_if_failed)
@@ -91,6 +89,11 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
 
+    def stop() -> None:
+        reception.connectors.stop()
+        for listener in listeners:
+            listener.stop()
+
     app = FastAPI(
         title="LCS Archive: front end",
         version="1",
@@ -98,14 +101,17 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Gate, known, intake.turns), Middleware(NameRequests, known.security)],
+        middleware=[
+            Middleware(Gate, reception.connectors, reception.intake.turns),
+            Middleware(NameRequests, reception.connectors.security),
+        ],
     )
     add_docs(app)
     add_problem_handlers(app)
     # Every IM passes one of these: FastAPI's own routes take their time for what isn't needed here.
-    app.router.routes += [listener.route, sip.route, *notices.routes, attempts.route]
-    app.state.stop = listener.stop
-    _describe(app)
+    app.router.routes += [route for listener in listeners for route in listener.routes]
+    app.state.stop = stop
+    _describe(app, listeners)
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
@@ -178,13 +184,13 @@ def _end_if_failed(task: "asyncio.Task[None]") -> None:
         os._exit(1)
 
 
-def _describe(app: FastAPI) -> None:
+def _describe(app: FastAPI, listeners: Sequence[Listener]) -> None:
     """Put what listens for IMs, and the connectors' tokens, into the OpenAPI document."""
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = describe()
-        for path, operation in describe_operations().items():
+        for path, operation in describe_operations(listeners).items():
             document["paths"][path] = {"post": operation}
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["connector"] = {"type": "http", "scheme": "bearer"}

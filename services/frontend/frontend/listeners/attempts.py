@@ -1,6 +1,7 @@
 """``POST /v1/attempts``: a connector refused what somebody's client would have said past the archive."""
 
 import time
+from typing import ClassVar, Final, get_args
 
 import msgspec
 from fastapi import Request, Response
@@ -11,15 +12,49 @@ from contract.cdr import Activity
 from contract.conversation import conversation_of
 from contract.message import time_at
 from contract.sdp import UnseenKind
-from frontend.agent import Agent
-from frontend.config import FrontEndSettings
-from frontend.listeners.connectors import Connectors
-from frontend.listeners.intake import Intake
+from frontend.listeners.listener import Listener, Operation
+from frontend.listeners.openapi import MESSAGES
+from frontend.listeners.reception import Reception
 from frontend.listeners.submission import problem_of
 from frontend.metrics import ATTEMPTS
 from runtime.json_text import RepeatedNameError, check_names
 from runtime.problem import Problem
 from runtime.token import Connector
+
+_OPERATION: Final[Operation] = {
+    "summary": "Somebody tried to talk past the archive, and was refused",
+    "description": "It is counted, and stands in the two people's call detail records.",
+    "tags": ["messages"],
+    "security": [{"connector": []}],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["sender", "recipient", "kind"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "sender": {"type": "string"},
+                        "recipient": {"type": "string"},
+                        "kind": {"enum": list(get_args(UnseenKind))},
+                    },
+                },
+                "example": {
+                    "sender": "yannis@contoso.com",
+                    "recipient": "administrator@contoso.com",
+                    "kind": "file",
+                },
+            }
+        },
+    },
+    "responses": {"204": {"description": "Noted."}}
+    | {
+        status: MESSAGES["responses"][status]
+        for status in ("400", "401", "403", "408", "413", "415", "422", "500", "503")
+    },
+}
+"""The operation ``POST /v1/attempts``."""
 
 
 class Attempt(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,23 +68,19 @@ class Attempt(msgspec.Struct, forbid_unknown_fields=True):
 _decoder = msgspec.json.Decoder(Attempt)
 
 
-class AttemptsListener:
-    """Notes who tries to talk past the archive, so that an alert can name them."""
+class AttemptsListener(Listener):
+    """Notes attempts to talk past the archive, so that an alert can name who made them."""
 
-    def __init__(
-        self, settings: FrontEndSettings, agent: Agent, connectors: Connectors, intake: Intake
-    ) -> None:
-        """Only a connector that may speak for the sender may say it of him."""
-        self._settings = settings
-        self._agent = agent
-        self._connectors = connectors
-        self._intake = intake
-        self.route = Route("/v1/attempts", self.receive, methods=["POST"])
+    operations: ClassVar = {"/v1/attempts": _OPERATION}
+
+    def __init__(self, reception: Reception) -> None:
+        self._reception = reception
+        self.routes = [Route("/v1/attempts", self.receive, methods=["POST"])]
 
     async def receive(self, request: Request) -> Response:
         """Note an attempt: 204. It stands in the call detail records of the two."""
-        connector = self._connectors.identify(request)
-        async with self._intake.request(request, connector) as raw:
+        connector = self._reception.connectors.identify(request)
+        async with self._reception.intake.request(request, connector) as raw:
             return self._note(raw, connector)
 
     def _note(self, raw: bytes, connector: Connector) -> Response:
@@ -66,14 +97,14 @@ class AttemptsListener:
             conversation=conversation_of(sender, (recipient,)),
             sender=sender,
             recipients=(recipient,),
-            scope=self._agent.scope_of((sender, recipient)),
-            pool=self._settings.pool,
+            scope=self._reception.agent.scope_of((sender, recipient)),
+            pool=self._reception.settings.pool,
             client=connector.name,
             first=now,
             last=now,
             attempts={attempt.kind: 1},
         )
-        self._agent.note_attempt(activity, connector)
+        self._reception.agent.note_attempt(activity, connector)
         ATTEMPTS.labels(attempt.kind).inc()
         return Response(status_code=204)
 

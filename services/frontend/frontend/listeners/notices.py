@@ -3,25 +3,59 @@
 ``…/undelivered``: they could not be.
 """
 
+from typing import ClassVar, Final
 from uuid import UUID
 
 from fastapi import Request, Response
 from starlette.routing import Route
 
-from frontend.listeners.connectors import Connectors
-from frontend.listeners.intake import Intake
-from frontend.policy.disclaimers import Disclaimers
+from frontend.listeners.listener import Listener, Operation
+from frontend.listeners.openapi import EXAMPLE_ID, MESSAGES, problem
+from frontend.listeners.reception import Reception
 from runtime.problem import Problem
 
+_DELIVERED: Final[Operation] = {
+    "summary": "The notices of an IM are delivered",
+    "description": "Say so once partners have them: until then they are handed over again, with an IM that"
+    " comes ten seconds later, then at longer intervals.",
+    "tags": ["messages"],
+    "security": [{"connector": []}],
+    "parameters": [
+        {
+            "name": "im",
+            "in": "path",
+            "required": True,
+            "description": "the IM whose answer had the notices",
+            "schema": {"type": "string", "format": "uuid"},
+            "example": EXAMPLE_ID,
+        }
+    ],
+    "responses": {
+        "202": {"description": "Noted, and recorded as soon as the admin API is back."},
+        "204": {"description": "Recorded: the partners were told."},
+        **{status: MESSAGES["responses"][status] for status in ("401", "403", "415", "422", "500", "503")},
+        "404": problem("This connector was handed no notice with this IM."),
+    },
+}
+"""The operation ``POST /v1/notices/{im}/delivered``."""
+_UNDELIVERED: Final[Operation] = _DELIVERED | {
+    "summary": "The notices of an IM can't be delivered",
+    "description": "Say so if they can't: partners not told yet are to be told with the next IM.",
+    "responses": _DELIVERED["responses"] | {"204": {"description": "Recorded: they are taken back."}},
+}
+"""The operation ``POST /v1/notices/{im}/undelivered``."""
 
-class NoticesListener:
-    """Hears whether partners were told."""
 
-    def __init__(self, disclaimers: Disclaimers, connectors: Connectors, intake: Intake) -> None:
-        """Only who was handed a notice may say what became of it."""
-        self._disclaimers = disclaimers
-        self._connectors = connectors
-        self._intake = intake
+class NoticesListener(Listener):
+    """Hears from a connector whether it delivered the notices that it was handed."""
+
+    operations: ClassVar = {
+        "/v1/notices/{im}/delivered": _DELIVERED,
+        "/v1/notices/{im}/undelivered": _UNDELIVERED,
+    }
+
+    def __init__(self, reception: Reception) -> None:
+        self._reception = reception
         self.routes = [
             Route("/v1/notices/{im}/delivered", self.receive_delivered, methods=["POST"]),
             Route("/v1/notices/{im}/undelivered", self.receive_undelivered, methods=["POST"]),
@@ -36,21 +70,11 @@ class NoticesListener:
         return await self._receive(request, delivered=False)
 
     async def _receive(self, request: Request, *, delivered: bool) -> Response:
-        connector = self._connectors.identify(request)
+        connector = self._reception.connectors.identify(request)
         try:
             im = UUID(request.path_params["im"])
         except ValueError:
             why = "not the id of an IM: it is in the answer that had the notices"
             raise Problem(422, why, field="im") from None
-        async with self._intake.request(request, connector):
-            return await note_delivery(self._disclaimers, im, connector.name, delivered=delivered)
-
-
-async def note_delivery(disclaimers: Disclaimers, im: UUID, connector: str, *, delivered: bool) -> Response:
-    """Note whether a connector delivered what it was handed with an IM. Raises Problem (404)."""
-    note = disclaimers.confirm if delivered else disclaimers.retract
-    try:
-        recorded = await note(im, connector)
-    except LookupError:
-        raise Problem(404, f"connector {connector!r} was handed no notice with this IM", field="im") from None
-    return Response(status_code=204 if recorded else 202)
+        async with self._reception.intake.request(request, connector):
+            return await self._reception.note_delivery(im, connector, delivered=delivered)

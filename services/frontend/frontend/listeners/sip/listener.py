@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Final
+from typing import ClassVar, Final
 from uuid import UUID
 
 import msgspec
@@ -16,16 +16,13 @@ from starlette.routing import Route
 from contract.address import AddressError, domain_of, parse_address, route_of, uri_of
 from contract.cdr import DISGUISED, ENDED, Activity
 from contract.message import time_at
-from frontend.agent import Agent
-from frontend.config import FrontEndSettings
 from frontend.im import CheckedIM
 from frontend.listeners.answer import Answer
-from frontend.listeners.connectors import Connectors
-from frontend.listeners.http import take_in
-from frontend.listeners.intake import Intake
-from frontend.listeners.notices import note_delivery
+from frontend.listeners.listener import Listener
+from frontend.listeners.reception import Reception, count_problems
 from frontend.listeners.sip.content import CodedError, Said, find_offers, find_said, is_disguised
 from frontend.listeners.sip.mime import parameters_of, type_of
+from frontend.listeners.sip.openapi import OPERATION
 from frontend.listeners.sip.request import (
     Request,
     Session,
@@ -89,31 +86,24 @@ class Passed(msgspec.Struct):
     rule: str
 
 
-class SIPListener:
+class SIPListener(Listener):
     """The SIP side of a front end. The edge relays what is answered 200, 201 or 202, and nothing else."""
 
-    def __init__(
-        self,
-        settings: FrontEndSettings,
-        agent: Agent,
-        connectors: Connectors,
-        intake: Intake,
-        vouchers: Vouchers,
-    ) -> None:
-        """``connectors``: the SIP edge is one of them."""
-        self._settings = settings
-        self._agent = agent
-        self._connectors = connectors
-        self._intake = intake
-        self._vouchers = vouchers
-        self.route = Route("/v1/sip", self.receive, methods=["POST"])
+    operations: ClassVar = {"/v1/sip": OPERATION}
+
+    def __init__(self, reception: Reception) -> None:
+        self._reception = reception
+        self._settings = reception.settings
+        self._agent = reception.agent
+        self._vouchers = Vouchers(reception.known, reception.settings.admin_api_token)
+        self.routes = [Route("/v1/sip", self.receive, methods=["POST"])]
 
     async def receive(self, request: HTTPRequest) -> Response:
         """May this SIP request be relayed? 200, 201 and 202: yes."""
-        connector = self._connectors.identify(request)
+        connector = self._reception.connectors.identify(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CONTENT_TYPE:
             raise Problem(415, f"send the SIP request as it came, as {CONTENT_TYPE}")
-        async with self._intake.request(request, connector) as raw:
+        async with self._reception.intake.request(request, connector) as raw:
             return await self._receive(request, connector, raw)
 
     async def _receive(self, request: HTTPRequest, connector: Connector, raw: bytes) -> Response:
@@ -121,12 +111,9 @@ class SIPListener:
             if header in request.headers:
                 im = self._noticed_im(connector, header, request.headers[header])
                 delivered = header == TOLD_HEADER
-                return await note_delivery(self._agent.disclaimers, im, connector.name, delivered=delivered)
-        try:
+                return await self._reception.note_delivery(im, connector, delivered=delivered)
+        with count_problems():
             return await self._answer(request, connector, raw)
-        except Problem as problem:
-            ANSWERED.labels(problem.status, "").inc()
-            raise
 
     async def _answer(self, request: HTTPRequest, connector: Connector, raw: bytes) -> Response:
         """Return the answer for a request that is not about notices. Raises Problem."""
@@ -163,7 +150,7 @@ class SIPListener:
         if said.toast and len(text) > _MAX_LIST:
             raise Problem(413, "too long a text in Ms-Text-Format: say it in a MESSAGE")
         im.client = client_of(sip)
-        outcome = await take_in(self._agent, im, connector, request)
+        outcome = await self._reception.take_in(im, connector, request)
         attempts = (DISGUISED,) if is_disguised(sip, said) else ()
         noted = session_of(sip) if offers or attempts else session
         self._note(noted, connector, offers, attempts, at=im.sent_at)

@@ -1,0 +1,29 @@
+"""The seam of a listener: one way by which IMs, or word of them, come in."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from starlette.routing import Route
+
+from frontend.listeners.reception import Reception
+
+Operation = dict[str, Any]
+"""An operation as OpenAPI describes it."""
+
+
+class Listener(Protocol):
+    """A listener; one more is a module with such a class, and an entry in ``app.LISTENERS``."""
+
+    operations: ClassVar[Mapping[str, Operation]]
+    """What connectors may POST, by path."""
+    routes: Sequence[Route]
+    """Each authenticates its caller: ``Reception.connectors.identify``."""
+
+    def __init__(self, reception: Reception) -> None:
+        """Listen to nothing yet."""
+
+    async def run(self) -> None:
+        """Do what is not the answer to a request, until cancelled; nothing by default."""
+
+    def stop(self) -> None:
+        """Take no more IMs; those taken in are still answered."""
