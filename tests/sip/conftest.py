@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import docker
 import pytest
@@ -72,12 +71,18 @@ def partner(edges: tuple[Edge, Edge]) -> Edge:
     return edges[1]
 
 
-@pytest.fixture
-def sipp(edge: Edge, tmp_path: Path) -> Iterator[Sipp]:
-    """What runs sipp's scenarios."""
-    one = Sipp(edge.engine, tmp_path)
+@pytest.fixture(scope="package")
+def _sipp(edge: Edge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sipp]:
+    one = Sipp(edge.engine, tmp_path_factory.mktemp("sipp"))
     yield one
     one.stop()
+
+
+@pytest.fixture
+def sipp(_sipp: Sipp) -> Iterator[Sipp]:
+    """What runs sipp's scenarios; those that answer are ended after the test."""
+    yield _sipp
+    _sipp.hang_up()
 
 
 @pytest.fixture

@@ -140,61 +140,60 @@ class Edge:
 
 
 class Sipp:
-    """Runs scenarios with sipp, each in a container of its own."""
+    """Runs scenarios with sipp, in one container."""
 
     def __init__(self, engine: docker.DockerClient, folder: Path) -> None:
         """``folder``: for scenarios and logs."""
         self._engine = engine
         self._folder = folder
-        self._answering: list[Container] = []
+        self._answering: list[str] = []
+        """The engine's names of those that answer."""
+        self._container: Container = engine.containers.run(
+            CLIENTS_IMAGE,
+            ["sleep", "infinity"],
+            detach=True,
+            network_mode="host",
+            volumes={str(folder): {"bind": "/work", "mode": "rw"}},
+        )
 
     def run(self, scenario: str, port: int, *arguments: str) -> None:
         """Run a scenario against a port, to its end. Raises AssertionError if it went otherwise."""
-        container = self._start(scenario, f"{HOST}:{port}", "-m", "1", "-timeout", "30", *arguments)
-        try:
-            code = container.wait(timeout=60)["StatusCode"]
-            assert code == 0, f"sipp ended with {code}: {container.logs().decode()[-3000:]}"
-        finally:
-            container.remove(force=True)
+        command = self._command(scenario, f"{HOST}:{port}", "-m", "1", "-timeout", "30", *arguments)
+        code, said = self._container.exec_run(command, workdir="/work")
+        assert isinstance(said, bytes)  # it is not told to be a stream
+        assert code == 0, f"sipp ended with {code}: {said.decode()[-3000:]}"
 
     def answer(self, scenario: str, *arguments: str) -> tuple[int, Path]:
-        """Start what answers until the test ends; return its port, and the log of what it was told."""
+        """Start what answers until ``hang_up``; return its port, and the log of what it was told."""
         port = find_free_port()
         log = self._folder / f"{port}.log"
-        log.touch()
-        container = self._start(
-            scenario, "-p", str(port), "-trace_logs", "-log_file", f"/work/{log.name}", *arguments
-        )
-        self._answering.append(container)
+        log.write_text("")
+        own = ("-p", str(port), "-trace_logs", "-log_file", f"/work/{log.name}")
+        command = self._command(scenario, *own, *arguments)
+        name = self._engine.api.exec_create(self._container.id, command, workdir="/work")["Id"]
+        self._engine.api.exec_start(name, detach=True)
+        self._answering.append(name)
         return port, log
 
-    def _start(self, scenario: str, *arguments: str) -> Container:
-        # In every container sipp is the same process number, of which it makes what should be unique.
-        unique = secrets.token_hex(4)
-        path = self._folder / f"{unique}.xml"
-        path.write_text(scenario.replace("[branch]", f"[branch]-{unique}"))
-        call_id = ["-cid_str", f"%u-{unique}@%s"]
-        container: Container = self._engine.containers.run(
-            CLIENTS_IMAGE,
-            ["sipp", "-sf", f"/work/{path.name}", "-i", HOST, "-nostdin", *call_id, *arguments],
-            detach=True,
-            network_mode="host",
-            volumes={str(self._folder): {"bind": "/work", "mode": "rw"}},
-            working_dir="/work",
-        )
-        return container
+    def _command(self, scenario: str, *arguments: str) -> list[str]:
+        path = self._folder / f"{secrets.token_hex(4)}.xml"
+        path.write_text(scenario)
+        return ["sipp", "-sf", f"/work/{path.name}", "-i", HOST, "-nostdin", *arguments]
 
     @property
     def pids(self) -> list[int]:
         """The processes of those that answer, as this host knows them."""
-        for container in self._answering:
-            container.reload()
-        return [int(container.attrs["State"]["Pid"]) for container in self._answering]
+        return [self._engine.api.exec_inspect(name)["Pid"] for name in self._answering]
+
+    def hang_up(self) -> None:
+        """End what still answers."""
+        if self._answering:
+            self._container.exec_run(["sh", "-c", "kill -KILL -1"])  # all but the container's first process
+            self._answering.clear()
 
     def stop(self) -> None:
-        """End what still answers."""
-        for container in self._answering:
-            container.remove(force=True)
+        """Remove everything."""
+        self._container.remove(force=True)
 
 
 @contextlib.contextmanager
