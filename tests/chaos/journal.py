@@ -1,7 +1,7 @@
 """The journal: what was sent and what was answered, on disk before anything follows from it."""
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from uuid import UUID
@@ -22,7 +22,8 @@ class Journal:
         """Agents in whose name something came that no front end sent: their numbers say nothing."""
         self.apart: dict[UUID, tuple[str, str]] = {}
         """Sender and pool of what the load did not send: the front end made its ids."""
-        self.answers: dict[UUID, list[int]] = defaultdict(list)
+        self._answers: Counter[int] = Counter()
+        self._answered: dict[int, set[UUID]] = defaultdict(set)
 
     def note_sent(self, ids: Iterable[UUID]) -> None:
         """Note that IMs go out now."""
@@ -34,7 +35,8 @@ class Journal:
     def note_answer(self, im_id: UUID, status: int) -> None:
         """Note what was answered."""
         with self._lock:
-            self.answers[im_id].append(status)
+            self._answers[status] += 1
+            self._answered[status].add(im_id)
             self._file.write(f"answered {im_id} {status}\n")
 
     @property
@@ -45,12 +47,12 @@ class Journal:
     def answered(self, any_of: frozenset[int]) -> set[UUID]:
         """Return the IMs that were answered so."""
         with self._lock:
-            return {im_id for im_id, statuses in self.answers.items() if any_of & set(statuses)}
+            return set().union(*(self._answered[status] for status in any_of))
 
     def count(self, status: int) -> int:
         """Return how many answers had a status."""
         with self._lock:
-            return sum(statuses.count(status) for statuses in self.answers.values())
+            return self._answers[status]
 
     def close(self) -> None:
         """End it."""
