@@ -183,7 +183,7 @@ def leave_slot_of_another_pool(now: Situation) -> None:
     assert not set(spooled) & set(system.archived()), "another pool's IMs were sent"
     system.start_front_end_of(pool, system.node.amqp_port)
     wait_for(
-        lambda: set(confirmed + spooled) <= set(system.archived()),
+        lambda: not system.missing(confirmed + spooled),
         "what another pool's front end left to be archived",
         seconds=60,
     )

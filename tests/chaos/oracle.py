@@ -39,11 +39,10 @@ def check(system: System, journal: Journal, *, others: set[UUID], seconds: float
 
 
 def _is_at_rest(system: System, journal: Journal) -> bool:
-    """The broker's count of what waits is some seconds old: what is not archived yet tells more."""
     if any(each["spooled"] or each["state"] != "normal" for each in system.states()) or system.waiting():
         return False
     try:
-        return not _holes(system, journal) and journal.safe <= set(system.archived()) | _parked(system)
+        return system.missing(journal.safe) <= _parked(system) and not _holes(system, journal)
     except psycopg.OperationalError:
         return False  # the database recovers from what was done to it
 

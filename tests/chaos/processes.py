@@ -14,7 +14,6 @@ import httpx
 import psycopg
 
 from contract.broker_users import FrontEndUser
-from contract.topology import PARKED_QUEUE, QUEUE
 from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
 from deploy.local.process import Process, find_free_port
@@ -64,8 +63,7 @@ class Processes(Stack, System):
 
     def stop(self) -> None:
         """Stop everything, however it is."""
-        for process in self.processes.values():
-            process.kill()
+        self.clean()
         super().stop()
         for proxy in (self.to_broker, self.to_database, self.to_admin):
             if proxy is not None:
@@ -192,11 +190,14 @@ class Processes(Stack, System):
         """End a worker; return its exit code."""
         return self.processes.pop(f"archiving-{number}").stop(how)
 
+    def worker_urls(self) -> Sequence[str]:
+        workers = [name for name in self.processes if name.startswith("archiving-")]
+        return [f"http://127.0.0.1:{self._ports.take(name)}" for name in workers]
+
     # The broker
 
-    def waiting(self) -> int:
-        queues = [self.node.manage("GET", f"/api/queues/lcs/{name}") for name in (QUEUE, PARKED_QUEUE)]
-        return sum(queue.get("messages", 1) for queue in queues)
+    def broker_addresses(self) -> Sequence[str]:
+        return [self.node.url("operator", self.tokens["rabbitmq-operator"], "lcs")]
 
     def ended(self) -> str:
         log = self.watch()

@@ -1,17 +1,25 @@
 """The system under test, as load, oracle and scenarios see it, whatever its parts run in."""
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import httpx
+import pika
 import psycopg
+from pika.exceptions import AMQPConnectionError, AMQPError
 
+from contract.topology import PARKED_QUEUE, QUEUE
 from deploy.local.process import wait_for
 
 PARTS = ("front end", "worker", "database")
+_MISSING: Final = (
+    "SELECT sent.id FROM unnest(%s::uuid[]) AS sent (id) LEFT JOIN archive.messages AS stored USING (id)"
+    " WHERE stored.id IS NULL"
+)
 
 
 class System(ABC):
@@ -45,8 +53,35 @@ class System(ABC):
         """Return what every front end that answers says of itself."""
 
     @abstractmethod
+    def broker_addresses(self) -> Sequence[str]:
+        """Return where the broker's operator reaches its nodes."""
+
+    @abstractmethod
+    def worker_urls(self) -> Sequence[str]:
+        """Return where every worker tells of itself."""
+
     def waiting(self) -> int:
-        """Return how many AMQP messages wait, acknowledged or not."""
+        """Return how many messages wait in the queues, or else how many IMs workers hold; 1: nobody can tell.
+
+        The counts of the broker's management are some seconds old.
+        """
+        try:
+            return self._queued() or sum(_held_at(url) for url in self.worker_urls())
+        except (AMQPError, httpx.HTTPError):
+            return 1
+
+    def _queued(self) -> int:
+        """Return how many messages are ready. Raises AMQPError if no node tells."""
+        trouble: AMQPError = AMQPConnectionError()
+        for address in self.broker_addresses():
+            try:
+                with pika.BlockingConnection(pika.URLParameters(address)) as connection:
+                    channel = connection.channel()
+                    declared = (channel.queue_declare(name, passive=True) for name in (QUEUE, PARKED_QUEUE))
+                    return sum(queue.method.message_count for queue in declared)
+            except AMQPError as error:
+                trouble = error  # this one is down
+        raise trouble
 
     def ended(self) -> str:
         """Return the name of a part that has ended by itself; empty where something starts it again."""
@@ -85,6 +120,11 @@ class System(ABC):
         """Return the ids of all rows."""
         return [row[0] for row in self.rows("SELECT id FROM archive.messages")]
 
+    def missing(self, ids: Collection[UUID]) -> set[UUID]:
+        """Return those of some IMs that are not archived."""
+        with self.session() as connection:
+            return {im_id for (im_id,) in connection.execute(_MISSING, [list(ids)])}
+
     def wait_for_state(self, state: str, *, seconds: float = 60) -> None:
         """Return when both front ends are in a state."""
         wait_for(
@@ -110,3 +150,11 @@ class System(ABC):
         headers = {"Authorization": f"Bearer {self.tokens['administrator']}"}
         with httpx.Client(base_url=self.admin_url, headers=headers, timeout=30, trust_env=False) as client:
             yield client
+
+
+def _held_at(worker: str) -> int:
+    """Return how many IMs a worker took and did not acknowledge yet."""
+    told = httpx.get(f"{worker}/metrics", timeout=10, trust_env=False).raise_for_status().text
+    found = re.search(r"^lcs_archiving_unacknowledged_ims (\S+)$", told, re.MULTILINE)
+    assert found is not None
+    return int(float(found[1]))

@@ -1,8 +1,7 @@
 """The system in containers: three broker nodes, and a proxy before the front ends."""
 
-import json
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,19 +11,11 @@ from docker.errors import APIError
 from docker.models.containers import Container
 from docker.models.networks import Network
 
-from contract.topology import PARKED_QUEUE, QUEUE
 from deploy.local.process import wait_for
 from tests.chaos.system import System
 from tests.e2e.systems import Containers
 
 NODES: Final = ("rabbitmq", "rabbitmq-2", "rabbitmq-3")
-_READ_STATE: Final = """
-import urllib.request, urllib.error
-try:
-    print(urllib.request.urlopen("http://127.0.0.1:8080/readyz", timeout=5).read().decode())
-except urllib.error.HTTPError as error:
-    print(error.read().decode())
-"""
 _SERVICES: Final = {"front end": "frontend", "worker": "archiving", "database": "postgres"}
 
 
@@ -33,7 +24,7 @@ class Cluster(System):
 
     def __init__(self) -> None:
         """Nothing starts yet. Raises docker.errors.DockerException if no engine answers."""
-        self.stack = Containers("deploy/compose/cluster.yml")
+        self.stack = Containers("deploy/compose/cluster.yml", "tests/chaos/containers/cheap.yml")
         self.admin_url = self.stack.admin_url
         self.nodes: dict[str, Container] = {}
         self._password = ""
@@ -44,7 +35,7 @@ class Cluster(System):
         self.stack.start()
         self.nodes = {name: self.stack.containers(name)[0] for name in NODES}
         self._password = self.stack.secret("postgres/password")
-        self._operator = self.stack.secret("people/rabbitmq-operator")
+        self._operator = self.stack.secret("people/rabbitmq-operator").strip()
         with self.administrator() as client:
             client.put("/v1/policy/domains/contoso.com", json={}).raise_for_status()
 
@@ -62,24 +53,20 @@ class Cluster(System):
     def states(self) -> list[dict[str, Any]]:
         found = []
         for container in self.stack.containers("frontend"):
-            said = container.exec_run(["python", "-c", _READ_STATE])
-            if said.exit_code == 0:
-                assert isinstance(said.output, bytes)  # it is not told to be a stream
-                found.append(json.loads(said.output))
+            url = f"http://{self._address_of(container)}:8080/readyz"
+            with contextlib.suppress(httpx.TransportError):
+                found.append(httpx.get(url, timeout=5, trust_env=False).json())
         return found
 
-    def waiting(self) -> int:
-        for node in self.nodes.values():
-            url = f"http://{self._address_of(node)}:15672/api/queues/lcs"
-            try:
-                answer = httpx.get(url, auth=("operator", self._operator), timeout=10, trust_env=False)
-                queues = answer.raise_for_status().json()
-            except (httpx.HTTPError, ValueError):
-                continue  # this one is down
-            return sum(each.get("messages", 1) for each in queues if each["name"] in (QUEUE, PARKED_QUEUE))
-        return 1  # nobody can tell
+    def broker_addresses(self) -> Sequence[str]:
+        addresses = (self._address_of(node) for node in self.nodes.values())
+        return [f"amqp://operator:{self._operator}@{address}:5672/lcs" for address in addresses]
 
-    @contextmanager
+    def worker_urls(self) -> Sequence[str]:
+        workers = self.stack.containers("archiving")
+        return [f"http://{self._address_of(worker)}:8082" for worker in workers]
+
+    @contextlib.contextmanager
     def session(self) -> Iterator[psycopg.Connection]:
         (server,) = self.stack.containers("postgres")
         with psycopg.connect(
@@ -126,15 +113,18 @@ class Cluster(System):
 
     def wait_until_whole(self) -> None:
         """Return when every queue has its three members again, and front ends send to them."""
-        command = ["rabbitmqctl", "-q", "-s", "-p", "lcs", "list_queues", "name", "online"]
+        path = "/api/queues/lcs?disable_stats=true&enable_queue_totals=true"  # asks each node, now
 
         def whole() -> bool:
-            said = self.nodes["rabbitmq"].exec_run(command).output
-            assert isinstance(said, bytes)  # it is not told to be a stream
-            queues = [line for line in said.splitlines() if line.startswith(b"lcs")]
-            return len(queues) == 3 and all(line.count(b"rabbit@") == 3 for line in queues)
+            url = f"http://{self._address_of(self.nodes['rabbitmq'])}:15672{path}"
+            try:
+                answer = httpx.get(url, auth=("operator", self._operator), timeout=10, trust_env=False)
+                queues = [each for each in answer.raise_for_status().json() if each["type"] == "quorum"]
+            except httpx.HTTPError:
+                return False  # it starts
+            return len(queues) == 3 and all(len(each["online"]) == 3 for each in queues)
 
-        wait_for(whole, "three members of each queue", seconds=120, every=0.5)
+        wait_for(whole, "three members of each queue", seconds=120, every=0.25)
         super().wait_until_whole()
 
 
