@@ -153,6 +153,7 @@ def running_processes(folder: Path) -> Iterator[Processes]:
         system.stack.start()
         yield system
     finally:
+        system.stack.clean()  # at once: nothing of it is needed any more
         system.stack.stop()
 
 
@@ -275,5 +276,5 @@ class Containers:
 
     def stop(self) -> None:
         """Remove everything, data included."""
-        self.compose("down", "--volumes", "--timeout", "10", "--remove-orphans")
+        self.compose("down", "--volumes", "--timeout", "0", "--remove-orphans")
         self.engine.close()

@@ -26,6 +26,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         one.start()
         yield one
     finally:
+        one.clean()  # at once: nothing of it is needed any more
         one.stop()
 
 
