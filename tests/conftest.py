@@ -36,6 +36,25 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if changing else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Have one worker run all tests that share a system (``--dist loadgroup``)."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_system_of(item)))
+
+
+def _system_of(item: pytest.Function) -> str:
+    """Return the folder whose tests share a system; in e2e the form of theirs; else the module."""
+    module = item.nodeid.partition("::")[0]
+    folder = module.rpartition("/")[0]
+    if folder.endswith(("sip", "xmpp", "chaos", "chaos/containers")):
+        return folder
+    if folder.endswith("e2e"):
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        forms = {*item.fixturenames, parameters.get("system")} & {"containers", "processes"}
+        return f"{folder}/{forms.pop()}" if forms else module
+    return module
+
+
 def password_in(url_file: Path) -> str:
     """Return the password in the address that a file holds."""
     return urlsplit(url_file.read_text().strip()).password or ""
