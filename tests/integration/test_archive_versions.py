@@ -1,10 +1,12 @@
 """Workers and archives of different versions: columns go by their names, a worker that is too new waits."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
 
+import admin_api.migrations
 import archiving.archive
 import archiving.migrations
 from archiving.archive import Archive
@@ -15,11 +17,29 @@ from archiving.senders import Senders
 from archiving.storing import Settlement
 from contract.message import make_id
 from deploy.local.process import wait_for
-from tests.conftest import ArchiveDatabase
-from tests.integration.archiving_service import changed, make_ims
+from tests.conftest import ArchiveDatabase, Vhost
+from tests.integration.archiving_service import (
+    HASTY,
+    changed,
+    make_ims,
+    parked,
+    publish,
+    running_worker,
+    stored_ids,
+    wait_until_stored,
+)
 
 _NOW = datetime.now(UTC)
-_TYPES = ("smallint", "timestamptz", "text", "bytea", "uuid[]", "boolean NOT NULL DEFAULT false")
+_GRANTED = """
+SELECT r.rolname, p.oid::regprocedure::text || ' ' || pg_get_function_result(p.oid)
+FROM pg_proc AS p, pg_roles AS r
+WHERE r.rolname IN ('lcs_archiving', 'lcs_admin') AND has_function_privilege(r.oid, p.oid, 'EXECUTE')
+      AND p.pronamespace::regnamespace::text IN ('archive', 'cdr', 'policy')
+UNION
+SELECT grantee, concat_ws(' ', table_schema, table_name, column_name, privilege_type)
+FROM information_schema.column_privileges WHERE grantee IN ('lcs_archiving', 'lcs_admin')
+"""
+"""Functions with their results, and columns: who may call, read or write them."""
 
 
 def test_an_older_archive_keeps_its_rows_and_its_workers_wait_until_they_are_new(
@@ -51,24 +71,6 @@ def test_an_older_archive_keeps_its_rows_and_its_workers_wait_until_they_are_new
     assert rows == [("text/plain", "hello")] * 2
 
 
-@pytest.mark.parametrize("column", _TYPES)
-def test_a_new_column_changes_nothing_for_workers_that_do_not_know_it(
-    database: ArchiveDatabase, column: str
-) -> None:
-    with psycopg.connect(database.url("lcs_owner")) as connection:
-        connection.execute(f"ALTER TABLE archive.messages ADD COLUMN another {column}".encode())
-    archive = Archive(database.url("lcs_archiving"))
-    first, second, third = make_ims(3)
-    assert archive.store([first, second]) == 2
-    assert archive.store([first, second, third]) == 1  # as when some come again
-    archive.close()
-    rows = database.rows("SELECT id, seq, body, another, stored_at FROM archive.messages ORDER BY seq")
-    assert [row[:3] for row in rows] == [(im.id, im.seq, im.body) for im in (first, second, third)]
-    assert all(row[3] in (None, False) for row in rows)
-    now = datetime.now(UTC)
-    assert all(isinstance(row[4], datetime) and now - row[4] < timedelta(minutes=5) for row in rows)
-
-
 def test_a_worker_that_knows_fewer_columns_goes_on(database: ArchiveDatabase) -> None:
     known = ", ".join(name for name in COLUMNS if name not in ("content_encoding", "encryption", "spelled"))
     with psycopg.connect(database.url("lcs_archiving")) as older:
@@ -89,6 +91,34 @@ def test_a_worker_that_knows_a_column_more_waits(
     with pytest.raises(psycopg.Error, match="no column importance") as too_new:
         Archive(database.url("lcs_archiving"))
     assert not isinstance(too_new.value, IN_THINGS)
+
+
+def test_a_worker_that_is_newer_than_the_archive_leaves_ims_on_the_queue_until_it_is_migrated(
+    vhost: Vhost, database: ArchiveDatabase, tmp_path: Path
+) -> None:
+    ims = make_ims(3)
+    with psycopg.connect(database.url("lcs_owner"), autocommit=True) as owner:
+        owner.execute("ALTER TABLE archive.messages DROP COLUMN spelled CASCADE")
+        publish(vhost, ims)
+        with running_worker(vhost, database, tmp_path, patch=HASTY) as worker:
+            refusal = "messages has no column spelled: migrate the archive first"
+            wait_for(lambda: worker.log.read_text().count(refusal) > 1, "the worker to be refused twice")
+            assert stored_ids(database) == parked(database) == []
+            owner.execute("ALTER TABLE archive.messages ADD COLUMN spelled text[]")
+            owner.execute("GRANT INSERT (spelled) ON archive.messages TO lcs_archiving")
+            wait_until_stored(database, ims)
+    assert parked(database) == []
+
+
+def test_what_a_released_service_calls_and_reads_is_there_after_each_migration(
+    database: ArchiveDatabase,
+) -> None:
+    for migrations, released in ((archiving.migrations, "0027"), (admin_api.migrations, "0016")):
+        database.begin_anew(migrations, released)
+        before = set(database.rows(_GRANTED))
+        assert len(before) > 10
+        migrations.migrate(database.url("lcs_owner"))
+        assert before - set(database.rows(_GRANTED)) == set()
 
 
 def test_all_that_a_front_end_says_of_an_im_is_kept_however_it_came_into_the_table(

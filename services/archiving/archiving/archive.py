@@ -30,7 +30,8 @@ _LOG_NUMBERS: Final = (
 _LOG_AGENT: Final = f"SELECT {_HOLD}, archive.log_agent(%s, %s, %s::bigint, %s, %s, %s::text::int8multirange)"
 _COMPARE: Final = f"COPY pg_temp.batch ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)"
 _LOG_MESSAGES: Final = (
-    f"SELECT logged.* FROM {_HOLD}, archive.log_messages("  # noqa: S608 - names of our own
+    "SELECT logged.inserted, logged.conflicting_agent_ids, logged.conflicting_seqs"  # noqa: S608 - names of our own
+    f" FROM {_HOLD}, archive.log_messages("
     "%s, %s::int[], %s::text[]::int8multirange[], %s::text[]::int8multirange[]) AS logged"
 )
 _REHEARSED: Final = "rehearsal"

@@ -25,6 +25,12 @@ class _Stored(NamedTuple):
     encryption: str | None
 
 
+_READ: Final = (
+    f"SELECT {', '.join(_Stored._fields)}"  # noqa: S608 - names of our own
+    " FROM archive.contents_to_render(%s, %s)"
+)
+
+
 class Outcome(NamedTuple):
     """Of a run: how many IMs with content there are, and how many read otherwise now."""
 
@@ -56,7 +62,7 @@ def render_again(database_url: str, who: str, *, anew: bool = False) -> Outcome:
 
 def _read(connection: psycopg.Connection, run: object) -> list[_Stored]:
     with connection.cursor(row_factory=class_row(_Stored), binary=True) as cursor:
-        return cursor.execute("SELECT * FROM archive.contents_to_render(%s, %s)", [run, _BATCH]).fetchall()
+        return cursor.execute(_READ, [run, _BATCH]).fetchall()
 
 
 def _change(connection: psycopg.Connection, incarnation: object, run: object, stored: list[_Stored]) -> None:

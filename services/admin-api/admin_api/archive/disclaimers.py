@@ -40,8 +40,8 @@ router = APIRouter(prefix="/v1/disclaimers", tags=["archive"])
 _CONFIRM_WITHIN: Final = timedelta(hours=1)
 """A notice not confirmed by then is handed over again, however often it was before."""
 _CLAIM: Final = text(
-    "SELECT * FROM policy.claim_disclaimers(:conversation, :im, :connector, :front_end, :at, :version,"
-    " :partners, :languages, :wordings, :confirm_within, :digest, :handed_over)"
+    "SELECT partner, to_tell, told FROM policy.claim_disclaimers(:conversation, :im, :connector, :front_end,"
+    " :at, :version, :partners, :languages, :wordings, :confirm_within, :digest, :handed_over)"
 )
 _CONFIRM: Final = text("SELECT policy.confirm_disclaimers(:im, :connector, :at)")
 _RETRACT: Final = text("SELECT policy.retract_disclaimers(:im, :actor, :role, :connector)")

@@ -37,7 +37,10 @@ _SHORTER: Final = "Ask for a shorter time; `python -m admin_api reconcile` takes
 _STEP: Final = timedelta(minutes=5)
 """Of a reconciliation of a long time: at 5,000 IMs a second it counts 1.5 million of them."""
 _RECONCILE: Final = sqlalchemy.text("""
-WITH found AS MATERIALIZED (SELECT * FROM cdr.reconcile(:since, :until)),
+WITH found AS MATERIALIZED (
+    SELECT conversation, recorded, passed, archived, parked, discarded, differing
+    FROM cdr.reconcile(:since, :until)
+),
 differing AS (
     SELECT conversation, recorded, archived, parked, discarded, differing AS minutes FROM found
     WHERE differing > 0

@@ -329,7 +329,7 @@ def _store(rows: IO[bytes], change: Change) -> tuple[int, Sequence[str]]:
     with _cursor_of(change) as cursor:
         cursor.execute("SET LOCAL statement_timeout = '120s'")
         cursor.execute("SELECT policy.open_bulk()")
-        with cursor.copy("COPY bulk FROM STDIN") as copy:
+        with cursor.copy("COPY bulk (line, address, archive_internal, archive_federated) FROM STDIN") as copy:
             while chunk := rows.read(_IN_MEMORY):
                 copy.write(chunk)
         contradictions = cursor.execute(_CONTRADICTIONS, [_MAX_ERRORS]).fetchall()

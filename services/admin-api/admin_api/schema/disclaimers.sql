@@ -71,11 +71,12 @@ GRANT EXECUTE ON FUNCTION confirm_disclaimers TO lcs_admin;
 CREATE OR REPLACE FUNCTION retract_disclaimers(p_im uuid, p_actor text, p_role text, p_connector text DEFAULT NULL) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = policy, pg_temp AS $$
     WITH retracted AS (
-        DELETE FROM disclaimers_sent
-        WHERE im = p_im AND connector = coalesce(p_connector, connector) AND told_at IS NULL RETURNING *
+        DELETE FROM disclaimers_sent AS d
+        WHERE d.im = p_im AND d.connector = coalesce(p_connector, d.connector) AND d.told_at IS NULL
+        RETURNING d.partner, to_jsonb(d) - 'id' - 'digest' AS record
     )
     INSERT INTO audit (actor, role, action, target, before)
-    SELECT p_actor, p_role, 'disclaimer.retract', partner, to_jsonb(retracted) - 'id' - 'digest' FROM retracted
+    SELECT p_actor, p_role, 'disclaimer.retract', r.partner, r.record FROM retracted AS r
 $$;
 REVOKE ALL ON FUNCTION retract_disclaimers FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION retract_disclaimers TO lcs_admin;

@@ -27,7 +27,7 @@ END $$;
 
 -- Make the session's temporary table in which a bulk change of users is staged, for one transaction.
 -- The service itself may make no temporary tables.
-CREATE OR REPLACE FUNCTION policy.open_bulk() RETURNS void
+CREATE OR REPLACE FUNCTION open_bulk() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = policy, pg_temp AS $$
 BEGIN
     CREATE TEMPORARY TABLE bulk (
@@ -40,7 +40,7 @@ GRANT EXECUTE ON FUNCTION open_bulk TO lcs_admin;
 
 -- Make the temporary table of users that differ from what was staged.
 -- What a line leaves out stays as it is; a user that is as wanted already keeps its version.
-CREATE OR REPLACE FUNCTION policy.compare_bulk() RETURNS void
+CREATE OR REPLACE FUNCTION compare_bulk() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = policy, pg_temp AS $$
 BEGIN
     ANALYZE pg_temp.bulk;

@@ -71,7 +71,9 @@ class Records(Replays):
 
     def most_attempts(self, most: int) -> list[tuple[str, int]]:
         """Return who tried most in the last hour to talk past the archive, and how often."""
-        return self._connection.execute("SELECT * FROM cdr.most_attempts('1 hour', %s)", [most]).fetchall()
+        return self._connection.execute(
+            "SELECT address, attempts FROM cdr.most_attempts('1 hour', %s)", [most]
+        ).fetchall()
 
     def rehearse(self) -> None:
         """Store and park what nothing is wrong with, and take it back. Raises what fails."""

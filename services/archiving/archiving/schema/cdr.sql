@@ -11,7 +11,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN b = '{}' THEN a ELSE (
         SELECT jsonb_object_agg(key, n) FROM (
             SELECT key, sum(value::bigint) AS n FROM (
-                SELECT * FROM jsonb_each_text(a) UNION ALL SELECT * FROM jsonb_each_text(b)
+                SELECT key, value FROM jsonb_each_text(a) UNION ALL SELECT key, value FROM jsonb_each_text(b)
             ) AS counts GROUP BY key) AS sums) END
 $$;
 REVOKE ALL ON FUNCTION add_counts FROM PUBLIC;
@@ -95,12 +95,11 @@ DECLARE
     far interval := reach(idle);
     late integer[];
 BEGIN
-    WITH near AS (
-        SELECT a.*, s.session,
-               CASE WHEN a.invited OR a.ended IS NOT NULL OR s.marked
-                    THEN s.far = 0 OR a.first > s.far_last
-                         OR s.far = 1 AND s.inside AND NOT a.invited AND a.ended IS NULL
-                    ELSE s.close = 0 OR a.first > s.close_last OR s.close = 1 AND s.inside END AS in_order
+    WITH placed AS MATERIALIZED (
+        SELECT a.place, a.conversation, a.first, a.last, a.sender, a.recipients, a.client, a.scope, a.pool, a.invited,
+               a.ended, a.sent, a.archived, a.passed, a.unseen, a.attempts, a.parts, a.rows, a.voices, a.hearers,
+               s.session, o.in_order,
+               CASE WHEN o.in_order THEN coalesce(s.session, nextval('sessions_id_seq')) END AS session_id
         FROM read_activities(talks) AS a CROSS JOIN LATERAL (
             SELECT (array_agg(c.id ORDER BY c.last_at DESC, c.started_at DESC) FILTER (WHERE c.takes))[1] AS session,
                    coalesce(bool_or(c.takes AND c.started_at < a.first), false) AS inside,
@@ -118,34 +117,36 @@ BEGIN
                 WHERE s.conversation = a.conversation AND s.last_slot >= slot_of(a.first - far)
                       AND s.last_at >= a.first - far AND s.started_at <= a.last + far
             ) AS c
-        ) AS s
-    ), placed AS MATERIALIZED (
-        SELECT n.*, CASE WHEN n.in_order THEN coalesce(n.session, nextval('sessions_id_seq')) END AS session_id FROM near AS n
-    ), told AS NOT MATERIALIZED (
-        SELECT p.* FROM placed AS p WHERE p.in_order
+        ) AS s CROSS JOIN LATERAL (
+            SELECT CASE WHEN a.invited OR a.ended IS NOT NULL OR s.marked
+                        THEN s.far = 0 OR a.first > s.far_last
+                             OR s.far = 1 AND s.inside AND NOT a.invited AND a.ended IS NULL
+                        ELSE s.close = 0 OR a.first > s.close_last OR s.close = 1 AND s.inside END AS in_order
+        ) AS o
     ), voices AS MATERIALIZED (
-        SELECT t.session, t.session_id, t.sender, t.sent, t.last, t.client, t.attempts FROM told AS t WHERE t.rows IS NULL
+        SELECT t.session, t.session_id, t.sender, t.sent, t.last, t.client, t.attempts
+        FROM placed AS t WHERE t.in_order AND t.rows IS NULL
         UNION ALL
         SELECT t.session, t.session_id, v.sender, v.sent, v.last, v.client, NULL
-        FROM told AS t, jsonb_to_recordset(t.voices) AS v (sender text, sent bigint, last timestamptz, client text)
-        WHERE t.rows IS NOT NULL
+        FROM placed AS t, jsonb_to_recordset(t.voices) AS v (sender text, sent bigint, last timestamptz, client text)
+        WHERE t.in_order AND t.rows IS NOT NULL
     ), kept AS (
         INSERT INTO activities (session_id, first, last, sender, recipients, client, scope, pool, invited, ended, sent,
                                 archived, passed, unseen, attempts, parts)
         SELECT t.session_id, t.first, t.last, t.sender, t.recipients, t.client, t.scope, t.pool, t.invited, t.ended, t.sent,
                t.archived, t.passed, t.unseen, t.attempts, t.parts
-        FROM told AS t WHERE t.rows IS NULL
+        FROM placed AS t WHERE t.in_order AND t.rows IS NULL
         UNION ALL
         SELECT t.session_id, r.first, r.last, r.sender, r.recipients, r.client, coalesce(r.scope, t.scope),
                coalesce(r.pool, t.pool), false, NULL, r.sent, r.archived, r.passed, NULL, NULL, r.parts
-        FROM told AS t, read_activities(t.rows) AS r WHERE t.rows IS NOT NULL
+        FROM placed AS t, read_activities(t.rows) AS r WHERE t.in_order AND t.rows IS NOT NULL
     ), begun AS (
         INSERT INTO sessions (id, conversation, invited, scope, pool, caller, client, started_at, last_at, ended_at, ended,
                               archived, passed, unseen, orphan) OVERRIDING SYSTEM VALUE
         SELECT t.session_id, t.conversation, t.invited, t.scope, t.pool, t.sender, t.client, t.first, t.last,
                CASE WHEN t.ended IS NOT NULL THEN t.last END, t.ended, t.archived, coalesce(t.passed, '{}'),
                coalesce(t.unseen, '{}'), NOT t.invited AND t.sent = 0 AND t.unseen IS NULL AND t.attempts IS NULL
-        FROM told AS t WHERE t.session IS NULL
+        FROM placed AS t WHERE t.in_order AND t.session IS NULL
     ), grown AS (
         UPDATE sessions AS s
         SET last_at = greatest(s.last_at, t.last),
@@ -156,7 +157,7 @@ BEGIN
             passed = CASE WHEN t.passed IS NULL THEN s.passed ELSE add_counts(s.passed, t.passed) END,
             unseen = CASE WHEN t.unseen IS NULL THEN s.unseen
                           ELSE ARRAY(SELECT DISTINCT kind FROM unnest(s.unseen || t.unseen) AS kind ORDER BY kind) END
-        FROM told AS t WHERE s.id = t.session
+        FROM placed AS t WHERE t.in_order AND s.id = t.session
     ), spoken AS (
         UPDATE parties AS p
         SET sent = p.sent + v.sent,
@@ -166,7 +167,7 @@ BEGIN
             attempts = CASE WHEN v.attempts IS NULL THEN p.attempts ELSE add_counts(p.attempts, v.attempts) END
         FROM voices AS v WHERE p.session_id = v.session AND p.address = v.sender
     ), new AS MATERIALIZED (
-        SELECT v.* FROM voices AS v
+        SELECT v.session_id, v.sender, v.sent, v.last, v.client, v.attempts FROM voices AS v
         WHERE v.session IS NULL
               OR NOT EXISTS (SELECT FROM parties AS p WHERE p.session_id = v.session AND p.address = v.sender)
     ), met AS (
@@ -175,7 +176,7 @@ BEGIN
         UNION ALL
         SELECT h.session_id, h.address, 0, NULL, NULL::timestamptz, '{}'::jsonb FROM (
             SELECT r.session_id, r.address FROM (
-                SELECT t.session, t.session_id, unnest(t.hearers) AS address FROM told AS t) AS r
+                SELECT t.session, t.session_id, unnest(t.hearers) AS address FROM placed AS t WHERE t.in_order) AS r
             WHERE r.session IS NULL
                   OR NOT EXISTS (SELECT FROM parties AS p WHERE p.session_id = r.session AND p.address = r.address)
             EXCEPT SELECT n.session_id, n.sender FROM new AS n) AS h
@@ -225,7 +226,9 @@ DECLARE
     one integer;
     owner integer;
 BEGIN
-    SELECT * INTO a FROM read_activities(jsonb_build_array(activity));
+    SELECT r.conversation, r.first, r.last, r.sender, r.recipients, r.client, r.scope, r.pool, r.invited, r.ended, r.sent,
+           r.archived, r.passed, r.unseen, r.attempts
+    INTO a FROM read_activities(jsonb_build_array(activity)) AS r;
     low := a.first;
     high := a.last;
     marked := a.invited OR a.ended IS NOT NULL;
@@ -242,7 +245,8 @@ BEGIN
         marked := near.marked;
     END LOOP;
     WITH summed AS ( -- each activity by itself again: they may be of several sessions now
-        DELETE FROM activities AS x WHERE x.session_id = ANY (near.ids) AND x.parts IS NOT NULL RETURNING x.*
+        DELETE FROM activities AS x WHERE x.session_id = ANY (near.ids) AND x.parts IS NOT NULL
+        RETURNING x.session_id, x.first, x.sender, x.recipients, x.client, x.scope, x.pool, x.parts
     )
     INSERT INTO activities (session_id, first, last, sender, recipients, client, scope, pool, invited, sent, archived, passed)
     SELECT x.session_id, x.first + p.after, x.first + p.after + p.length, x.sender, x.recipients, x.client, x.scope, x.pool,
@@ -253,7 +257,8 @@ BEGIN
     VALUES (near.ids[1], a.first, a.last, a.sender, a.recipients, a.client, a.scope, a.pool, a.invited, a.ended, a.sent,
             a.archived, a.passed, a.unseen, a.attempts);
     FOR t IN
-        SELECT x.ctid AS place, x.* FROM activities AS x WHERE x.session_id = ANY (near.ids)
+        SELECT x.ctid AS place, x.first, x.last, x.invited, x.ended, x.sent, x.unseen, x.attempts
+        FROM activities AS x WHERE x.session_id = ANY (near.ids)
         ORDER BY x.first, x.invited DESC, x.ended IS NOT NULL, x.last DESC, x.sender, x.recipients, x.client, x.ended, x.scope,
                  x.pool
     LOOP
@@ -288,8 +293,9 @@ BEGIN
     DELETE FROM parties AS p WHERE p.session_id = ANY (near.ids);
     DELETE FROM sessions AS s WHERE s.id = ANY (near.ids);
     WITH told AS MATERIALIZED (
-        SELECT o.owner, o.turn, x.* FROM unnest(places, owners) WITH ORDINALITY AS o (place, owner, turn)
-        JOIN activities AS x ON x.ctid = o.place
+        SELECT o.owner, o.turn, x.first, x.last, x.sender, x.client, x.scope, x.pool, x.invited, x.ended, x.sent, x.archived,
+               x.passed, x.unseen, x.attempts
+        FROM unnest(places, owners) WITH ORDINALITY AS o (place, owner, turn) JOIN activities AS x ON x.ctid = o.place
     )
     INSERT INTO sessions (id, conversation, invited, scope, pool, caller, client, started_at, last_at, ended_at, ended,
                           archived, passed, unseen, orphan) OVERRIDING SYSTEM VALUE
@@ -304,7 +310,8 @@ BEGIN
            bool_and(NOT x.invited AND x.sent = 0 AND x.unseen IS NULL AND x.attempts IS NULL)
     FROM told AS x GROUP BY x.owner;
     WITH told AS MATERIALIZED (
-        SELECT o.owner, x.* FROM unnest(places, owners) AS o (place, owner) JOIN activities AS x ON x.ctid = o.place
+        SELECT o.owner, x.last, x.sender, x.recipients, x.client, x.sent, x.attempts
+        FROM unnest(places, owners) AS o (place, owner) JOIN activities AS x ON x.ctid = o.place
     )
     INSERT INTO parties (session_id, address, sent, client, client_at, attempts)
     SELECT numbers[r.owner], r.address, sum(r.sent),
@@ -374,13 +381,13 @@ GRANT EXECUTE ON FUNCTION end_idle TO lcs_archiving;
 -- Show each session with its parties. An end without a begin is shown to nobody.
 CREATE OR REPLACE VIEW session_list AS
 SELECT s.id, s.conversation, s.invited, s.scope, s.pool, s.caller, s.client, s.started_at, s.last_at, s.ended_at,
-       s.ended, s.archived + cdr.total_of(s.passed) AS messages, s.archived, s.passed,
-       ARRAY(SELECT p.address FROM cdr.parties AS p WHERE p.session_id = s.id ORDER BY p.address) AS parties,
-       ARRAY(SELECT p.sent FROM cdr.parties AS p WHERE p.session_id = s.id ORDER BY p.address) AS sent,
-       ARRAY(SELECT p.client FROM cdr.parties AS p WHERE p.session_id = s.id ORDER BY p.address) AS clients,
+       s.ended, s.archived + total_of(s.passed) AS messages, s.archived, s.passed,
+       ARRAY(SELECT p.address FROM parties AS p WHERE p.session_id = s.id ORDER BY p.address) AS parties,
+       ARRAY(SELECT p.sent FROM parties AS p WHERE p.session_id = s.id ORDER BY p.address) AS sent,
+       ARRAY(SELECT p.client FROM parties AS p WHERE p.session_id = s.id ORDER BY p.address) AS clients,
        s.unseen,
-       ARRAY(SELECT p.attempts FROM cdr.parties AS p WHERE p.session_id = s.id ORDER BY p.address) AS attempts
-FROM cdr.sessions AS s WHERE NOT s.orphan;
+       ARRAY(SELECT p.attempts FROM parties AS p WHERE p.session_id = s.id ORDER BY p.address) AS attempts
+FROM sessions AS s WHERE NOT s.orphan;
 GRANT SELECT ON session_list TO lcs_admin;
 
 -- Show who took part in which session.
@@ -388,14 +395,14 @@ CREATE OR REPLACE VIEW party_list AS SELECT address, session_id FROM parties;
 GRANT SELECT ON party_list TO lcs_admin;
 
 -- Show what participants tried past the archive: kind and count.
-CREATE OR REPLACE VIEW cdr.attempt_list AS
+CREATE OR REPLACE VIEW attempt_list AS
 SELECT p.address, s.last_at, a.key AS kind, a.value::bigint AS count
-FROM cdr.parties AS p JOIN cdr.sessions AS s ON s.id = p.session_id, jsonb_each_text(p.attempts) AS a
+FROM parties AS p JOIN sessions AS s ON s.id = p.session_id, jsonb_each_text(p.attempts) AS a
 WHERE p.attempts <> '{}';
 GRANT SELECT ON attempt_list TO lcs_admin;
 
 -- Return who tried most in sessions of the last while.
-CREATE OR REPLACE FUNCTION cdr.most_attempts(since interval, most integer) RETURNS TABLE (address text, attempts bigint)
+CREATE OR REPLACE FUNCTION most_attempts(since interval, most integer) RETURNS TABLE (address text, attempts bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = cdr, pg_temp AS $$
     SELECT a.address, sum(a.count)::bigint FROM attempt_list AS a
     WHERE a.last_at > now() - since GROUP BY a.address ORDER BY 2 DESC, 1 LIMIT most

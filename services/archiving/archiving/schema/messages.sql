@@ -4,6 +4,14 @@
 
 SET LOCAL search_path = archive;
 
+-- Return the names of a table's columns, for a statement that copies rows by name.
+CREATE OR REPLACE FUNCTION columns_of(rows regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = archive, pg_temp AS $$
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+    WHERE attrelid = rows AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+$$;
+REVOKE ALL ON FUNCTION columns_of FROM PUBLIC;
+
 -- Make the partitions of the month before a day's and of the months after it; return why a month has none.
 -- Rows of such a month that went to the default partition move with it. A table of its name that was detached
 -- stays detached, for somebody did that on purpose.
@@ -32,8 +40,10 @@ BEGIN
             LOCK TABLE ONLY messages IN SHARE ROW EXCLUSIVE MODE;
             LOCK TABLE messages_default IN ACCESS EXCLUSIVE MODE;
             EXECUTE format('CREATE TABLE %I (LIKE messages INCLUDING ALL)', name);
-            EXECUTE format('WITH moved AS (DELETE FROM messages_default WHERE sent_at >= %L AND sent_at < %L RETURNING *)'
-                           ' INSERT INTO %I SELECT * FROM moved', first, first + interval '1 month', name);
+            EXECUTE format('WITH moved AS (DELETE FROM messages_default WHERE sent_at >= %1$L AND sent_at < %2$L'
+                           ' RETURNING %3$s)'
+                           ' INSERT INTO %4$I (%3$s) SELECT %3$s FROM moved',
+                           first, first + interval '1 month', columns_of('messages'), name);
             EXECUTE format('ALTER TABLE messages ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                            name, first, first + interval '1 month');
         EXCEPTION WHEN OTHERS THEN
@@ -67,7 +77,7 @@ BEGIN
     IF unknown IS NOT NULL THEN
         RAISE EXCEPTION 'messages has no column %: migrate the archive first', unknown;
     END IF;
-    CREATE TEMPORARY TABLE batch (LIKE messages INCLUDING DEFAULTS) ON COMMIT DELETE ROWS;
+    CREATE TEMPORARY TABLE batch (LIKE messages INCLUDING DEFAULTS INCLUDING GENERATED) ON COMMIT DELETE ROWS;
     ALTER TABLE batch DROP COLUMN stored_at;
     EXECUTE format('GRANT INSERT ON batch TO %I', session_user);
 END $$;
@@ -84,10 +94,9 @@ CREATE OR REPLACE FUNCTION log_messages(
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = archive, pg_temp AS $$
 DECLARE
-    columns text := (SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute
-                     WHERE attrelid = 'pg_temp.batch'::regclass AND attnum > 0 AND NOT attisdropped);
 BEGIN
-    EXECUTE format('INSERT INTO messages (%1$s) SELECT %1$s FROM pg_temp.batch ON CONFLICT DO NOTHING', columns);
+    EXECUTE format('INSERT INTO messages (%1$s) SELECT %1$s FROM pg_temp.batch ON CONFLICT DO NOTHING',
+                   columns_of('pg_temp.batch'));
     GET DIAGNOSTICS inserted = ROW_COUNT;
     IF inserted < expected THEN
         SELECT array_agg(b.agent_id), array_agg(b.seq) INTO conflicting_agent_ids, conflicting_seqs

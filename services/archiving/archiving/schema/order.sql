@@ -8,15 +8,15 @@ SET LOCAL search_path = archive;
 CREATE OR REPLACE FUNCTION begin_era() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = archive, pg_temp AS $$
 DECLARE
-    newest eras;
+    newest record;
     base bigint;
 BEGIN
-    SELECT * INTO newest FROM eras ORDER BY number DESC LIMIT 1;
+    SELECT e.number, e.incarnation INTO newest FROM eras AS e ORDER BY e.number DESC LIMIT 1;
     IF newest.incarnation = evidence() THEN
         RETURN;
     END IF;
     LOCK TABLE eras IN SHARE ROW EXCLUSIVE MODE;
-    SELECT * INTO newest FROM eras ORDER BY number DESC LIMIT 1;
+    SELECT e.number, e.incarnation INTO newest FROM eras AS e ORDER BY e.number DESC LIMIT 1;
     IF newest.incarnation IS DISTINCT FROM evidence() THEN
         base := (coalesce(newest.number, 0) + 1)::bigint << 48;
         INSERT INTO eras (number, incarnation, first)

@@ -50,9 +50,9 @@ CREATE OR REPLACE FUNCTION park(
 ) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = archive, pg_temp AS $$
     WITH new AS (
-        INSERT INTO parked (key, reason, body, properties, pool, agent, first_seq, ims)
+        INSERT INTO parked AS p (key, reason, body, properties, pool, agent, first_seq, ims)
         VALUES (park.key, park.reason, park.body, park.properties, park.pool, park.agent, park.first_seq, park.ims)
-        ON CONFLICT DO NOTHING RETURNING *
+        ON CONFLICT DO NOTHING RETURNING p.id, p.body, p.agent, p.first_seq, p.ims
     )
     INSERT INTO parked_numbers (parked_id, agent, seq, conversation, im, sent_at)
     SELECT n.id, r.agent, r.seq, r.conversation, r.im, r.sent_at

@@ -91,7 +91,7 @@ BEGIN
     ), late AS MATERIALIZED ( -- sums begun within these times that go on after them
         SELECT t.conversation, max(t.last) AS last FROM told AS t GROUP BY 1 HAVING max(t.last) >= high
     ), parked AS ( -- a number that is parked twice, alone and with its whole message, is one
-        SELECT DISTINCT ON (n.agent, n.seq) n.*, p.state = 'discarded' AS discarded
+        SELECT DISTINCT ON (n.agent, n.seq) n.agent, n.seq, n.conversation, n.im, n.sent_at, p.state = 'discarded' AS discarded
         FROM archive.parked_numbers AS n
         JOIN archive.parked AS p ON p.id = n.parked_id AND p.state <> 'replayed'
         JOIN archive.agents AS a ON a.agent = n.agent AND a.parked @> n.seq AND archive.counts(a, n.seq)
@@ -99,7 +99,8 @@ BEGIN
         ORDER BY n.agent, n.seq, p.state = 'discarded', p.id
     ), aside AS MATERIALIZED ( -- where an IM counts in messages though its number doesn't, it stands for one that does
         SELECT p.conversation, p.sent_at, p.discarded
-        FROM (SELECT p.*, row_number() OVER (PARTITION BY p.im ORDER BY p.agent, p.seq) AS place FROM parked AS p) AS p
+        FROM (SELECT p.im, p.conversation, p.sent_at, p.discarded,
+                     row_number() OVER (PARTITION BY p.im ORDER BY p.agent, p.seq) AS place FROM parked AS p) AS p
         WHERE p.place > 1 OR NOT EXISTS (
             SELECT FROM archive.messages AS m JOIN archive.agents AS a ON a.id = m.agent_id
             WHERE m.id = p.im AND m.sent_at = p.sent_at AND NOT archive.counts(a, m.seq)

@@ -16,7 +16,7 @@ BEGIN
     VALUES (log_batch.worker, log_batch.number, log_batch.ims,
             to_timestamp(last_committed), to_timestamp(last_acknowledged))
     RETURNING id INTO batch;
-    INSERT INTO publishes
+    INSERT INTO publishes (agent_id, first_seq, ims, published_at, last_confirmed_at, consumed_at, batch_id)
     SELECT (p->>0)::integer, (p->>1)::bigint, (p->>2)::integer, to_timestamp((p->>3)::double precision),
            to_timestamp((p->>4)::double precision), to_timestamp((p->>5)::double precision), batch
     FROM json_array_elements(came) AS p

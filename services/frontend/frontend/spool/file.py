@@ -224,7 +224,9 @@ class SpoolFile:
                     self._put_back(row)
             first, last, rescued = first or some[0].place, some[-1].place, rescued + len(some)
         with self._connection:  # a transaction
-            self._connection.execute("INSERT INTO copied VALUES (?, 0, x'')", [aside.name])
+            self._connection.execute(
+                "INSERT INTO copied (source, place, digest) VALUES (?, 0, x'')", [aside.name]
+            )
         self._last = max(self._last, last)
         log.critical(
             "IMs of a damaged spool were rescued",
@@ -239,7 +241,7 @@ class SpoolFile:
     def _put_back(self, row: Row) -> None:
         there = self._connection.execute("SELECT content FROM spool WHERE place = ?", [row.place]).fetchone()
         if there is None:
-            self._connection.execute("INSERT INTO spool VALUES (?, ?, ?)", row)
+            self._connection.execute("INSERT INTO spool (place, content, checksum) VALUES (?, ?, ?)", row)
         elif there[0] != row.content:
             self._connection.execute(
                 "INSERT INTO spool (content, checksum) VALUES (?, ?)", [row.content, row.checksum]
@@ -249,7 +251,9 @@ class SpoolFile:
         """Have what comes next go behind all that was there."""
         with self._connection:  # a transaction
             self._connection.execute("DELETE FROM sqlite_sequence WHERE name = 'spool'")
-            self._connection.execute("INSERT INTO sqlite_sequence VALUES ('spool', ?)", [self._last])
+            self._connection.execute(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES ('spool', ?)", [self._last]
+            )
 
     def _look(self) -> list[tuple[int, int]]:
         """Return which files stand under their names."""
@@ -380,7 +384,9 @@ class SpoolFile:
 
     def _move_aside(self, rows: Sequence[Row]) -> None:
         with self._connection:  # a transaction
-            self._connection.executemany("INSERT INTO unreadable VALUES (?, ?)", [row[:2] for row in rows])
+            self._connection.executemany(
+                "INSERT INTO unreadable (place, content) VALUES (?, ?)", [row[:2] for row in rows]
+            )
             self._connection.executemany("DELETE FROM spool WHERE place = ?", [[row.place] for row in rows])
         self.count -= len(rows)
         self.size -= sum(len(row.content) for row in rows)
