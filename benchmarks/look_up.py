@@ -4,7 +4,7 @@ import time
 import tracemalloc
 
 from benchmarks.answer import Answer
-from contract.policy import GlobalSetting, Policy, decide
+from contract.policy import GlobalSetting, Policy, PolicySettings, decide
 
 _TIMES = 200_000
 
@@ -16,11 +16,14 @@ def measure_look_up(users: int) -> Answer:
     )
     tracemalloc.start()
     policy = Policy(
-        version=1,
-        internal=GlobalSetting.PER_USER,
-        federated=GlobalSetting.PER_USER,
-        domains=frozenset({"contoso.com"}),
-        pools={},
+        PolicySettings(
+            version=1,
+            since=0,
+            internal=GlobalSetting.PER_USER,
+            federated=GlobalSetting.PER_USER,
+            domains=frozenset({"contoso.com"}),
+            pools=(),
+        ),
         users={f"sip:user{number}@contoso.com": 1 for number in range(users)},
     )
     held, _ = tracemalloc.get_traced_memory()

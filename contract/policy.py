@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from enum import IntFlag, StrEnum
 from functools import reduce
-from operator import or_
+from operator import attrgetter, or_
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -87,32 +87,61 @@ class ConnectorRights(msgspec.Struct, frozen=True, kw_only=True):
         return not self.gateway_for.isdisjoint((domain, ANY_DOMAIN))
 
 
-class Policy(msgspec.Struct, kw_only=True):
-    """A whole policy as a front end holds it."""
+class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of a policy but the users: the first line of a snapshot."""
 
     version: int
     stamp: UUID | None = None
     """Tells this version from another of that number, from before a restore; None: of before stamps."""
+    since: int
+    """In a snapshot: the users that follow are those changed after this version. 0: all users."""
     internal: GlobalSetting
     federated: GlobalSetting
     domains: frozenset[str]
     """Our own SIP domains, lower case."""
-    pools: Mapping[str, Pool]
-    users: Mapping[str, int]
-    """Canonical address to Flags, of users with any flag set."""
+    pools: tuple[Pool, ...]
+    """By name. A pool that is missing has the defaults."""
     disclaimer: Disclaimer = NO_DISCLAIMER
     cdr: bool = True
     """Whether there are call detail records, content archived or not."""
-    connectors: Mapping[str, ConnectorRights] = {}
-    """By name; what a connector may do that isn't here is said where its token is."""
+    connectors: tuple[ConnectorRights, ...] = ()
+    """By name. The rights of a connector that is missing stand in the file that has its token."""
+
+    def __post_init__(self) -> None:
+        """Sort what has names: equal settings have one encoding, and so one digest."""
+        for field in ("pools", "connectors"):
+            in_order = tuple(sorted(getattr(self, field), key=attrgetter("name")))
+            msgspec.structs.force_setattr(self, field, in_order)
+
+    @property
+    def given_domains(self) -> frozenset[str]:
+        """The domains that this policy gives to connectors."""
+        return frozenset(domain for rights in self.connectors for domain in rights.domains)
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """A whole policy as a front end holds it. A new version is another object."""
+
+    settings: PolicySettings
+    users: Mapping[str, int]
+    """Canonical address to Flags, of users with any flag set."""
     safe_side: str = ""
     """If this is no policy to go by: the rule by which everything is archived and every pool critical."""
+
+    @property
+    def cdr(self) -> bool:
+        """True if there are call detail records."""
+        return self.settings.cdr or bool(self.safe_side)
 
     def pool(self, name: str) -> Pool:
         """Return a pool's settings; a pool nobody configured has the defaults."""
         if self.safe_side:
             return Pool(name=name, critical=True)
-        return self.pools.get(name) or Pool(name=name)
+        return next((pool for pool in self.settings.pools if pool.name == name), None) or Pool(name=name)
+
+    def connector(self, name: str) -> ConnectorRights | None:
+        """Return a connector's rights; None if this policy does not name it."""
+        return next((rights for rights in self.settings.connectors if rights.name == name), None)
 
     def flags_of(self, address: str) -> int:
         """Return somebody's Flags; of a telephone number without a domain those that it has in ours."""
@@ -122,45 +151,13 @@ class Policy(msgspec.Struct, kw_only=True):
 
     def homes_of(self, number: str) -> list[str]:
         """Return the flagged addresses that a telephone number without a domain has in our domains."""
-        at_home = (f"sip:{number.removeprefix('tel:')}@{domain}" for domain in self.domains)
+        at_home = (f"sip:{number.removeprefix('tel:')}@{domain}" for domain in self.settings.domains)
         return [address for address in at_home if address in self.users]
 
     def is_local(self, address: str) -> bool:
         """Return whether somebody is of ours: is in our domains, or has a flagged telephone number there."""
         domain = domain_of(address)
-        return domain in self.domains if domain else self.flags_of(address) != 0
-
-
-class PolicyHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """First line of a policy snapshot: everything but the users."""
-
-    version: int
-    stamp: UUID | None = None
-    since: int
-    """The users that follow are those changed after this version; 0 means all of them."""
-    internal: GlobalSetting
-    federated: GlobalSetting
-    domains: list[str]
-    pools: list[Pool]
-    disclaimer: Disclaimer = NO_DISCLAIMER
-    cdr: bool = True
-    connectors: list[ConnectorRights] = []
-
-
-def header_of(policy: Policy, since: int = 0) -> PolicyHeader:
-    """Return the header of a policy's snapshot, in one order whatever the policy's own."""
-    return PolicyHeader(
-        version=policy.version,
-        stamp=policy.stamp,
-        since=since,
-        internal=policy.internal,
-        federated=policy.federated,
-        domains=sorted(policy.domains),
-        pools=[policy.pools[name] for name in sorted(policy.pools)],
-        disclaimer=policy.disclaimer,
-        cdr=policy.cdr,
-        connectors=[policy.connectors[name] for name in sorted(policy.connectors)],
-    )
+        return domain in self.settings.domains if domain else self.flags_of(address) != 0
 
 
 class PolicyUser(msgspec.Struct, frozen=True, array_like=True):
@@ -231,19 +228,19 @@ def decide(
     if policy is None or policy.safe_side:
         rule = NO_POLICY_RULE if policy is None else policy.safe_side
         return Decision(False, MEDIA_RULE, scope, 0) if media else Decision(True, rule, scope, 0)
-    version = policy.version
+    version = policy.settings.version
     if media:
         return Decision(False, MEDIA_RULE, scope, version)
-    settings = policy.pools.get(pool)
-    if settings is not None and not settings.archive:
+    switches = policy.pool(pool)
+    if not switches.archive:
         return Decision(False, "pool-off", scope, version)
-    if settings is not None and settings.archive_all_group and len(participants) > 2:
+    if switches.archive_all_group and len(participants) > 2:
         return Decision(True, "pool-group", scope, version)
 
     if scope == "internal":
-        setting, flag = policy.internal, Flags.INTERNAL
+        setting, flag = policy.settings.internal, Flags.INTERNAL
     else:
-        setting, flag = policy.federated, Flags.FEDERATED
+        setting, flag = policy.settings.federated, Flags.FEDERATED
     if setting is GlobalSetting.EVERYONE:
         return Decision(True, f"{scope}-everyone", scope, version)
     if setting is GlobalSetting.NONE:

@@ -4,15 +4,13 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
-from contract.policy import Policy, header_of
+from contract.policy import PolicySettings
+from contract.snapshot import encode_settings
 
 FORM: Final = "1"
-"""Goes before a digest. Another header or another sum is another form; two forms are never compared."""
+"""Goes before a digest. Other settings or another sum is another form; two forms are never compared."""
 
 _MODULUS: Final = 1 << 64
-_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def sum_of(users: Iterable[tuple[str, int]]) -> int:
@@ -25,8 +23,8 @@ def sum_of(users: Iterable[tuple[str, int]]) -> int:
     )
 
 
-def digest_of(policy: Policy, users: int) -> str:
-    """Return the digest of a policy; ``users`` is the sum of all who have flags."""
-    digest = hashlib.sha256(_encoder.encode(header_of(policy)))
+def digest_of(settings: PolicySettings, users: int) -> str:
+    """Return the digest of a whole policy; ``users`` is the sum of all who have flags."""
+    digest = hashlib.sha256(encode_settings(settings))
     digest.update((users % _MODULUS).to_bytes(8))
     return f"{FORM}:{digest.hexdigest()}"

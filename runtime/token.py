@@ -16,7 +16,7 @@ PRINCIPAL_NAME: Final = r"^(?=.*\S)[^\x00-\x1f\x7f]{1,200}$"
 """A principal's name, as the audit trail shows it: one line, with something to see."""
 
 
-class Connector(msgspec.Struct, frozen=True, kw_only=True):
+class Connector(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """A chat system that may hand IMs to a front end."""
 
     name: Annotated[str, msgspec.Meta(pattern=CONNECTOR_NAME)]

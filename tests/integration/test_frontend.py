@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from contract.message import AGENT_TYPE, IM_TYPE, decode_ims, decode_statement, headers_of, make_id
-from contract.policy import GlobalSetting, PolicyHeader, PolicyUser
+from contract.policy import GlobalSetting, PolicySettings, PolicyUser
 from contract.topology import CDR_QUEUE, QUEUE
 from deploy.credentials import FRONT_END_USER
 from deploy.local.process import wait_for
@@ -166,13 +166,13 @@ def test_a_front_end_without_admin_api_goes_by_its_last_snapshot(
 ) -> None:
     state = tmp_path / "fe" / "state" / "1"
     state.mkdir(parents=True)
-    header = PolicyHeader(
+    header = PolicySettings(
         version=5,
         since=0,
         internal=GlobalSetting.PER_USER,
         federated=GlobalSetting.NONE,
-        domains=["contoso.com"],
-        pools=[],
+        domains=frozenset({"contoso.com"}),
+        pools=(),
     )
     (state / "policy.ndjson").write_bytes(
         b"\n".join(map(msgspec.json.encode, [header, PolicyUser("sip:administrator@contoso.com", 1)]))

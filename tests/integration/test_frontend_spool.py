@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from contract.message import AGENT_TYPE, decode_statement, make_id
-from contract.policy import GlobalSetting, PolicyHeader, PolicyUser, Pool
+from contract.policy import GlobalSetting, PolicySettings, PolicyUser, Pool
 from deploy.local.process import find_free_port, wait_for
 from tests.conftest import Vhost
 from tests.integration.frontend_service import IM, FrontEnd, ims_of
@@ -29,13 +29,13 @@ def write_policy(state: Path, *, critical: bool, setting: GlobalSetting = Global
     """Leave a snapshot where the front end that starts next on a state folder finds it."""
     slot = state / "1"
     slot.mkdir(parents=True)
-    header = PolicyHeader(
+    header = PolicySettings(
         version=5,
         since=0,
         internal=setting,
         federated=GlobalSetting.NONE,
-        domains=["contoso.com"],
-        pools=[Pool(name="pool1", critical=critical)],
+        domains=frozenset({"contoso.com"}),
+        pools=(Pool(name="pool1", critical=critical),),
     )
     users = [PolicyUser("sip:administrator@contoso.com", 1)]
     (slot / "policy.ndjson").write_bytes(b"\n".join(map(msgspec.json.encode, [header, *users])))

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from contract.policy import GlobalSetting, PolicyHeader, Pool
+from contract.policy import GlobalSetting, PolicySettings, Pool
 from deploy.local.process import find_free_port, wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.admin.conftest import running_api
@@ -107,19 +107,19 @@ def no_http(*_: object) -> Iterator[bytes]:
     yield b"220 mail.contoso.com ESMTP\r\n" * 3
 
 
-def header_of(version: int, setting: GlobalSetting, *, critical: bool = False) -> PolicyHeader:
+def header_of(version: int, setting: GlobalSetting, *, critical: bool = False) -> PolicySettings:
     """Return a policy without users."""
-    return PolicyHeader(
+    return PolicySettings(
         version=version,
         since=0,
         internal=setting,
         federated=setting,
-        domains=["contoso.com"],
-        pools=[Pool(name="pool1", critical=critical)],
+        domains=frozenset({"contoso.com"}),
+        pools=(Pool(name="pool1", critical=critical),),
     )
 
 
-def put_on_disk(state: Path, slot: int, content: bytes | PolicyHeader, *, seconds_ago: float = 60) -> Path:
+def put_on_disk(state: Path, slot: int, content: bytes | PolicySettings, *, seconds_ago: float = 60) -> Path:
     """Have a policy in a slot that was confirmed at some time."""
     path = state / str(slot) / "policy.ndjson"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from contract.policy import Disclaimer, Policy
+from contract.policy import Disclaimer
 from frontend.listeners.submission import read_submission
 from frontend.policy import disclaimers, notice_records
 from frontend.policy.decisions import Decisions
@@ -38,6 +38,12 @@ REFUSED = 2
 numbers, nodes = st.integers(0, 2), st.integers(0, 1)
 connectors = st.sampled_from(["edge", "other"])
 ways = st.sampled_from(["open", "open", "open", "away", "answer lost"])
+
+
+class Telling(Policies):
+    """A policy by which partners are told."""
+
+    disclaimer = Disclaimer(enabled=True, wordings={"en": "Is archived."})
 
 
 class Clock:
@@ -94,9 +100,7 @@ class Notices(RuleBasedStateMachine):
         super().__init__()
         self.run = uuid4().hex
         self.loop = asyncio.new_event_loop()
-        self.policies = Policies(critical=True)
-        policy: Policy = self.policies.current
-        policy.disclaimer = Disclaimer(enabled=True, wordings={"en": "Is archived."})
+        self.policies = Telling(critical=True)
         self.way = Way()
         self.client = httpx.AsyncClient(
             base_url=self.api.url,

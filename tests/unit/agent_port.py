@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from contract.message import AGENT_TYPE, IM, IM_TYPE, AgentStatement, decode_ims, decode_statement
-from contract.policy import Decision, GlobalSetting, Policy, Pool
+from contract.policy import NO_DISCLAIMER, Decision, GlobalSetting, Policy, PolicySettings, Pool
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.im import CheckedIM
@@ -65,6 +65,8 @@ class Port:
 class Policies:
     """In the policies' place."""
 
+    disclaimer = NO_DISCLAIMER
+
     def __init__(self, setting: GlobalSetting = GlobalSetting.EVERYONE, *, critical: bool) -> None:
         self._setting = setting
         self.make_critical(critical)
@@ -75,11 +77,15 @@ class Policies:
     def make_critical(self, critical: bool) -> None:
         """Change the pool."""
         self.current = Policy(
-            version=7,
-            internal=self._setting,
-            federated=self._setting,
-            domains=frozenset({"contoso.com"}),
-            pools={name: Pool(name=name, critical=critical) for name in ("pool1", "pool2")},
+            PolicySettings(
+                version=7,
+                since=0,
+                internal=self._setting,
+                federated=self._setting,
+                domains=frozenset({"contoso.com"}),
+                pools=tuple(Pool(name=name, critical=critical) for name in ("pool1", "pool2")),
+                disclaimer=self.disclaimer,
+            ),
             users={},
         )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from contract.cdr import Activity
 from contract.message import time_at
-from contract.policy import ConnectorRights, GlobalSetting, Policy
+from contract.policy import ConnectorRights, GlobalSetting, Policy, PolicySettings
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.im import CheckedIM, IMProblem
@@ -42,15 +42,16 @@ def _connector(name: str, domains: frozenset[str], gateway_for: frozenset[str] =
 
 
 def _policy(domains: frozenset[str], *connectors: ConnectorRights) -> Policy:
-    return Policy(
+    settings = PolicySettings(
         version=1,
+        since=0,
         internal=GlobalSetting.EVERYONE,
         federated=GlobalSetting.EVERYONE,
         domains=domains,
-        pools={},
-        users={},
-        connectors={each.name: each for each in connectors},
+        pools=(),
+        connectors=connectors,
     )
+    return Policy(settings, users={})
 
 
 @st.composite
@@ -84,7 +85,7 @@ def test_an_accepted_im_comes_from_the_connectors_own_people_or_from_those_it_is
     connectors = [_connector(name, *each) for name, each in zip("abc", filed, strict=True)]
     decisions = Decisions("pool1", connectors)
     somebodys = frozenset().union(
-        *(each.domains for each in connectors), policy.domains if policy else frozenset()
+        *(each.domains for each in connectors), policy.settings.domains if policy else frozenset()
     )
     for number, sender, recipients in sent:
         rights = rights_of(connectors[number], policy)
@@ -162,8 +163,8 @@ def test_a_telephone_number_speaks_by_a_gateway_for_all() -> None:
 def test_a_telephone_number_that_is_ours_is_its_own_domains() -> None:
     document = {"sender": "tel:+14255550100", "recipients": ["b@contoso.com"], "body": "hi"}
     im = read_submission(json.dumps(document).encode(), _SETTINGS)
-    policy = _policy(frozenset({"contoso.com", "litware.com"}))
-    policy.users = {"sip:+14255550100@litware.com": 1}
+    settings = _policy(frozenset({"contoso.com", "litware.com"})).settings
+    policy = Policy(settings, users={"sip:+14255550100@litware.com": 1})
     contoso = _connector("contoso", frozenset({"contoso.com"}), frozenset({"*"}))
     litware = _connector("litware", frozenset({"litware.com"}))
     decisions = Decisions("pool1", [contoso, litware])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.policy import GlobalSetting, Policy, Pool, decide
+from contract.policy import GlobalSetting, Policy, PolicySettings, Pool, decide
 from frontend.config import FrontEndSettings
 from frontend.im import CheckedIM, IMProblem
 from frontend.listeners.submission import read_submission
@@ -24,11 +24,15 @@ _PEOPLE = ["sip:a@contoso.com", "sip:b@contoso.com", "sip:c@fabrikam.com"]
 
 policies = st.builds(
     Policy,
-    version=st.integers(1, 9),
-    internal=st.sampled_from(GlobalSetting),
-    federated=st.sampled_from(GlobalSetting),
-    domains=st.just(_OURS),
-    pools=st.builds(lambda archive: {"pool1": Pool(name="pool1", archive=archive)}, st.booleans()),
+    st.builds(
+        PolicySettings,
+        version=st.integers(1, 9),
+        since=st.just(0),
+        internal=st.sampled_from(GlobalSetting),
+        federated=st.sampled_from(GlobalSetting),
+        domains=st.just(_OURS),
+        pools=st.builds(lambda archive: (Pool(name="pool1", archive=archive),), st.booleans()),
+    ),
     users=st.dictionaries(st.sampled_from(_PEOPLE), st.integers(0, 3)),
 )
 
@@ -64,10 +68,11 @@ def test_a_remembered_decision_is_the_one_that_policy_makes(
 
 
 def test_what_one_connector_may_send_another_may_not() -> None:
-    policy = Policy(
-        version=1, internal=GlobalSetting.EVERYONE, federated=GlobalSetting.EVERYONE, domains=_OURS, pools={},
-        users={},
+    settings = PolicySettings(
+        version=1, since=0, internal=GlobalSetting.EVERYONE, federated=GlobalSetting.EVERYONE, domains=_OURS,
+        pools=(),
     )  # fmt: skip
+    policy = Policy(settings, users={})
     decisions = Decisions("pool1")
     im = _im("sip:a@contoso.com", ["sip:b@contoso.com"])
     assert decisions.decide(policy, im, _CONTOSO).archive

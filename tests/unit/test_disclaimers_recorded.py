@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic import HttpUrl
 
-from contract.policy import Disclaimer, Policy
+from contract.policy import Disclaimer
 from frontend.config import FrontEndSettings
 from frontend.listeners.submission import read_submission
 from frontend.policy import notice_records
@@ -62,10 +62,7 @@ class AdminApi:
 class Told(Policies):
     """A policy with a disclaimer."""
 
-    def make_critical(self, critical: bool) -> None:
-        super().make_critical(critical)
-        policy: Policy = self.current
-        policy.disclaimer = Disclaimer(enabled=True, wordings={"en": "Is archived."})
+    disclaimer = Disclaimer(enabled=True, wordings={"en": "Is archived."})
 
 
 async def _tell(told: Disclaimers, policies: Told, number: int) -> None:

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.address import domain_of
-from contract.policy import RULES, SAFE_SIDE_RULES, Decision, Flags, GlobalSetting, Policy, Pool, decide
+from contract.policy import (
+    RULES,
+    SAFE_SIDE_RULES,
+    Decision,
+    Flags,
+    GlobalSetting,
+    Policy,
+    PolicySettings,
+    Pool,
+    decide,
+)
 
 OURS = ["sip:a@ours.com", "sip:b@ours.com", "sip:c@also.ours.com"]
 THEIRS = ["sip:x@partner.com", "sip:y@public.im"]
@@ -16,16 +26,16 @@ THEIRS = ["sip:x@partner.com", "sip:y@public.im"]
 people = st.sampled_from(OURS + THEIRS)
 policies = st.builds(
     Policy,
-    version=st.integers(1, 9),
-    internal=st.sampled_from(GlobalSetting),
-    federated=st.sampled_from(GlobalSetting),
-    domains=st.just(frozenset({"ours.com", "also.ours.com"})),
-    pools=st.fixed_dictionaries(
-        {
-            "pool1": st.builds(
-                Pool, name=st.just("pool1"), archive=st.booleans(), archive_all_group=st.booleans()
-            )
-        }
+    st.builds(
+        PolicySettings,
+        version=st.integers(1, 9),
+        since=st.just(0),
+        internal=st.sampled_from(GlobalSetting),
+        federated=st.sampled_from(GlobalSetting),
+        domains=st.just(frozenset({"ours.com", "also.ours.com"})),
+        pools=st.tuples(
+            st.builds(Pool, name=st.just("pool1"), archive=st.booleans(), archive_all_group=st.booleans())
+        ),
     ),
     users=st.dictionaries(people, st.integers(0, 3)),
 )
@@ -37,20 +47,21 @@ def test_decisions_are_those_of_the_table(policy: Policy, sender: str, recipient
 
     everyone = [sender, *recipients]
     federated = any(person in THEIRS for person in everyone)
-    setting = policy.federated if federated else policy.internal
+    setting = policy.settings.federated if federated else policy.settings.internal
     flag = Flags.FEDERATED if federated else Flags.INTERNAL
     flagged = any(policy.users.get(person, 0) & flag for person in everyone if person in OURS)
     by_rule = setting is GlobalSetting.EVERYONE or (setting is GlobalSetting.PER_USER and flagged)
-    by_group = policy.pools["pool1"].archive_all_group and len(recipients) > 1
-    assert decision.archive == (policy.pools["pool1"].archive and (by_group or by_rule))
+    by_group = policy.pool("pool1").archive_all_group and len(recipients) > 1
+    assert decision.archive == (policy.pool("pool1").archive and (by_group or by_rule))
     assert decision.scope == ("federated" if federated else "internal")
-    assert decision.version == policy.version
+    assert decision.version == policy.settings.version
     assert decision.rule in RULES
 
 
 @given(policies, people, people)
 def test_a_foreign_persons_flags_never_count(policy: Policy, sender: str, recipient: str) -> None:
-    policy.users = {person: flags for person, flags in policy.users.items() if person in THEIRS}
+    theirs = {person: flags for person, flags in policy.users.items() if person in THEIRS}
+    policy = msgspec.structs.replace(policy, users=theirs)
     decision = decide(policy, pool="pool1", sender=sender, recipients=[recipient])
     assert not decision.rule.endswith("-user") or decision.rule.endswith("no-user")
 
@@ -85,19 +96,21 @@ def test_every_rule_has_a_name_that_decides() -> None:
     met = set()
     group = [*OURS, *THEIRS]
     for internal, federated, flags, pool in product(GlobalSetting, GlobalSetting, (0, 3), _pools()):
-        policy = Policy(
-            version=1, internal=internal, federated=federated, domains=frozenset(map(domain_of, OURS)),
-            pools={"pool1": pool}, users={OURS[0]: flags},
+        settings = PolicySettings(
+            version=1, since=0, internal=internal, federated=federated, pools=(pool,),
+            domains=frozenset(map(domain_of, OURS)),
         )  # fmt: skip
+        policy = Policy(settings, {OURS[0]: flags})
         for recipients in ([OURS[1]], [THEIRS[0]], group):
             met.add(decide(policy, pool="pool1", sender=OURS[0], recipients=recipients).rule)
     assert met == set(RULES) - {"no-policy", "media-never"}
 
 
 def _policy(setting: GlobalSetting) -> Policy:
-    return Policy(
-        version=1, internal=setting, federated=setting, domains=frozenset({"ours.com"}), pools={}, users={}
+    settings = PolicySettings(
+        version=1, since=0, internal=setting, federated=setting, domains=frozenset({"ours.com"}), pools=()
     )
+    return Policy(settings, users={})
 
 
 def _pools() -> list[Pool]:

@@ -9,17 +9,17 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.policy import GlobalSetting, PolicyHeader
+from contract.policy import GlobalSetting, PolicySettings
 from frontend.policy.file import read_newest
 
 _TEXT = msgspec.json.encode(
-    PolicyHeader(
+    PolicySettings(
         version=0,
         since=0,
         internal=GlobalSetting.NONE,
         federated=GlobalSetting.NONE,
-        domains=[],
-        pools=[],
+        domains=frozenset(),
+        pools=(),
     )
 )
 _AGES = (-3600, -60, 0, 60, 200, 5000, 90_000)
@@ -54,5 +54,5 @@ def test_of_the_policies_that_can_be_read_the_one_confirmed_last_counts(
         assert not ages
         return
     youngest = min(age for _, age in ages)
-    assert kept.policy.version == max(version for version, age in ages if age <= youngest + 120)
+    assert kept.policy.settings.version == max(version for version, age in ages if age <= youngest + 120)
     assert (kept.confirmed == float("-inf")) == (youngest == float("inf"))

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import msgspec
 
-from contract.policy import Flags, GlobalSetting, PolicyHeader, PolicyUser
+from contract.policy import Flags, GlobalSetting, PolicySettings, PolicyUser
 from frontend.policy.policies import Policies
 from tests.unit.agent_port import SETTINGS
 
-_HEADER = PolicyHeader(
+_HEADER = PolicySettings(
     version=7,
     since=0,
     internal=GlobalSetting.PER_USER,
     federated=GlobalSetting.PER_USER,
-    domains=["contoso.com", "[2001:db8:0::1]"],
-    pools=[],
+    domains=frozenset({"contoso.com", "[2001:db8:0::1]"}),
+    pools=(),
 )
 _USERS = [
     PolicyUser("sip:jose\u0301@contoso.com", Flags.INTERNAL),
@@ -35,4 +35,4 @@ def test_whoever_was_flagged_by_any_spelling_is_flagged(tmp_path: Path) -> None:
         "sip:ann@contoso.com": Flags.FEDERATED,
         "sip:bo\u200bb@contoso.com": Flags.INTERNAL,
     }
-    assert policy.domains == {"contoso.com", "[2001:db8::1]"}
+    assert policy.settings.domains == {"contoso.com", "[2001:db8::1]"}

@@ -1,7 +1,8 @@
 """A change weakens policy if and only if something is archived, told or refused no more."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations_with_replacement, product
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from admin_api.policy.weakening import weakenings_of
-from contract.policy import ConnectorRights, Disclaimer, Flags, GlobalSetting, Policy, Pool, decide
+from contract.policy import (
+    ConnectorRights,
+    Disclaimer,
+    Flags,
+    GlobalSetting,
+    Policy,
+    PolicySettings,
+    Pool,
+    decide,
+)
 from frontend.policy.decisions import Decisions
 from frontend.policy.disclaimers import _word
 from runtime.token import Connector
@@ -41,7 +51,8 @@ _SPEAKING = (
     *("sip:joe@a.example", "sip:joe@b.example", "sip:joe@partner.example"),
     *("sip:joe@elsewhere.example", "sip:joe@own.example"),
 )
-_FIELDS = ("internal", "federated", "domains", "pools", "users", "disclaimer", "cdr", "connectors")
+_SETTINGS = {*PolicySettings.__struct_fields__} - {"version", "stamp", "since"}
+_FIELDS = sorted({*_SETTINGS, "users"})
 
 
 @st.composite
@@ -49,7 +60,7 @@ def policies(draw: st.DrawFn) -> Policy:
     domains = draw(st.frozensets(st.sampled_from(_DOMAINS)))
     settings = st.builds(
         Pool,
-        name=st.just(""),
+        name=st.sampled_from(_POOLS[:2]),
         archive=st.booleans(),
         critical=st.booleans(),
         archive_all_group=st.booleans(),
@@ -68,32 +79,41 @@ def policies(draw: st.DrawFn) -> Policy:
     rights = st.tuples(st.frozensets(st.sampled_from(_DOMAINS)), gateways)
     named = draw(st.dictionaries(st.sampled_from(_NAMES), rights, max_size=2))
     return Policy(
-        version=1,
-        internal=draw(st.sampled_from(GlobalSetting)),
-        federated=draw(st.sampled_from(GlobalSetting)),
-        domains=domains,
-        pools=draw(st.dictionaries(st.sampled_from(_POOLS[:2]), settings, max_size=2)),
+        PolicySettings(
+            version=1,
+            since=0,
+            internal=draw(st.sampled_from(GlobalSetting)),
+            federated=draw(st.sampled_from(GlobalSetting)),
+            domains=domains,
+            pools=tuple(draw(st.lists(settings, max_size=2, unique_by=attrgetter("name")))),
+            disclaimer=draw(disclaimer),
+            cdr=draw(st.booleans()),
+            connectors=tuple(
+                ConnectorRights(name=name, domains=own & domains, gateway_for=gateway_for)
+                for name, (own, gateway_for) in named.items()
+            ),
+        ),
         users=draw(st.dictionaries(st.sampled_from(_FLAGGED), st.integers(1, 3), max_size=3)),
-        disclaimer=draw(disclaimer),
-        cdr=draw(st.booleans()),
-        connectors={
-            name: ConnectorRights(name=name, domains=own & domains, gateway_for=gateway_for)
-            for name, (own, gateway_for) in named.items()
-        },
     )
 
 
-def policy(**fields: object) -> Policy:
+def policy(**fields: Any) -> Policy:
     """Return a policy that archives everything, but for some settings."""
-    usual: dict[str, object] = {
-        "version": 1,
-        "internal": GlobalSetting.EVERYONE,
-        "federated": GlobalSetting.EVERYONE,
-        "domains": frozenset(_DOMAINS),
-        "pools": {},
-        "users": {},
-    }
-    return Policy(**usual | fields)  # type: ignore[arg-type]  # a test's own settings
+    settings = PolicySettings(
+        version=1,
+        since=0,
+        internal=GlobalSetting.EVERYONE,
+        federated=GlobalSetting.EVERYONE,
+        domains=frozenset(_DOMAINS),
+        pools=(),
+    )
+    return change(Policy(settings, users={}), fields)
+
+
+def change(policy: Policy, fields: Mapping[str, Any]) -> Policy:
+    """Return a policy with other settings, or other users."""
+    settings = {name: value for name, value in fields.items() if name in _SETTINGS}
+    return Policy(msgspec.structs.replace(policy.settings, **settings), fields.get("users", policy.users))
 
 
 Words = frozenset[tuple[str, str, str]]
@@ -106,7 +126,7 @@ def fates(policy: Policy) -> Iterator[tuple[bool, Words]]:
             for sender, *recipients in combinations_with_replacement(_PEOPLE, count):
                 decision = decide(policy, pool=pool, sender=sender, recipients=recipients)
                 words: Words = frozenset()
-                if policy.disclaimer.enabled and decision.archive and decision.scope == "federated":
+                if policy.settings.disclaimer.enabled and decision.archive and decision.scope == "federated":
                     im: Any = SimpleNamespace(sender=sender, recipients=recipients)
                     words = frozenset((each.to, each.language, each.text) for each in _word(im, policy))
                 yield decision.archive, words
@@ -135,7 +155,7 @@ def is_weaker(before: Policy, after: Policy, was: Look, now: Look) -> bool:
         or any(old > new for old, new in zip(was[1], now[1], strict=True))
         or any(before.pool(pool).critical > after.pool(pool).critical for pool in _POOLS)
         or any(set(after.pool(pool).unseen_media) - {*before.pool(pool).unseen_media} for pool in _POOLS)
-        or before.disclaimer.enabled > after.disclaimer.enabled
+        or before.settings.disclaimer.enabled > after.settings.disclaimer.enabled
         or before.cdr > after.cdr
     )
 
@@ -146,14 +166,15 @@ def test_a_change_weakens_if_and_only_if_something_is_lost(
     one: Policy, other: Policy, fields: set[str]
 ) -> None:
     # Of policies that share nothing nearly each weakens the other: only some fields change.
-    two = msgspec.structs.replace(one, **{name: getattr(other, name) for name in fields})
+    others = msgspec.structs.asdict(other.settings) | {"users": other.users}
+    two = change(one, {name: others[name] for name in fields})
     by_one, by_two = look_at(one), look_at(two)
     assert bool(weakenings_of(one, two)) == is_weaker(one, two, by_one, by_two)
     assert bool(weakenings_of(two, one)) == is_weaker(two, one, by_two, by_one)
     assert not weakenings_of(one, one)
 
 
-_OFF = policy(pools={"p": Pool(name="p", archive=False)})
+_OFF = policy(pools=(Pool(name="p", archive=False),))
 _FLAGGED_ANN = policy(internal=GlobalSetting.PER_USER, users={"sip:ann@a.example": Flags.INTERNAL})
 
 
@@ -163,7 +184,7 @@ def _speaks(*domains: str, gateway_for: str = "") -> Policy:
         name="edge", domains=frozenset(domains), gateway_for=frozenset(gateway_for.split())
     )
     chat = ConnectorRights(name="chat", domains=frozenset(_DOMAINS))
-    return policy(connectors={"edge": edge, "chat": chat})
+    return policy(connectors=(edge, chat))
 
 
 def _tells(**fields: Any) -> Policy:
@@ -179,8 +200,8 @@ def _tells(**fields: Any) -> Policy:
         (policy(), policy(federated=GlobalSetting.PER_USER)),
         (_FLAGGED_ANN, policy(internal=GlobalSetting.PER_USER)),
         (policy(), _OFF),
-        (policy(pools={"p": Pool(name="p", critical=True)}), policy()),
-        (policy(), policy(pools={"p": Pool(name="p", unseen_media=("msrp",))})),
+        (policy(pools=(Pool(name="p", critical=True),)), policy()),
+        (policy(), policy(pools=(Pool(name="p", unseen_media=("msrp",)),))),
         (policy(disclaimer=Disclaimer(enabled=True)), policy()),
         (policy(), policy(cdr=False)),
         (policy(), policy(domains=frozenset(["a.example"]))),
@@ -198,7 +219,7 @@ def test_what_weakens_one_way_does_not_weaken_the_other(stronger: Policy, weaker
     [
         (_tells(), _tells(wordings={"en": "Hello."})),
         (_tells(), _tells(partners={"partner.example": "de"})),
-        (_tells(), msgspec.structs.replace(_tells(), domains=frozenset(_DOMAINS))),  # partners become ours
+        (_tells(), change(_tells(), {"domains": frozenset(_DOMAINS)})),  # partners become ours
         (_speaks("a.example"), policy()),  # what files say counts again
         (policy(), _speaks("a.example")),
     ],

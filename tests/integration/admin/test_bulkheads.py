@@ -22,7 +22,7 @@ from admin_api.access import bulkheads
 from admin_api.archive.completeness import show_counts
 from admin_api.database import Database
 from admin_api.policy import snapshots
-from contract.policy import PolicyHeader, PolicyUser
+from contract.policy import PolicySettings, PolicyUser
 from deploy.local.process import wait_for
 from tests.integration.admin.conftest import AdminApi
 
@@ -156,7 +156,7 @@ def test_whatever_is_served_is_the_policy_of_its_version(api: AdminApi) -> None:
             flags[answer.json()["version"]] = number & 3
         done.set()
 
-    served: list[tuple[PolicyHeader, list[PolicyUser]]] = []
+    served: list[tuple[PolicySettings, list[PolicyUser]]] = []
     writer = Thread(target=change)
     writer.start()
     try:
@@ -165,7 +165,7 @@ def test_whatever_is_served_is_the_policy_of_its_version(api: AdminApi) -> None:
             params = {} if known is None else {"since": str(known.version), "stamp": str(known.stamp)}
             head, *lines = api.frontend.get("/v1/policy/snapshot", params=params).content.splitlines()
             users = [msgspec.json.decode(line, type=PolicyUser) for line in lines]
-            served.append((msgspec.json.decode(head, type=PolicyHeader), users))
+            served.append((msgspec.json.decode(head, type=PolicySettings), users))
     finally:
         writer.join()
     assert len({header.version for header, _ in served}) > 1
@@ -183,7 +183,7 @@ def test_rows_changed_by_hand_reach_a_front_end_that_differs(api: AdminApi, rend
     assert api.frontend.get("/v1/policy/snapshot").content == first
     assert renderings == {0: 1}
     api.execute("UPDATE policy.users SET archive_federated = true")
-    header = msgspec.json.decode(first.splitlines()[0], type=PolicyHeader)
+    header = msgspec.json.decode(first.splitlines()[0], type=PolicySettings)
     told = CHECK_IN | {"version": header.version, "stamp": str(header.stamp), "digest": "1:other"}
 
     def is_told() -> bool:

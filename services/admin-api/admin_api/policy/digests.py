@@ -10,10 +10,10 @@ from typing import Annotated, Final, NamedTuple
 from uuid import UUID
 
 from fastapi import Depends, Request
-from sqlalchemy import false, text
+from sqlalchemy import text
 
 from admin_api.database import UNAVAILABLE, Database
-from admin_api.policy.whole_policy import load_policy
+from admin_api.policy.whole_policy import load_settings
 from contract.policy_digest import digest_of
 
 log = logging.getLogger("admin-api")
@@ -64,9 +64,10 @@ class Digests:
 
 def _make(database: Database) -> _Digest:
     with database.snapshot() as session:
-        policy = load_policy(session, false())
+        settings = load_settings(session)
         total = int(session.connection().execute(text(_SUM)).scalar_one())
-    return _Digest(policy.version, policy.stamp, digest_of(policy, total), time.monotonic() + _EVERY_SECONDS)
+    until = time.monotonic() + _EVERY_SECONDS
+    return _Digest(settings.version, settings.stamp, digest_of(settings, total), until)
 
 
 def _digests_of(request: Request) -> Digests:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Self
 
+import msgspec
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field, StrictBool, WrapValidator, model_validator
-from sqlalchemy import false
 from sqlmodel import Session, col, select
 
 from admin_api.access.bulkheads import DatabaseOf
@@ -23,7 +23,7 @@ from admin_api.http.preconditions import find_etag
 from admin_api.names.looks import IfAny
 from admin_api.policy.connectors import ConnectorAnswer, find_connectors
 from admin_api.policy.resources import ChangesOf, delete, find, put, read_policy
-from admin_api.policy.whole_policy import load_policy
+from admin_api.policy.whole_policy import read_rows
 from admin_api.tables.policy import CDRSwitchRow, DisclaimerRow, DomainRow, GlobalRow, PolicyRow, PoolRow
 from contract.domain import show_domain
 from contract.message import Scope
@@ -155,21 +155,15 @@ class PolicyAnswer(BaseModel):
 def get_policy(database: DatabaseOf, response: Response) -> object:
     """Return everything but the users."""
     with database.snapshot() as session:
-        policy = load_policy(session, false())
-        pools = session.exec(select(PoolRow).order_by(col(PoolRow.name))).all()
-        connectors = find_connectors(session)
-        disclaimer = session.exec(select(DisclaimerRow)).one()
-        cdr = session.exec(select(CDRSwitchRow)).one()
-        response.headers["ETag"] = find_etag(session, policy.version)
-    return {
-        "version": policy.version,
-        "internal": policy.internal,
-        "federated": policy.federated,
-        "domains": sorted(policy.domains),
-        "connectors": connectors,
-        "pools": pools,
-        "disclaimer": disclaimer.model_dump(exclude={"name"}),
-        "cdr": cdr.model_dump(exclude={"name"}),
+        rows = read_rows(session)
+        settings = rows.settings()
+        response.headers["ETag"] = find_etag(session, settings.version)
+    return msgspec.structs.asdict(settings) | {
+        "domains": sorted(settings.domains),
+        "connectors": rows.connectors,
+        "pools": rows.pools,
+        "disclaimer": rows.disclaimer.model_dump(exclude={"name"}),
+        "cdr": rows.cdr.model_dump(exclude={"name"}),
     }
 
 

@@ -11,16 +11,16 @@ from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response, Security
-from sqlalchemy import false
 from sqlmodel import Session, select
 from starlette.types import Receive, Scope, Send
 
 from admin_api.access.principals import Allow
 from admin_api.database import Database
 from admin_api.http.fields import MAX_BIGINT
-from admin_api.policy.whole_policy import load_policy
+from admin_api.policy.whole_policy import load_settings
 from admin_api.tables.policy import StampRow, VersionRow
-from contract.policy import PolicyUser, header_of
+from contract.policy import PolicyUser
+from contract.snapshot import encode_settings, encode_users
 from runtime.listening import cut
 
 router = APIRouter(prefix="/v1/policy", tags=["front ends"])
@@ -169,11 +169,10 @@ def _find_key(session: Session, since: int, stamp: UUID | None) -> _Key:
 
 def _render(session: Session, since: int, stamp: UUID | None) -> tuple[_Key, bytes]:
     """Return what follows a version, and what it is: policy may have gone on since it was asked for."""
-    encode_lines = msgspec.json.Encoder().encode_lines
-    policy = load_policy(session, false())
-    assert policy.stamp is not None
     if not _was(session, since, stamp):
         since = 0
+    settings = msgspec.structs.replace(load_settings(session), since=since)
+    assert settings.stamp is not None
     connection = session.connection().connection.driver_connection
     assert connection is not None
     parts: list[bytes] = []
@@ -181,12 +180,12 @@ def _render(session: Session, since: int, stamp: UUID | None) -> tuple[_Key, byt
     with connection.cursor("users") as users:
         users.execute(_USERS_SINCE if since else _USERS, [since] if since else None)
         while rows := users.fetchmany(_ROWS):
-            parts.append(encode_lines([PolicyUser(*row) for row in rows]))
+            parts.append(encode_users(PolicyUser(*row) for row in rows))
             if since and len(parts) * _ROWS > _MOST_CHANGES:
                 break
         else:
-            key = _Key(policy.version, policy.stamp, since)
-            return key, encode_lines([header_of(policy, since)]) + b"".join(parts)
+            key = _Key(settings.version, settings.stamp, since)
+            return key, b"\n".join((encode_settings(settings), b"".join(parts)))
     return _render(session, 0, None)
 
 

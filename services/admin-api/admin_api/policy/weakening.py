@@ -5,7 +5,7 @@ from itertools import combinations_with_replacement
 from typing import Final
 
 from contract.address import domain_of
-from contract.policy import ConnectorRights, Decision, Policy, decide
+from contract.policy import ConnectorRights, Decision, Policy, Pool, decide
 
 _MOST: Final = 3
 """People whom an IM needs that shows it: one whose flag archived it, one foreign before, one foreign after;
@@ -44,7 +44,7 @@ def _lost(before: Policy, after: Policy) -> Iterator[str]:
             now = decide(after, pool=pool, sender=sender, recipients=recipients)
             if was.archive and not now.archive:
                 found.setdefault("archived", f"in {where} {was.rule} archived what {now.rule} does not")
-            elif after.disclaimer.enabled and (words := _told(before, was, group)):
+            elif after.settings.disclaimer.enabled and (words := _told(before, was, group)):
                 told = _told(after, now, group)
                 if words.keys() - told.keys():
                     found.setdefault("told", f"in {where} partners are not told that were")
@@ -55,18 +55,18 @@ def _lost(before: Policy, after: Policy) -> Iterator[str]:
 
 def _told(policy: Policy, decision: Decision, people: Iterable[str]) -> Mapping[str, tuple[str, str]]:
     """Return what each partner is told with an IM: language and text."""
-    if not (policy.disclaimer.enabled and decision.archive and decision.scope == "federated"):
+    if not (policy.settings.disclaimer.enabled and decision.archive and decision.scope == "federated"):
         return {}
     partners = {each for each in people if not policy.is_local(each)}
     if partners.issuperset(people):  # none of ours takes part
         return {}
-    return {each: policy.disclaimer.wording_for(domain_of(each)) for each in partners}
+    return {each: policy.settings.disclaimer.wording_for(domain_of(each)) for each in partners}
 
 
 def _pools_of(before: Policy, after: Policy) -> list[str]:
     """Return a pool of each sort that there is."""
     sorts: dict[tuple[bool, ...], str] = {}
-    for name in sorted({*before.pools, *after.pools, _NOBODY}):
+    for name in sorted({*_names(before.settings.pools), *_names(after.settings.pools), _NOBODY}):
         was, now = before.pool(name), after.pool(name)
         sorts[was.archive, was.archive_all_group, now.archive, now.archive_all_group] = name
     return list(sorts.values())
@@ -74,8 +74,8 @@ def _pools_of(before: Policy, after: Policy) -> list[str]:
 
 def _sorts_of(before: Policy, after: Policy) -> Mapping[tuple[bool | int, ...], str]:
     """Return a person of each sort that there is: all that a decision looks at, before and after."""
-    partners = {*before.disclaimer.partners, *after.disclaimer.partners}
-    domains = {*before.domains, *after.domains, *partners, _ELSEWHERE}
+    partners = {*before.settings.disclaimer.partners, *after.settings.disclaimer.partners}
+    domains = {*before.settings.domains, *after.settings.domains, *partners, _ELSEWHERE}
     people = {*before.users, *after.users, *(f"sip:{_NOBODY}@{domain}" for domain in domains)}
     people |= {f"tel:{number}" for address in people if (number := number_of(address))}
     return {
@@ -91,9 +91,9 @@ def _sorts_of(before: Policy, after: Policy) -> Mapping[tuple[bool | int, ...], 
 
 
 def _is_reworded(before: Policy, after: Policy, domain: str) -> bool:
-    if not (before.disclaimer.enabled and after.disclaimer.enabled):
+    if not (before.settings.disclaimer.enabled and after.settings.disclaimer.enabled):
         return False
-    return before.disclaimer.wording_for(domain) != after.disclaimer.wording_for(domain)
+    return before.settings.disclaimer.wording_for(domain) != after.settings.disclaimer.wording_for(domain)
 
 
 def number_of(address: str) -> str:
@@ -103,7 +103,7 @@ def number_of(address: str) -> str:
 
 
 def _unguarded(before: Policy, after: Policy) -> Iterator[str]:
-    for name in sorted({*before.pools, *after.pools}):
+    for name in sorted({*_names(before.settings.pools), *_names(after.settings.pools)}):
         was, now = before.pool(name), after.pool(name)
         if was.critical and not now.critical:
             yield f"pool {name} delivers what could not be archived"
@@ -112,34 +112,33 @@ def _unguarded(before: Policy, after: Policy) -> Iterator[str]:
 
 
 def _unkept(before: Policy, after: Policy) -> Iterator[str]:
-    if before.disclaimer.enabled and not after.disclaimer.enabled:
+    if before.settings.disclaimer.enabled and not after.settings.disclaimer.enabled:
         yield "partners are no longer told that they are archived"
-    if before.cdr and not after.cdr:
+    if before.settings.cdr and not after.settings.cdr:
         yield "there are no call detail records any more"
 
 
 def _unrefused(before: Policy, after: Policy) -> Iterator[str]:
     """Yield a sentence for each way in which a connector may bring what it was refused (decision 0017)."""
-    for name in sorted({*before.connectors, *after.connectors}):
-        was = before.connectors.get(name) or ConnectorRights(name=name)
-        now = after.connectors.get(name)
+    for name in sorted({*_names(before.settings.connectors), *_names(after.settings.connectors)}):
+        was = before.connector(name) or ConnectorRights(name=name)
+        now = after.connector(name)
         if now is None:
             yield f"connector {name} may what front ends' files say"
             continue
         if domains := now.domains - was.domains:
             yield f"connector {name} may speak for {_some(domains)}"
-        foreign = now.gateway_for - after.domains
+        foreign = now.gateway_for - after.settings.domains
         if now.domains and (gained := {each for each in foreign if not was.is_gateway_for(each)}):
             yield f"connector {name} is a gateway for {_some(gained)}"
-    if domains := before.domains - after.domains:
+    if domains := before.settings.domains - after.settings.domains:
         yield f"{_some(domains)}: no longer ours, so gateways may bring what people there say"
-    if domains := _given(before) - _given(after):
+    if domains := before.settings.given_domains - after.settings.given_domains:
         yield f"{_some(domains)}: given to no connector, so those may speak for it of which files say so"
 
 
-def _given(policy: Policy) -> frozenset[str]:
-    """Return the domains that policy gives to connectors."""
-    return frozenset(domain for rights in policy.connectors.values() for domain in rights.domains)
+def _names(parts: Iterable[Pool | ConnectorRights]) -> Iterator[str]:
+    return (each.name for each in parts)
 
 
 def _some(names: Iterable[str]) -> str:

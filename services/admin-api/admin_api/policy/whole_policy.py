@@ -1,5 +1,8 @@
 """The whole policy as a front end holds it, from the tables."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 
@@ -14,31 +17,62 @@ from admin_api.tables.policy import (
     VersionRow,
     flags_of,
 )
-from contract.policy import ConnectorRights, Disclaimer, GlobalSetting, Policy, Pool
+from contract.policy import ConnectorRights, Disclaimer, GlobalSetting, Policy, PolicySettings, Pool
+
+
+class PolicyRows(NamedTuple):
+    """Everything of a policy but the users, as the tables hold it."""
+
+    version: VersionRow
+    scopes: Sequence[GlobalRow]
+    domains: Sequence[DomainRow]
+    pools: Sequence[PoolRow]
+    disclaimer: DisclaimerRow
+    cdr: CDRSwitchRow
+    connectors: Sequence[ConnectorRow]
+
+    def settings(self) -> PolicySettings:
+        """Return them as front ends hold them."""
+        scopes = {row.scope: GlobalSetting(row.archive) for row in self.scopes}
+        return PolicySettings(
+            version=self.version.version,
+            stamp=self.version.stamp,
+            since=0,
+            internal=scopes["internal"],
+            federated=scopes["federated"],
+            domains=frozenset(row.domain for row in self.domains),
+            pools=tuple(Pool(name=row.name, **row.settings()) for row in self.pools),
+            disclaimer=Disclaimer(**self.disclaimer.settings()),
+            cdr=self.cdr.enabled,
+            connectors=tuple(
+                ConnectorRights(
+                    name=row.name, domains=frozenset(row.domains), gateway_for=frozenset(row.gateway_for)
+                )
+                for row in self.connectors
+            ),
+        )
+
+
+def read_rows(session: Session) -> PolicyRows:
+    """Return everything but the users. The session is a snapshot."""
+    return PolicyRows(
+        version=session.exec(select(VersionRow)).one(),
+        scopes=session.exec(select(GlobalRow)).all(),
+        domains=session.exec(select(DomainRow)).all(),
+        pools=session.exec(select(PoolRow).order_by(col(PoolRow.name))).all(),
+        disclaimer=session.exec(select(DisclaimerRow)).one(),
+        cdr=session.exec(select(CDRSwitchRow)).one(),
+        connectors=session.exec(select(ConnectorRow).order_by(col(ConnectorRow.name))).all(),
+    )
+
+
+def load_settings(session: Session) -> PolicySettings:
+    """Return everything but the users, as front ends hold it. The session is a snapshot."""
+    return read_rows(session).settings()
 
 
 def load_policy(session: Session, users: ColumnElement[bool]) -> Policy:
     """Return the policy with those users only that a condition names. The session is a snapshot."""
-    settings = {row.scope: GlobalSetting(row.archive) for row in session.exec(select(GlobalRow))}
-    pools = session.exec(select(PoolRow).order_by(col(PoolRow.name)))
-    version, stamp = session.exec(select(VersionRow.version, VersionRow.stamp)).one()
-    return Policy(
-        version=version,
-        stamp=stamp,
-        internal=settings["internal"],
-        federated=settings["federated"],
-        domains=frozenset(session.exec(select(DomainRow.domain))),
-        pools={row.name: Pool(name=row.name, **row.settings()) for row in pools},
-        users={
-            row.address: flags_of(row.archive_internal, row.archive_federated)
-            for row in session.exec(select(UserRow).where(users))
-        },
-        disclaimer=Disclaimer(**session.exec(select(DisclaimerRow)).one().settings()),
-        cdr=session.exec(select(CDRSwitchRow.enabled)).one(),
-        connectors={
-            row.name: ConnectorRights(
-                name=row.name, domains=frozenset(row.domains), gateway_for=frozenset(row.gateway_for)
-            )
-            for row in session.exec(select(ConnectorRow))
-        },
-    )
+    rows = session.exec(select(UserRow).where(users))
+    flags = {row.address: flags_of(row.archive_internal, row.archive_federated) for row in rows}
+    return Policy(load_settings(session), flags)

@@ -14,8 +14,8 @@ _MAX_RECIPIENTS: Final = 8
 _MAX_NAMED: Final = 5
 _NUMBERS: Final = "telephone numbers"
 """Which name no domain."""
-_Key = tuple[str, tuple[str, ...], str]
-"""Sender, recipients, and the hash of the connector's token."""
+_Key = tuple[str, tuple[str, ...], Connector]
+"""Sender, recipients and connector: all of an IM that a decision is made of."""
 
 
 class Decisions:
@@ -41,22 +41,26 @@ class Decisions:
         """
         if policy is not self._policy:
             self._forget(policy)
-        key = (im.sender, im.recipients, connector.hash)
+        key = (im.sender, im.recipients, connector)
         decision = self._remembered.get(key) or self._remembered.recall(key)
         if decision is None:
-            if why := self.refusal_of(policy, im.sender, im.recipients, connector):
+            if why := self.refusal_of(policy, *key):
                 raise IMProblem(im.id, 403, why, field="/sender")
-            decision = decide(
-                policy,
-                pool=self._pool,
-                sender=im.sender,
-                recipients=im.recipients,
-                media=connector.media,
-                domains=self._rights_of(connector).domains,
-            )
+            decision = self._make(*key)
             if len(im.recipients) <= _MAX_RECIPIENTS:  # a long list hardly comes again
                 self._remembered.put(key, decision)
         return decision
+
+    def _make(self, sender: str, recipients: tuple[str, ...], connector: Connector) -> Decision:
+        """Return what policy says of the parts of a key. It is given nothing else, so a key has it all."""
+        return decide(
+            self._policy,
+            pool=self._pool,
+            sender=sender,
+            recipients=recipients,
+            media=connector.media,
+            domains=self._rights_of(connector).domains,
+        )
 
     def refusal_of(
         self, policy: Policy | None, sender: str, recipients: Iterable[str], connector: Connector
@@ -70,7 +74,7 @@ class Decisions:
     def _forget(self, policy: Policy | None) -> None:
         """Begin anew, by a policy."""
         self._policy = policy
-        self._ours = self._filed if policy is None else self._filed | policy.domains
+        self._ours = self._filed if policy is None else self._filed | policy.settings.domains
         self._rights.clear()
         self._remembered.clear()
 
@@ -94,9 +98,9 @@ def rights_of(connector: Connector, policy: Policy | None) -> ConnectorRights:
 
     A domain that policy gives to connectors is of no other, whatever the file says.
     """
-    named = policy.connectors if policy is not None else {}
-    given = {domain for rights in named.values() for domain in rights.domains}
-    return named.get(connector.name) or ConnectorRights(
+    named = policy.connector(connector.name) if policy is not None else None
+    given = policy.settings.given_domains if policy is not None else frozenset()
+    return named or ConnectorRights(
         name=connector.name, domains=connector.domains - given, gateway_for=connector.gateway_for
     )
 

@@ -79,7 +79,7 @@ class Disclaimers:
         decision = receipt.decision
         if (
             policy is None
-            or not policy.disclaimer.enabled
+            or not policy.settings.disclaimer.enabled
             or not decision.archive
             or decision.scope != "federated"
         ):
@@ -99,7 +99,7 @@ class Disclaimers:
             conversation=im.conversation,
             im=im.id,
             at=datetime.now(UTC),
-            version=policy.version,
+            version=policy.settings.version,
             notices=[Worded(each.to, each.language, each.text) for each in notices],
         )
         claimed = HandedOver(claim, im.digest().hex())
@@ -260,6 +260,6 @@ def _word(im: CheckedIM, policy: Policy) -> list[Notice]:
     notices: list[Notice] = []
     for address in people:
         if ours and not policy.is_local(address):
-            language, text = policy.disclaimer.wording_for(domain_of(address))
+            language, text = policy.settings.disclaimer.wording_for(domain_of(address))
             notices.append(Notice(address, ours[0], language, text))
     return notices

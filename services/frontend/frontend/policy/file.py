@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from contract.policy import Policy, PolicyUser, header_of
-from frontend.policy.source import HEADERS, USERS, apply, find_respelled
+from contract.policy import Policy, PolicyUser
+from contract.snapshot import decode_settings, decode_users, encode_settings, encode_users
+from frontend.policy.source import apply, find_respelled
 
 log = logging.getLogger("frontend")
 
@@ -25,7 +26,6 @@ _ABOUT_THE_SAME: Final = 120.0
 _AHEAD_SECONDS: Final = 300.0
 """How far a file's time may lie in the future; else nobody knows when that was."""
 _UNREADABLE: Final = (OSError, msgspec.DecodeError, ValueError)
-_encoder = msgspec.json.Encoder()
 
 
 class KeptPolicy(NamedTuple):
@@ -54,9 +54,9 @@ def read_newest(slot: Path) -> KeptPolicy | None:
             key=lambda each: (each.version, each.confirmed),
         )
         try:
-            header, _, lines = best.path.read_bytes().partition(b"\n")
-            users = USERS.decode_lines(lines)
-            policy = apply(None, HEADERS.decode(header), users, find_respelled(users))
+            line, _, lines = best.path.read_bytes().partition(b"\n")
+            users = decode_users(lines)
+            policy = apply(None, decode_settings(line), users, find_respelled(users))
             return KeptPolicy(policy, best.confirmed, best.path.parent == slot)
         except _UNREADABLE as error:
             _note_unreadable(best.path, error)
@@ -77,7 +77,7 @@ def _find(slot: Path) -> Iterator[_Found]:
                 confirmed = os.fstat(file.fileno()).st_mtime
                 if confirmed > time.time() + _AHEAD_SECONDS:
                     confirmed = -math.inf
-                yield _Found(path, confirmed, HEADERS.decode(file.readline()).version)
+                yield _Found(path, confirmed, decode_settings(file.readline()).version)
         except FileNotFoundError:
             continue
         except _UNREADABLE as error:
@@ -93,7 +93,7 @@ def write_policy(slot: Path, policy: Policy, confirmed: float) -> None:
     users = [PolicyUser(address, flags) for address, flags in policy.users.items()]
     fresh = (slot / _NAME).with_suffix(".new")
     with fresh.open("wb") as file:
-        file.write(_encoder.encode_lines([header_of(policy), *users]))
+        file.write(encode_settings(policy.settings) + b"\n" + encode_users(users))
         file.flush()
         os.utime(file.fileno(), (confirmed, confirmed))
         os.fsync(file.fileno())

@@ -107,12 +107,12 @@ class Policies:
     @property
     def version(self) -> int:
         """Version of the policy held, 0 without one."""
-        return self._held.version if self._held is not None else 0
+        return self._held.settings.version if self._held is not None else 0
 
     @property
     def stamp(self) -> UUID | None:
         """Stamp of that version."""
-        return self._held.stamp if self._held is not None else None
+        return self._held.settings.stamp if self._held is not None else None
 
     @property
     def source(self) -> Literal["admin-api", "snapshot", "none"]:
@@ -144,12 +144,12 @@ class Policies:
         if policy is None or (policy is self._judged[0] and rule == self._judged[1]):
             return
         self._judged = policy, rule
-        self.current = msgspec.structs.replace(policy, safe_side=rule, cdr=True) if rule else policy
-        POLICY_VERSION.set(0 if rule else policy.version)
+        self.current = msgspec.structs.replace(policy, safe_side=rule) if rule else policy
+        POLICY_VERSION.set(0 if rule else policy.settings.version)
         if rule:
             log.warning("everything is archived", extra={"rule": rule, "why": SAFE_SIDE_RULES[rule]})
         else:
-            log.info("policy decides", extra={"version": policy.version, "source": self.source})
+            log.info("policy decides", extra={"version": policy.settings.version, "source": self.source})
 
     def _find_safe_side(self) -> str:
         """Return the rule by which everything is archived now, empty if the policy held may decide.
@@ -192,7 +192,7 @@ class Policies:
                     total += sum_of(some)
                     await asyncio.sleep(0)
                 if policy is self._held:
-                    self.digest = digest_of(policy, total)
+                    self.digest = digest_of(policy.settings, total)
             policy = None  # else one that was replaced would stay in memory
             await asyncio.sleep(_DIGEST_SECONDS)
 
@@ -241,7 +241,7 @@ class Policies:
 
     def _hold(self, policy: Policy) -> None:
         self._held, self.digest = policy, None
-        log.info("policy applied", extra={"version": policy.version, "flagged_users": len(policy.users)})
+        log.info("policy applied", extra={"version": self.version, "flagged_users": len(policy.users)})
 
     def _confirm(self, asked: "_Moment") -> None:
         """Note that the policy held counted when the admin API was asked."""

@@ -12,7 +12,8 @@ import msgspec
 
 from contract.address import address_of
 from contract.domain import respell_domain
-from contract.policy import Policy, PolicyHeader, PolicyUser
+from contract.policy import Policy, PolicySettings, PolicyUser
+from contract.snapshot import decode_settings, decode_users
 from frontend.config import FrontEndSettings
 
 _ANSWER_SECONDS: Final = 10.0
@@ -21,8 +22,6 @@ _FETCH_SECONDS: Final = 120.0
 """The same of a whole policy: a million users are 50 MB."""
 _SILENT_SECONDS: Final = 10.0
 
-HEADERS: Final = msgspec.json.Decoder(PolicyHeader)
-USERS: Final = msgspec.json.Decoder(PolicyUser)
 _encoder = msgspec.json.Encoder()
 
 
@@ -58,7 +57,7 @@ class CheckInAnswer(msgspec.Struct):
         """Return whether a policy is the one that counts."""
         if policy is None or self.anew:
             return False
-        return self.version == policy.version and self.stamp in (None, policy.stamp)
+        return self.version == policy.settings.version and self.stamp in (None, policy.settings.stamp)
 
 
 SOURCE_ERRORS: Final = (httpx.HTTPError, TimeoutError, msgspec.DecodeError, ValueError)
@@ -98,10 +97,10 @@ class PolicySource:
 
         Hundreds of thousands of users are decoded as they come, not all at once.
         """
-        params = {"since": str(held.version)} if held is not None else {}
-        if held is not None and held.stamp is not None:
-            params["stamp"] = str(held.stamp)
-        header: PolicyHeader | None = None
+        params = {"since": str(held.settings.version)} if held is not None else {}
+        if held is not None and held.settings.stamp is not None:
+            params["stamp"] = str(held.settings.stamp)
+        settings: PolicySettings | None = None
         users: list[PolicyUser] = []
         respelled: list[str] = []
         async with (
@@ -112,28 +111,28 @@ class PolicySource:
             rest = b""
             async for chunk in response.aiter_bytes():
                 lines, newline, rest = (rest + chunk).rpartition(b"\n")
-                if newline and header is None:
+                if newline and settings is None:
                     line, _, lines = lines.partition(b"\n")
-                    header = HEADERS.decode(line)
-                some = USERS.decode_lines(lines)
+                    settings = decode_settings(line)
+                some = decode_users(lines)
                 users += some
                 respelled += find_respelled(some)
-        if header is None or rest:
+        if settings is None or rest:
             raise msgspec.DecodeError("a snapshot ended early")
-        return apply(held, header, users, respelled)
+        return apply(held, settings, users, respelled)
 
 
 def apply(
-    held: Policy | None, header: PolicyHeader, changes: Iterable[PolicyUser], respelled: Iterable[str]
+    held: Policy | None, settings: PolicySettings, changes: Iterable[PolicyUser], respelled: Iterable[str]
 ) -> Policy:
     """Return what a snapshot makes of the policy held; ``respelled``: its names that are not canonical.
 
     Raises ValueError if it has the changes since another version than the one held.
     """
     users: dict[str, int] = {}
-    if header.since:
-        if held is None or header.since != held.version:
-            raise ValueError(f"a snapshot has what changed since version {header.since}, not asked for")
+    if settings.since:
+        if held is None or settings.since != held.settings.version:
+            raise ValueError(f"a snapshot has what changed since version {settings.since}, not asked for")
         users |= held.users
     for user in changes:
         if user.flags:
@@ -143,18 +142,8 @@ def apply(
     for name in respelled:  # an older admin API's, or from a snapshot of before
         address = address_of(name)
         users[address] = users.get(address, 0) | users.pop(name, 0)
-    return Policy(
-        version=header.version,
-        stamp=header.stamp,
-        internal=header.internal,
-        federated=header.federated,
-        domains=frozenset(map(respell_domain, header.domains)),
-        pools={pool.name: pool for pool in header.pools},
-        users=users,
-        disclaimer=header.disclaimer,
-        cdr=header.cdr,
-        connectors={connector.name: connector for connector in header.connectors},
-    )
+    domains = frozenset(map(respell_domain, settings.domains))
+    return Policy(msgspec.structs.replace(settings, since=0, domains=domains), users)
 
 
 def find_respelled(users: Iterable[PolicyUser]) -> list[str]:
