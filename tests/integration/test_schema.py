@@ -6,11 +6,13 @@ import subprocess
 from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
+from typing import LiteralString
 
 import psycopg
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 import admin_api.migrations
 import archiving.migrations
@@ -55,8 +57,7 @@ def test_functions_and_views_are_made_anew_while_a_worker_is_in_the_midst_of_a_b
     archive.store(make_ims(1))
     with archive._connection.transaction():
         archive.store(make_ims(2))
-        with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
-            connection.execute(_REDEFINE)
+        _execute(database, _REDEFINE)
         _migrate(database, "-c lock_timeout=1s")
     archive.store(make_ims(3))
     archive.close()
@@ -67,10 +68,21 @@ def test_where_nothing_changed_nothing_is_locked(database: ArchiveDatabase) -> N
     with psycopg.connect(database.url("lcs_admin")) as reader:
         reader.execute("SELECT FROM archive.archived_messages")
         _migrate(database, "-c lock_timeout=1s")
-        with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
-            connection.execute(_REDEFINE)
+        _execute(database, _REDEFINE)
         with pytest.raises(Exception, match="lock timeout"):  # so the lock would have been seen
             _migrate(database, "-c lock_timeout=100ms")
+
+
+def test_the_migrate_of_an_older_version_fails_in_a_newer_database_and_changes_nothing(
+    database: ArchiveDatabase,
+) -> None:
+    _execute(
+        database, "UPDATE archive.alembic_version SET version_num = '9999'; COMMENT ON SCHEMA archive IS NULL"
+    )
+    before = _dump(database)
+    with pytest.raises(CommandError, match="9999"):
+        archiving.migrations.migrate(database.url("lcs_owner"))
+    assert _dump(database) == before
 
 
 def _folder_of(migrations: ModuleType) -> Path:
@@ -87,6 +99,11 @@ def _revisions(migrations: ModuleType) -> list[str]:
 def _migrate(database: ArchiveDatabase, options: str = "") -> None:
     for migrations in (archiving.migrations, admin_api.migrations):
         migrations.migrate(f"{database.url('lcs_owner')}?options={options}")
+
+
+def _execute(database: ArchiveDatabase, statements: LiteralString) -> None:
+    with psycopg.connect(database.url("postgres"), autocommit=True) as connection:
+        connection.execute(statements)
 
 
 def _dump(database: ArchiveDatabase) -> str:
