@@ -117,3 +117,43 @@ def test_the_index_lists_every_page_and_every_decision_with_its_title_status_and
 
 def test_the_readme_is_read_in_one_go() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 90
+
+
+_MAPS = [ROOT / "docs" / "architecture.md", ROOT / "CONTRIBUTING.md"]
+_SERVICES = sorted((ROOT / "services").glob("*/*/__init__.py"))
+_FILE = re.compile(r"\w[\w./-]*\.(?:py|cfg|sql)\b")
+
+
+def named_files(page: Path) -> set[str]:
+    """Return the files that a page names, in pictures too."""
+    return set(_FILE.findall(page.read_text()))
+
+
+@pytest.mark.parametrize("page", _MAPS, ids=lambda page: page.stem)
+def test_the_files_that_the_maps_name_are_there(page: Path) -> None:
+    from_here = [ROOT, *(folder for package in _SERVICES for folder in package.parents[:2])]
+    names = {path.name for package in _SERVICES for path in package.parent.rglob("*.py")}
+    lost = {
+        file
+        for file in named_files(page)
+        if file not in names and not any((folder / file).is_file() for folder in from_here)
+    }
+    assert lost == set()
+
+
+@pytest.mark.parametrize("package", _SERVICES, ids=lambda package: package.parent.name)
+def test_every_file_and_folder_of_a_service_has_its_row_in_the_architecture(package: Path) -> None:
+    _, text = _MAPS[0].read_text().split(f"| in `{package.parent.relative_to(ROOT)}` |")
+    rows = set(re.findall(r"^\| `([\w.]+)` \| \S", text.split("\n\n")[0], re.MULTILINE))
+    there = {
+        path.name
+        for path in package.parent.iterdir()
+        if path != package and (path.suffix == ".py" or any(path.glob("*.*")))
+    }
+    assert rows == there - {"__pycache__"}
+
+
+def test_every_folder_of_the_repository_has_its_line_in_contributing() -> None:
+    lines = set(re.findall(r"^([\w-]+)/ {2,}\S", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
+    folders = {page.relative_to(ROOT).parts[0] for page in ROOT.glob("*/**/*.py")} | {"docs"}
+    assert {each for each in folders if not each.startswith(".")} == lines
