@@ -13,9 +13,10 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
@@ -55,6 +56,15 @@ _LINE: Final = "{} {:020d}\n"
 _AGENT: Final = re.compile(r"([0-9a-f-]{36}) (\d{20})", re.ASCII)
 _CHECK: Final = "- {:08x}"
 """The line behind an agent's: its checksum. A front end of before takes it for one that can't be read."""
+
+_SELDOM: Final = tuple(
+    field.name
+    for field in msgspec.structs.fields(IM)
+    if not field.required and field.name in CheckedIM.__struct_fields__ and field.name != "received_at"
+)
+"""Fields that few IMs have. A field that is new on the wire has a default, so it is one of these."""
+_seldom_of: Final[Callable[[CheckedIM], tuple[object, ...]]] = attrgetter(*_SELDOM)
+_DEFAULTS: Final = tuple(field.default for field in msgspec.structs.fields(IM) if field.name in _SELDOM)
 
 
 class AgentNumbers(msgspec.Struct, frozen=True):
@@ -227,9 +237,8 @@ class Numbering:
             rule=decision.rule,
             received_at=im.received_at,
         )  # with more than 15 keywords CPython makes a dict of them first: a call four times as slow
-        if im.content_encoding or im.spelled:
-            fields = {"content_encoding": im.content_encoding, "spelled": im.spelled}
-            return msgspec.structs.replace(numbered, **fields)
+        if (seldom := _seldom_of(im)) != _DEFAULTS:
+            return msgspec.structs.replace(numbered, **dict(zip(_SELDOM, seldom, strict=True)))
         return numbered
 
     def _begin_anew(self) -> None:
