@@ -8,7 +8,7 @@ import pytest
 
 from contract.topology import QUEUE
 from deploy.local.process import wait_for
-from frontend.numbering import read_agents
+from frontend.agents_file import read_agents
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.admin.conftest import AdminApi, running_api
 from tests.integration.archiving_service import running_worker, wait_until_empty

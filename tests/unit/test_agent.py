@@ -85,7 +85,7 @@ def test_more_than_may_wait_is_refused_at_once_and_told_its_id() -> None:
         assert raised.value.document()["id"] == str(im_id)
         assert (agent.safekeeping.accepted, agent.safekeeping.confirmed) == (10, 0)
         port.connected.set()
-        await asyncio.wait_for(agent.lane_of(CONNECTOR).room.wait(), 5)
+        await asyncio.wait_for(agent.lane_of(CONNECTOR).has_room.wait(), 5)
         assert await outcome(submit(agent, im_id=im_id)) == ""
         assert [await outcome(receipt) for receipt in receipts] == [""] * 10
         assert (agent.safekeeping.accepted, agent.safekeeping.confirmed) == (11, 11)
@@ -97,11 +97,11 @@ def test_bytes_that_wait_are_bounded_too() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()
         submit(agent, "x" * 900)
-        assert agent.lane_of(CONNECTOR).room.is_set()
+        assert agent.lane_of(CONNECTOR).has_room.is_set()
         submit(agent, "x" * 900)
-        assert not agent.lane_of(CONNECTOR).room.is_set()
+        assert not agent.lane_of(CONNECTOR).has_room.is_set()
         port.connected.set()
-        await asyncio.wait_for(agent.lane_of(CONNECTOR).room.wait(), 5)
+        await asyncio.wait_for(agent.lane_of(CONNECTOR).has_room.wait(), 5)
 
     run(scenario, max_pending_bytes=1_500, deadline_seconds=5)
 

@@ -10,8 +10,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from contract.policy import Decision
+from frontend.agents_file import read_agents
 from frontend.config import FrontEndSettings
-from frontend.numbering import AgentNumbers, Numbering, read_agents
+from frontend.numbering import AgentNumbers, Numbering
 from frontend.publisher import UnknownError
 from frontend.spool.slot import take_slot
 from frontend.told import Told, ToldAgent, read_told
@@ -44,7 +45,7 @@ def make_numbering(folder: Path, port: Port, admin_api_url: str | None = "http:/
 
 async def publish(numbering: Numbering) -> None:
     """Publish an IM."""
-    async with numbering.turn:
+    async with numbering.publish_lock:
         await numbering.publish([(make_im("hello"), DECISION)])
 
 
@@ -65,7 +66,7 @@ def test_an_agent_that_ended_is_told_until_it_is_noted(tmp_path: Path) -> None:
         next_one = make_numbering(tmp_path, Port())
         assert set(next_one.numbers()) == {ended, AgentNumbers(numbering.id, 1, True)}
         next_one.note_told(next_one.numbers(), NOW)
-        await next_one.say()
+        await next_one.publish_statements()
         assert next_one.numbers() == []
         assert read_agents(tmp_path) == {}
 
@@ -77,7 +78,7 @@ def test_the_file_goes_when_all_is_said_and_told(tmp_path: Path, noted: bool) ->
     async def main() -> UUID:
         numbering = make_numbering(tmp_path, Port())
         await publish(numbering)
-        await numbering.end()
+        await numbering.publish_last_statement()
         assert numbering.numbers() == [AgentNumbers(numbering.id, 1, True)]
         if noted:
             numbering.note_told(numbering.numbers(), NOW)
@@ -91,7 +92,7 @@ def test_without_an_admin_api_the_queue_alone_is_told(tmp_path: Path) -> None:
     async def main() -> None:
         numbering = make_numbering(tmp_path, Port(), None)
         await publish(numbering)
-        await numbering.end()
+        await numbering.publish_last_statement()
         assert not (tmp_path / "agents").exists()
 
     asyncio.run(main())
@@ -103,7 +104,7 @@ def leave_told(folder: Path) -> AgentNumbers:
     async def main() -> AgentNumbers:
         numbering = make_numbering(folder, Port())
         await publish(numbering)
-        await numbering.end()
+        await numbering.publish_last_statement()
         numbering.note_told(numbering.numbers(), BEFORE)
         return AgentNumbers(numbering.id, 1, True)
 

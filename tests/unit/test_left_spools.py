@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from contract.message import MAX_SEQ
 from frontend.agent import Agent
+from frontend.agents_file import read_agents
 from frontend.config import FrontEndSettings
-from frontend.numbering import read_agents
 from frontend.receipt import CONFIRMED, SPOOLED
 from frontend.spool.file import SpoolFile
 from frontend.spool.left import LeftFile

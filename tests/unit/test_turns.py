@@ -78,17 +78,17 @@ def test_one_im_is_in_the_next_message_however_many_another_connector_has_brough
 def test_what_one_connector_brings_takes_no_room_from_another_s_share() -> None:
     waiting = Waiting(SETTINGS.model_copy(update={"max_pending": 100}), 4)
     flood = waiting.lane("flood")
-    while flood.room.is_set():
+    while flood.has_room.is_set():
         waiting.add(_pending(waiting, "flood"))
     assert flood.ims == 50  # nobody else wanted any
     others = [waiting.lane(name) for name in ("one", "two", "three")]
     for name, lane in zip(("one", "two", "three"), others, strict=True):
-        while lane.room.is_set():
+        while lane.has_room.is_set():
             waiting.add(_pending(waiting, name))
         assert lane.ims == 12
     assert waiting.queued <= 100
     waiting.begin_publish()
-    assert all(lane.room.is_set() for lane in (flood, *others))
+    assert all(lane.has_room.is_set() for lane in (flood, *others))
 
 
 @given(st.lists(st.tuples(_NAMES, st.integers(-9, 9)), max_size=60), st.integers(3, 30))

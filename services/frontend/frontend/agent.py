@@ -103,7 +103,7 @@ class Agent:
                         field="/id",
                     )
                 return known[1]
-        if not lane.room.is_set():
+        if not lane.has_room.is_set():
             raise IMProblem(
                 im.id, 503, "too many IMs wait for the broker: send it again later", headers=RETRY_AFTER
             )

@@ -1,18 +1,14 @@
-"""Archiving agents' numbers: an IM's number is used up by the broker's confirm, so a hole is always a loss.
+"""Archiving agents' numbers: the broker's confirm uses an IM's number up, so a hole is always a loss.
 
-An agent ends when its process does, or when nobody knows what became of a publish; then the next begins at 1.
-How far an agent got is said on the queue and, as a queue may be lost with all that was on it, told to the
-admin API. What could not be said or told yet, by this process or by one that was killed, stands in a file
-until it is; what was told, in another: an archive that is restored is told again.
+An agent ends with its process, or with a publish of unknown outcome; then the next begins at 1. A statement
+on the queue says how far an agent got. The witness tells the admin API as well, because a queue may be lost
+with its statements. Agents whose statement is still due, of this process or of one that was killed, stand in
+a file. Agents of which the admin API was told stand in another: an archive that is restored is told again.
 """
 
 import asyncio
-import contextlib
 import logging
-import os
-import re
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -29,7 +25,6 @@ from contract.message import (
     CONFIRMED_HEADER,
     IM,
     IM_TYPE,
-    MAX_SEQ,
     PEOPLE_HEADER,
     PUBLISHED_HEADER,
     AgentStatement,
@@ -38,6 +33,7 @@ from contract.message import (
     headers_of,
 )
 from contract.policy import Decision
+from frontend.agents_file import AgentsFile, read_agents
 from frontend.config import FrontEndSettings
 from frontend.im import CheckedIM
 from frontend.metrics import CONFIRM_SECONDS, CONFIRMED, PUBLISH_SIZE
@@ -50,13 +46,7 @@ if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
 log = logging.getLogger("frontend")
 
 _MOST_TOLD: Final = 100
-"""Agents that one check-in tells of, beside the one that numbers."""
-AGENTS_FILE: Final = "agents"
-_LINE: Final = "{} {:020d}\n"
-_AGENT: Final = re.compile(r"([0-9a-f-]{36}) (\d{20})", re.ASCII)
-_CHECK: Final = "- {:08x}"
-"""The line behind an agent's: its checksum. A front end of before takes it for one that can't be read."""
-
+"""Agents of which the witness tells at once, beside the one that numbers."""
 _SELDOM: Final = tuple(
     field.name
     for field in msgspec.structs.fields(IM)
@@ -68,7 +58,7 @@ _DEFAULTS: Final = tuple(field.default for field in msgspec.structs.fields(IM) i
 
 
 class AgentNumbers(msgspec.Struct, frozen=True):
-    """How far an agent got, as the admin API is told."""
+    """How far an agent got, as the witness tells the admin API."""
 
     agent: UUID
     confirmed: int
@@ -76,7 +66,7 @@ class AgentNumbers(msgspec.Struct, frozen=True):
 
 
 class Numbering:
-    """The agent that numbers now, and those of which the queue doesn't know yet how far they got."""
+    """The agent that numbers now, and those that ended and whose statement is still due."""
 
     def __init__(
         self,
@@ -85,37 +75,40 @@ class Numbering:
         folder: Path | None,
         tracing: "Tracing | None",
     ) -> None:
-        """``folder`` keeps the file; see ``keep_in``."""
+        """``folder``: see ``keep_in``; None if there is none yet."""
         self._settings = settings
         self._tracing = tracing
         self._publisher = publisher
-        self._path: Path | None = None
+        self._file = AgentsFile()
         self.id = uuid4()
         self.confirmed = 0
         """The number of the last IM that the broker has confirmed."""
         self.trouble = ""
-        """Why the broker took nothing last time, though it was connected; empty when it took it."""
-        self.turn = asyncio.Lock()
-        """Held by whoever publishes: one AMQP message at a time is on its way to its confirm."""
+        """Why the broker did not take the last AMQP message, though it was connected; empty if it did."""
+        self.publish_lock = asyncio.Lock()
+        """Held while an AMQP message is on its way to its confirm, so there is one at a time.
+
+        The caller of ``publish`` holds it, from before it chooses the IMs until it has noted what became of
+        them. ``publish_statements`` takes it itself. ``publish_last_statement`` takes it and never lets go.
+        """
         self._confirmed_at: datetime | None = None
         self._stated = 0
-        self._ended: dict[UUID, int] = {}
+        self._unstated: dict[UUID, int] = {}
+        """Agents that ended and whose statement is due, and how far each got."""
         self._uncounted: dict[UUID, list[tuple[int, int]]] = {}
-        """Ranges of agents' numbers whose confirm came too late, or got lost, not said yet."""
-        self.owes = False
-        """Return if there are such, and confirms come in time again: it is to be said."""
+        """Ranges of agents' numbers whose confirm came too late, or got lost; no statement has them yet."""
+        self.owes_statement = False
+        """True while a statement of such ranges is due: there are some, and confirms come in time again."""
         self._untold: dict[UUID, int] = {}
+        """Agents that ended and of which the admin API is to be told."""
         self.told = Told()
-        """Agents that ended, to tell of again should the archive be another."""
+        """Agents that ended, of which another archive would be told again."""
         self._over = False
-        self._descriptor = -1
-        self.disk_trouble = "there is no folder for agents' numbers"
-        """Why numbers aren't kept on disk; empty while they are."""
         if folder is not None:
             self.keep_in(folder)
 
     def keep_in(self, folder: Path) -> None:
-        """Keep the file in a folder from now on: what another process left there is said next."""
+        """Keep the file in a folder from now on; statements of agents that it names are due."""
         try:
             left = read_agents(folder)
         except OSError as error:
@@ -124,17 +117,22 @@ class Numbering:
             left.pop(self.id, None)
             self._note_ended(left)
         self.told.keep_in(folder)
-        self._path = folder / AGENTS_FILE
+        self._file.keep_in(folder)
         self._save()
 
-    async def publish(self, ims: Sequence[tuple[CheckedIM, Decision]]) -> None:
-        """Put IMs on the queue in one AMQP message, with the next numbers; the caller holds ``turn``.
+    @property
+    def disk_trouble(self) -> str:
+        """Why numbers aren't kept on disk; empty while they are."""
+        return self._file.trouble
 
-        Raises RefusedError: they are not on the queue, and the numbers are free again. UnknownError: nobody
-        knows, and a new agent begins.
+    async def publish(self, ims: Sequence[tuple[CheckedIM, Decision]]) -> None:
+        """Put IMs on the queue in one AMQP message, with the next numbers; the caller holds ``publish_lock``.
+
+        Raises RefusedError if they are not on the queue: their numbers are free again. Raises UnknownError if
+        they may be: a new agent begins.
         """
         try:
-            if self._ended and not await self._say_ended():
+            if self._unstated and not await self._publish_ended():
                 raise RefusedError("it does not take the statements that come first")
             await self._publish(ims)
         except (RefusedError, UnknownError) as error:
@@ -168,7 +166,8 @@ class Numbering:
                 self._tracing.end_publish(numbered, confirmed=confirmed)
         self.confirmed += len(numbered)
         self._confirmed_at = datetime.now(UTC)
-        self._keep_number()
+        if not self._file.write_first(self.id, self.confirmed):
+            self._save()
         log.debug(
             "confirmed",
             extra={"im": numbered[0].id, "ims": len(numbered), "agent": self.id, "seq": numbered[0].seq},
@@ -178,17 +177,17 @@ class Numbering:
         CONFIRM_SECONDS.observe(time.monotonic() - started)
 
     def note_late(self, late: Sequence[bool]) -> None:
-        """Note of each IM of the last publish whether it was answered before the confirm came.
+        """Disown the numbers of the last publish whose IM was answered before the confirm came.
 
-        It counts under another number then, or not at all.
+        ``late`` has True for each of these IMs: it counts under another number, or not at all.
         """
         for number, answered in enumerate(late, self.confirmed - len(late) + 1):
             if answered:
                 self._disown(number, number)
-        self.owes = bool(self._uncounted) and not any(late)
+        self.owes_statement = bool(self._uncounted) and not any(late)
 
     def _disown(self, first: int, last: int) -> None:
-        """Have it said that what the archive gets under some numbers was not accepted under them."""
+        """Have the next statement say that no IM was accepted under the numbers from first to last."""
         ranges = self._uncounted.setdefault(self.id, [])
         begun = ranges.pop()[0] if ranges and ranges[-1][1] == first - 1 else first
         ranges.append((begun, last))
@@ -201,23 +200,6 @@ class Numbering:
             self.trouble = error.why
             raise
         self.trouble = ""
-
-    def _keep_number(self) -> None:
-        """Note how far this agent got; no fsync: after a power cut the numbers on the queue must do."""
-        if self._descriptor < 0:
-            self._save()
-            return
-        try:
-            os.pwrite(self._descriptor, _lines_of(self.id, self.confirmed).encode(), 0)
-            self._note_disk(None)
-        except OSError as error:
-            self._note_disk(error)
-
-    def _note_disk(self, error: OSError | None) -> None:
-        """Say once that the disk fails. The front end goes on: what is on the queue is safe without it."""
-        if error is not None and not self.disk_trouble:
-            log.error("agents' numbers can't be kept on disk", extra={"error": str(error)})
-        self.disk_trouble = f"agents' numbers can't be kept: {error}" if error is not None else ""
 
     def _number(self, im: CheckedIM, decision: Decision, seq: int) -> IM:
         numbered = IM(
@@ -245,31 +227,31 @@ class Numbering:
         log.info("new agent", extra={"ended": str(self.id), "confirmed": self.confirmed})
         if self.confirmed:
             self._note_ended({self.id: self.confirmed})
-        else:  # for the archive alone: what comes of that publish after all is no IM more
-            self._ended[self.id] = 0
+        else:  # for the archive alone: no IM of that publish was accepted under its number
+            self._unstated[self.id] = 0
         self.id, self.confirmed, self._stated = uuid4(), 0, 0
         self._confirmed_at = None
         self._save()
 
     def adopt(self, agents: dict[UUID, int]) -> bool:
-        """Say of another front end's agents, which can't any more, how far they got; return whether that is
+        """Publish the statements of another front end's agents, which ended without; return True once that is
         noted on disk."""
         self._note_ended(agents)
         return not agents or self._save()
 
     def _note_ended(self, agents: dict[UUID, int]) -> None:
-        self._ended |= agents
+        self._unstated |= agents
         if self._settings.admin_api_url is not None:
             self._untold |= agents
 
     def numbers(self) -> list[AgentNumbers]:
-        """Return what the admin API is to be told, this agent first."""
+        """Return the numbers of which the admin API is to be told, this agent's first."""
         current = [AgentNumbers(self.id, self.confirmed, self._over)] if self.confirmed else []
         ended = islice(chain(self._untold.items(), self.told.of_another()), _MOST_TOLD)
         return current + [AgentNumbers(*each, True) for each in ended]
 
     def note_told(self, numbers: Sequence[AgentNumbers], incarnation: str) -> None:
-        """The admin API has noted these, in the archive of this incarnation; empty: it did not say."""
+        """Note that the admin API was told; ``incarnation``: of its archive, empty if that is unknown."""
         told = {each.agent: each.confirmed for each in numbers if each.ended}
         self.told.note(told, incarnation)  # before the other file loses them
         for agent in told:
@@ -278,44 +260,49 @@ class Numbering:
             self._tidy(told=self.id in told)
 
     def _tidy(self, *, told: bool) -> None:
-        """Write the file anew or, when this agent is over and nobody needs it, take it away."""
-        if not self._over or not told or self._ended or self._untold:
+        """Write the file anew, or remove it once this agent is over and no agent in it has anything due."""
+        if not self._over or not told or self._unstated or self._untold:
             self._save()
-        elif self._path is not None:
-            with contextlib.suppress(OSError):  # then the next process says it once more
-                self._path.unlink(missing_ok=True)
+        else:
+            self._file.remove()
 
-    async def say(self) -> None:
-        """Say on the queue how far the agents got that ended and, if it is news, this one.
+    async def publish_statements(self) -> None:
+        """Publish the statements that are due: of agents that ended and, if it got further, of this one.
 
-        In trouble it is a trial too: else nobody would see that the broker takes IMs again.
+        In trouble this one's is published anyhow, as a trial: a front end without IMs would not see that the
+        broker takes them again.
         """
-        async with self.turn:
-            if self._ended and not await self._say_ended():
+        async with self.publish_lock:
+            if self._unstated and not await self._publish_ended():
                 return
             confirmed = self.confirmed
-            if (confirmed > self._stated or self.trouble) and await self._say(self.id, confirmed):
+            if (confirmed > self._stated or self.trouble) and await self._publish_statement(
+                self.id, confirmed
+            ):
                 self._stated = confirmed
 
-    async def end(self) -> None:
-        """Say how far agents got, once it is known what became of the last publish: there is no more."""
-        await self.turn.acquire()  # for good
-        if self._ended and not await self._say_ended():
+    async def publish_last_statement(self) -> None:
+        """Publish the statements that are due and this agent's last; take ``publish_lock`` for good."""
+        await self.publish_lock.acquire()  # for good
+        if self._unstated and not await self._publish_ended():
             return
-        if await self._say(self.id, self.confirmed, ended=True):
+        if await self._publish_statement(self.id, self.confirmed, ended=True):
             self._over = True
             self._tidy(told=self._settings.admin_api_url is None or not self.confirmed)
 
-    async def _say_ended(self) -> bool:
-        for agent, confirmed in list(self._ended.items()):
-            if not await self._say(agent, confirmed, ended=True):
+    async def _publish_ended(self) -> bool:
+        for agent, confirmed in list(self._unstated.items()):
+            if not await self._publish_statement(agent, confirmed, ended=True):
                 return False
-            del self._ended[agent]
+            del self._unstated[agent]
         self._save()
         return True
 
-    async def _say(self, agent: UUID, confirmed: int, *, ended: bool = False) -> bool:
-        """Put a statement on the queue; if that fails, it is said later, or the IMs' own numbers must do."""
+    async def _publish_statement(self, agent: UUID, confirmed: int, *, ended: bool = False) -> bool:
+        """Put a statement on the queue; return False if it is not confirmed.
+
+        Then it is published later, or the IMs' own numbers must do.
+        """
         statement = AgentStatement(
             agent=agent,
             pool=self._settings.pool,
@@ -332,57 +319,9 @@ class Numbering:
             log.warning("an agent's statement was not confirmed", extra={"error": str(error)[:200]})
             return False
         self._uncounted.pop(agent, None)
-        self.owes = False
+        self.owes_statement = False
         return True
 
     def _save(self) -> bool:
-        """Write the file anew: the agent that numbers now first, in lines of fixed length."""
-        if self._path is None:
-            return False
-        agents = {self.id: self.confirmed} | self._ended | self._untold
-        fresh = self._path.with_suffix(".new")
-        try:
-            fresh.write_text("".join(_lines_of(agent, confirmed) for agent, confirmed in agents.items()))
-            fresh.replace(self._path)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
-        except OSError as error:  # what the old file lacks is known in memory, and will be said
-            self._note_disk(error)
-            return False
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = descriptor
-        self._note_disk(None)
-        return True
-
-
-def _lines_of(agent: UUID, confirmed: int) -> str:
-    line = _LINE.format(agent, confirmed)
-    return f"{line}{_CHECK.format(zlib.crc32(line.encode()))}\n"
-
-
-def read_agents(folder: Path) -> dict[UUID, int]:
-    """Return the agents that a front end left in its folder, and how far each got. Raises OSError."""
-    path = folder / AGENTS_FILE
-    if not path.exists():
-        return {}
-    if not path.is_file():  # to open a pipe would take for ever
-        raise OSError(f"{path} is no file")
-    agents: dict[UUID, int] = {}
-    lines = path.read_text(errors="replace").splitlines()
-    for line, check in zip(lines, [*lines[1:], ""], strict=False):
-        known = _AGENT.fullmatch(line)
-        if known is None:
-            if line[:1] != _CHECK[0]:  # cut by a power failure, or damaged: those IMs' own numbers must do
-                log.warning("an agent's record can't be read", extra={"line": line[:80]})
-        elif check[:1] == _CHECK[0] and check != _CHECK.format(zlib.crc32(f"{line}\n".encode())):
-            log.warning("an agent's record is damaged", extra={"line": line[:80]})
-        else:
-            with contextlib.suppress(ValueError):
-                agents[UUID(known[1])] = int(known[2])
-    # A line of before has no checksum; a number that no agent reaches would be refused, with all others told.
-    return {agent: confirmed for agent, confirmed in agents.items() if 0 < confirmed <= MAX_SEQ}
-
-
-def forget_agents(folder: Path) -> None:
-    """Take away the record of agents that another front end has adopted."""
-    (folder / AGENTS_FILE).unlink(missing_ok=True)
+        """Write the file anew: the agent that numbers now first."""
+        return self._file.write({self.id: self.confirmed} | self._unstated | self._untold)

@@ -155,7 +155,7 @@ class Safekeeping:
         """
         for pending in self._waiting:
             await pending.receipt.settled()
-        await self._numbering.end()
+        await self._numbering.publish_last_statement()
         await self._witness.tell_last()
 
     def _spill(self) -> None:
@@ -232,12 +232,12 @@ class Safekeeping:
                 await self._wait_for_work()
                 continue
             await self._publisher.connected.wait()
-            async with self._numbering.turn:
+            async with self._numbering.publish_lock:
                 refused = not await self._publish_pending()
             if refused:
                 await asyncio.sleep(_RETRY_SECONDS)
-            elif self._numbering.owes:
-                await self._numbering.say()
+            elif self._numbering.owes_statement:
+                await self._numbering.publish_statements()
 
     def _may_publish(self) -> bool:
         return self._waiting.has_queued and not self.situation.holds_queue
@@ -249,7 +249,7 @@ class Safekeeping:
                 await self._wake.wait()
         except TimeoutError:
             if self._publisher.connected.is_set():
-                await self._numbering.say()
+                await self._numbering.publish_statements()
 
     async def _publish_pending(self) -> bool:
         """Publish one AMQP message of all that has gathered, up to its limits. False: it was refused."""

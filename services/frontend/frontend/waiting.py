@@ -21,9 +21,9 @@ class Lane:
         self.ims = 0
         """Those in the queue and those that wait for the disk."""
         self.bytes = 0
-        self.room = asyncio.Event()
+        self.has_room = asyncio.Event()
         """Set while the connector may bring more."""
-        self.room.set()
+        self.has_room.set()
 
 
 class Pending(msgspec.Struct, eq=False, gc=False):
@@ -91,7 +91,7 @@ class Waiting:
         lane = self._lanes.get(connector)
         if lane is None:
             lane = self._lanes[connector] = Lane()
-            self._note_room()
+            self._open_lanes()
         return lane
 
     def add(self, pending: Pending) -> None:
@@ -175,12 +175,12 @@ class Waiting:
         self._ims += ims
         self._bytes += size
         if self._full or self._ims >= self._most or self._bytes >= self._most_bytes:
-            self._note_room()
+            self._open_lanes()
 
-    def _note_room(self) -> None:
+    def _open_lanes(self) -> None:
         self._full = self._ims >= self._most or self._bytes >= self._most_bytes
         for lane in self._lanes.values():
             if self._full and (lane.ims >= self._share or lane.bytes >= self._share_bytes):
-                lane.room.clear()
+                lane.has_room.clear()
             else:
-                lane.room.set()
+                lane.has_room.set()

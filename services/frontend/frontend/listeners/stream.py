@@ -58,7 +58,7 @@ class Stream(Response):
         self._reading: asyncio.Task[None] | None = None
         self._unanswered: deque[tuple[int, Receipt | Problem]] = deque()
         self._came = asyncio.Event()
-        self._room = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._ended = False
         self._lane = agent.lane_of(connector)
         self._noted = 0
@@ -118,13 +118,13 @@ class Stream(Response):
 
     async def _read_lines(self, request: Request, lines: "LineSplitter", task: asyncio.Task[Any]) -> None:
         """``task`` reads them."""
-        unanswered, room, now = self._unanswered, self._lane.room, time.monotonic
+        unanswered, has_room, now = self._unanswered, self._lane.has_room, time.monotonic
         async for chunk in request.stream():
             await self._intake.turns.wait(self._connector.name, min(len(chunk), MOST_IN_ROUND))
             window, until = self._begin_turn()
             # The last chunk is empty.
             for line in lines.split(chunk) if chunk else lines.end():
-                if now() >= until or len(unanswered) >= window or not room.is_set():
+                if now() >= until or len(unanswered) >= window or not has_room.is_set():
                     await self._wait_for_turn(task)
                     window, until = self._begin_turn()
                 if isinstance(line, Problem) or line.strip():
@@ -149,14 +149,14 @@ class Stream(Response):
         self._note_unanswered()
         self._came.set()
         while True:
-            if len(self._unanswered) >= self._window or not self._lane.room.is_set():
+            if len(self._unanswered) >= self._window or not self._lane.has_room.is_set():
                 self._intake.end(task)  # now it's the client that waits
             while len(self._unanswered) >= self._window:
-                self._room.clear()
-                await self._room.wait()
-            await self._lane.room.wait()
+                self._has_room.clear()
+                await self._has_room.wait()
+            await self._lane.has_room.wait()
             await self._intake.turns.wait(self._connector.name, MOST_IN_ROUND)
-            if self._lane.room.is_set():
+            if self._lane.has_room.is_set():
                 return
 
     def _note_unanswered(self) -> None:
@@ -190,7 +190,7 @@ class Stream(Response):
             cost = ANSWER * min(len(self._unanswered), MOST_ANSWERS)
             await self._intake.turns.wait(self._connector.name, cost)
             yield _encoder.encode_lines(list(self._known_answers()))
-            self._room.set()
+            self._has_room.set()
 
     def _known_answers(self) -> Iterator[Answer | dict[str, Any]]:
         counts: Counter[tuple[int, str]] = Counter()

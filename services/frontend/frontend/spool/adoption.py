@@ -11,8 +11,9 @@ import time
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
+from frontend.agents_file import AGENTS_FILE, forget_agents, read_agents
 from frontend.metrics import LEFT_SLOTS
-from frontend.numbering import AGENTS_FILE, Numbering, forget_agents, read_agents
+from frontend.numbering import Numbering
 from frontend.spool.rescue import files_aside
 from frontend.spool.slot import Slot, slots_beside
 from frontend.spool.spool import SPOOL_FILE, Spool, SpoolError
@@ -46,7 +47,7 @@ class Adoption:
         self._pool = pool
         self._spool = spool
         self._numbering = numbering
-        self._said: set[tuple[UUID, int]] = set()
+        self._stated: set[tuple[UUID, int]] = set()
         self._empty: dict[str, list[tuple[int, int]]] = {}
         """How the files of slots look in which nothing is left."""
         self._again: dict[str, tuple[float, float]] = {}
@@ -137,8 +138,8 @@ class Adoption:
 
     def _adopt_agents(self, slot: Slot, agents: dict[UUID, int]) -> None:
         """Have said how far agents got; once, also where their slot can't note that. Raises OSError."""
-        new = dict(agents.items() - self._said)
-        self._said |= new.items()
+        new = dict(agents.items() - self._stated)
+        self._stated |= new.items()
         if self._numbering.adopt(new):
             forget_agents(slot.folder)
 

@@ -51,7 +51,7 @@ class Sender:
     async def _send_some(self) -> None:
         spooled = await self._spool.first(self._settings.publish_ims, self._settings.publish_bytes)
         if spooled:
-            async with self._numbering.turn:
+            async with self._numbering.publish_lock:
                 await self._numbering.publish([(each.im, each.decision) for each in spooled])
         await self._spool.remove_first()
         self._note()
