@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from admin_api.audit import Asked, query_of
+from admin_api.audit.routes import Asked, query_of
 from tests.integration.admin.conftest import AdminApi, make_im
 
 
