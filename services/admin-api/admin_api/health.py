@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from admin_api import metrics
 from admin_api.archive.completeness import show_counts
 from admin_api.database import Database
+from admin_api.http.feature import Feature
 from admin_api.policy.announcements import NoticesOf
 
 log = logging.getLogger("admin-api")
@@ -84,3 +85,11 @@ async def get_readiness(
 async def get_metrics() -> Response:
     """Return the counters in Prometheus's format, and what the archive held when it was sampled last."""
     return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+feature = Feature(
+    tags={"health": "Whether the service is alive, and able to serve"},
+    routers=(router,),
+    make_parts=lambda _, database: {"looks": Looks(database)},
+    is_open=True,
+)

@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from admin_api.access.bulkheads import Bulkheads
 from admin_api.access.principals import Allow, find_principal
+from admin_api.http.feature import Endpoint, Limits
 from admin_api.http.questions import check_question
 from runtime.json_text import RepeatedNameError, check_headers, check_names
 from runtime.listening import note_known
@@ -38,8 +39,6 @@ _SECONDS: Final = 60.0
 """For a body from its first byte to its last, and a second more for each ``_PACE`` bytes of it."""
 _PACE: Final = 64 << 10
 
-Limits = Mapping[Callable[..., Any], int]
-
 
 @dataclass(frozen=True)
 class _Door:
@@ -52,7 +51,7 @@ class _Door:
     """Bytes of a body; 0: nobody reads it."""
     whole: bool
     """The body is a JSON document."""
-    free: bool
+    is_placeless: bool
     """A request needs no place."""
 
     @property
@@ -74,13 +73,11 @@ class Admit:
         principals: Mapping[str, Principal],
         bulkheads: Bulkheads,
         limits: Limits,
-        free: Container[Callable[..., Any]],
+        placeless: Container[Endpoint],
     ) -> None:
-        """``principals``: by their tokens' hashes. ``limits``: by endpoint, in bytes. ``free``: endpoints
-        that hold neither session nor thread, and so need no place.
-        """
+        """``principals``: by their tokens' hashes. ``limits``, ``placeless``: see ``http.feature``."""
         self._app = app
-        self._doors = [_door(route, limits, free) for route in routes if isinstance(route, APIRoute)]
+        self._doors = [_door(route, limits, placeless) for route in routes if isinstance(route, APIRoute)]
         self._bulkheads = bulkheads
         self._principals = principals
         self._unfinished: Counter[str] = Counter()
@@ -143,7 +140,7 @@ class Admit:
         bulkhead = self._bulkheads.front_ends if door.for_front_ends else self._bulkheads.people
         scope["state"]["bulkhead"] = bulkhead
         name: str = scope["state"]["principal"].name
-        places = [] if door.free else [name]
+        places = [] if door.is_placeless else [name]
         for place in places:
             await bulkhead.enter(place)
 
@@ -208,10 +205,10 @@ def _leaving(send: Send, leave: Callable[[], None]) -> Send:
     return send_some
 
 
-def _door(route: APIRoute, limits: Limits, free: Container[Callable[..., Any]]) -> _Door:
+def _door(route: APIRoute, limits: Limits, placeless: Container[Endpoint]) -> _Door:
     whole = route.body_field is not None
     most = limits.get(route.endpoint, _MOST if whole else 0)
-    return _Door(route, list(_allowed_of(route.dependant)), most, whole, route.endpoint in free)
+    return _Door(route, list(_allowed_of(route.dependant)), most, whole, route.endpoint in placeless)
 
 
 def _allowed_of(dependant: Dependant) -> Iterator[Allow]:

@@ -1,1 +1,22 @@
 """The archive: IMs found and followed, traces, parked messages, completeness, partners told."""
+
+from admin_api.access.admission import LARGE
+from admin_api.archive import completeness, disclaimers, following, messages, parked, traces
+from admin_api.http.feature import Feature
+
+feature = Feature(
+    tags={
+        "archive": "Reading archived IMs; every read is audited",
+        "parked": "What could not be stored: seen, read, tried again, given up",
+        "completeness": "Whether every accepted IM is in the archive",
+    },
+    routers=(
+        following.router,  # before messages: `changes` is no id
+        messages.router,
+        disclaimers.router,
+        traces.router,
+        parked.router,
+        completeness.router,
+    ),
+    limit_bodies=lambda _: {disclaimers.claim: LARGE},
+)
