@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin_api.archive.search import Search, check_search
+from admin_api.archive.messages.search import Search, check_search
 from contract.message import make_id
 from runtime.problem import Problem
 

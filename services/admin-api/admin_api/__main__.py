@@ -16,8 +16,9 @@ import uvicorn
 
 from admin_api.access.principals import Actor, load_principals
 from admin_api.app import create_app
-from admin_api.archive import completeness, traces
-from admin_api.cdr import sessions
+from admin_api.archive.completeness import routes as completeness
+from admin_api.archive.traces import routes as traces
+from admin_api.cdr import routes as sessions
 from admin_api.config import AdminSettings, CompletenessSettings, MigrationSettings
 from admin_api.database import UNAVAILABLE, Database
 from admin_api.migrations import migrate

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from sqlmodel import Session
 
-from admin_api.archive.search import Keys, Search, keys_of
+from admin_api.archive.messages.search import Keys, Search, keys_of
 from contract.message import make_id, time_at, time_of
 from tests.conftest import ArchiveDatabase
 from tests.integration.admin.conftest import AdminApi, connect, make_im, make_ims, running_api

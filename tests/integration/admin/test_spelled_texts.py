@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import literal, select
 
-from admin_api.archive.texts import contains, fold_text, others_of
+from admin_api.archive.messages.texts import contains, fold_text, others_of
 from admin_api.database import Database
 from tests.integration.admin.conftest import AdminApi, make_im
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 from sqlmodel import Session
 
-import admin_api.archive.search
-from admin_api.archive.search import Keys, Search, keys_of
+import admin_api.archive.messages.search
+from admin_api.archive.messages.search import Keys, Search, keys_of
 from contract.message import IM
 from tests.conftest import ArchiveDatabase
 from tests.integration.admin.conftest import AdminApi, make_im, running_api
@@ -147,7 +147,7 @@ def test_what_was_compressed_is_found_by_its_text_and_given_as_it_came(api: Admi
 def test_a_number_that_takes_too_long_to_find_is_null(
     database: ArchiveDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin_api.archive.search, "keys_of", lambda *_: select(func.pg_sleep(60)))
+    monkeypatch.setattr(admin_api.archive.messages.search, "keys_of", lambda *_: select(func.pg_sleep(60)))
     with running_api(database, tmp_path, search_seconds=1) as api:
         store(api, {"body": "said"}, a_picture())
         page = search(api, text="said")

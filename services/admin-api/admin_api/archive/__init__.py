@@ -2,6 +2,7 @@
 
 from admin_api.access.admission import LARGE
 from admin_api.archive import completeness, disclaimers, following, messages, parked, traces
+from admin_api.archive.disclaimers.routes import claim
 from admin_api.http.feature import Feature
 
 feature = Feature(
@@ -18,5 +19,5 @@ feature = Feature(
         parked.router,
         completeness.router,
     ),
-    limit_bodies=lambda _: {disclaimers.claim: LARGE},
+    limit_bodies=lambda _: {claim: LARGE},
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
-from admin_api.cdr.records import SessionPage
+from admin_api.cdr.answers import SessionPage
 
 _CSV_BYTES: Final = 65_536
 _COLUMNS: Final = (

@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseOf
 from admin_api.access.principals import Actor, Allow
-from admin_api.archive.search import ImId
+from admin_api.archive.messages.search import ImId
 from admin_api.database import Database
 from admin_api.tables.archive import TraceRow
 from contract.message import time_of

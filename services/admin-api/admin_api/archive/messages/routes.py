@@ -18,9 +18,9 @@ from sqlmodel import Session, col
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseOf
 from admin_api.access.principals import Officer
-from admin_api.archive.damage import DAMAGE, read_column_by_column
-from admin_api.archive.disclaimers import NoticeSent, find_notices
-from admin_api.archive.search import (
+from admin_api.archive.disclaimers.routes import NoticeSent, find_notices
+from admin_api.archive.messages.damage import DAMAGE, read_column_by_column
+from admin_api.archive.messages.search import (
     ImId,
     Key,
     Search,

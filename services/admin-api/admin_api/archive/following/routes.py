@@ -17,7 +17,7 @@ from sqlmodel import Session, col
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseOf
 from admin_api.access.principals import Officer
-from admin_api.archive.messages import MAX_BYTES, Message, read_messages
+from admin_api.archive.messages.routes import MAX_BYTES, Message, read_messages
 from admin_api.http.fields import Limit
 from admin_api.http.openapi import problem
 from admin_api.tables.archive import ArchivedMessage, MessageOrder

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col
 
-from admin_api.archive.texts import contains, spellings_of
+from admin_api.archive.messages.texts import contains, spellings_of
 from admin_api.database import Database
 from admin_api.http.fields import KnownAddress, Text, Time
 from admin_api.names.conversations import ConversationFilter

@@ -16,8 +16,8 @@ from sqlmodel.sql.expression import SelectOfScalar
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseOf
 from admin_api.access.principals import Actor, Allow, Officer
+from admin_api.cdr.answers import Party, SessionPage, SessionRecord
 from admin_api.cdr.csv_file import write_sessions
-from admin_api.cdr.records import Party, SessionPage, SessionRecord
 from admin_api.database import Database
 from admin_api.http.fields import MAX_BIGINT, KnownAddress, Text, Time
 from admin_api.http.openapi import problem

@@ -14,7 +14,7 @@ from sqlmodel import col, func, select
 from admin_api import audit, metrics
 from admin_api.access.bulkheads import DatabaseOf
 from admin_api.access.principals import Actor, Allow
-from admin_api.archive.parked import Changed, Reason
+from admin_api.archive.parked.routes import Changed, Reason
 from admin_api.database import UNAVAILABLE, Database
 from admin_api.http.fields import Limit, Name
 from admin_api.http.openapi import problem

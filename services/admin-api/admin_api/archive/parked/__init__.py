@@ -1,0 +1,5 @@
+"""Parked messages: read, replayed, discarded."""
+
+from admin_api.archive.parked.routes import router
+
+__all__ = ["router"]

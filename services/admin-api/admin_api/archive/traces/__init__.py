@@ -1,0 +1,5 @@
+"""Traces: every step of one IM's way with its time."""
+
+from admin_api.archive.traces.routes import router
+
+__all__ = ["router"]
