@@ -1,11 +1,15 @@
 """The admin API's house: what each feature of it brings, and what its modules leave to others."""
 
+import ast
 import importlib
 import pkgutil
+import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
+import pytest
 from fastapi import APIRouter
 
 import admin_api
@@ -33,3 +37,69 @@ def test_every_tag_of_a_route_is_described_by_a_feature() -> None:
     tags = {tag for feature in FEATURES for tag in feature.tags}
     used = {tag for feature in FEATURES for router in feature.routers for tag in router.tags}
     assert used == tags
+
+
+_MOST_LINES = 300
+_WITH_SQL = ("bulk", "connectors", "decisions", "policies", "snapshots", "users")
+"""Modules of policy that still have routes and SQL in one."""
+_SQL = re.compile(r"^\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH)\s", re.MULTILINE)
+_ASKS = {"execute", "exec", "exec_driver_sql", "scalar", "scalars", "select", "text"}
+_LEAVE = {"Session", "SQLAlchemyError"}
+"""Names of the database libraries that a module with routes may import."""
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    root = Path(admin_api.__path__[0])
+    for path in root.rglob("*.py"):
+        if "migrations" not in path.parts:
+            yield str(path.relative_to(root)), ast.parse(path.read_text())
+
+
+def test_sql_never_stands_in_a_module_with_routes() -> None:
+    with_routes = [(name, tree) for name, tree in sources() if "APIRouter" in _calls_of(tree)]
+    assert with_routes
+    found = {name: found for name, tree in with_routes if (found := _sql_of(tree))}
+    assert found.keys() == {f"policy/{name}.py" for name in _WITH_SQL}, found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from sqlmodel import select",
+        "import sqlalchemy",
+        "session.execute(query)",
+        "session.get(ParkedRow, number)",
+        "QUERY = 'SELECT 1 FROM policy.users'",
+    ],
+)
+def test_sql_is_found(source: str) -> None:
+    assert _sql_of(ast.parse(source))
+
+
+def test_no_module_is_longer_than_a_few_pages() -> None:
+    lengths = {name: tree.body[-1].end_lineno or 0 for name, tree in sources() if tree.body}
+    assert {name for name, length in lengths.items() if length > _MOST_LINES} == {"policy/bulk.py"}
+
+
+def _calls_of(tree: ast.AST) -> set[str]:
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return {ast.unparse(call).rpartition(".")[2] for call in calls}
+
+
+def _sql_of(tree: ast.AST) -> list[str]:
+    found = [f"calls {name}" for name in sorted(_calls_of(tree) & _ASKS)]
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(module=str(module), names=names) if _is_of_database(module):
+                found += [f"imports {each.name}" for each in names if each.name not in _LEAVE]
+            case ast.Import(names=names):
+                found += [f"imports {each.name}" for each in names if _is_of_database(each.name)]
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="session"), attr=name)):
+                found.append(f"calls session.{name}")
+            case ast.Constant(value=str(text)) if _SQL.search(text):
+                found.append(f"says {text[:40]!r}")
+    return found
+
+
+def _is_of_database(module: str) -> bool:
+    return module.partition(".")[0] in ("sqlalchemy", "sqlmodel", "psycopg")

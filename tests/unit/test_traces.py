@@ -7,7 +7,8 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin_api.archive.traces.routes import Step, StepName, steps_of
+from admin_api.archive.traces.answers import Step, StepName
+from admin_api.archive.traces.steps import steps_of
 
 _START = datetime(2026, 11, 30, tzinfo=UTC)
 _NAMES: tuple[StepName, ...] = get_args(StepName)

@@ -16,9 +16,12 @@ import uvicorn
 
 from admin_api.access.principals import Actor, load_principals
 from admin_api.app import create_app
-from admin_api.archive.completeness import routes as completeness
-from admin_api.archive.traces import routes as traces
-from admin_api.cdr import routes as sessions
+from admin_api.archive.completeness.answers import lines_of_completeness
+from admin_api.archive.completeness.queries import count_all
+from admin_api.archive.traces.answers import lines_of_trace
+from admin_api.archive.traces.queries import find_trace
+from admin_api.cdr import reconciliation
+from admin_api.cdr.answers import Reconciliation
 from admin_api.config import AdminSettings, CompletenessSettings, MigrationSettings
 from admin_api.database import UNAVAILABLE, Database
 from admin_api.migrations import migrate
@@ -67,12 +70,12 @@ def _prove_completeness(arguments: argparse.Namespace) -> int:
     database = Database(load_settings(CompletenessSettings).database_url)
     deadline = time.monotonic() + arguments.wait
     try:
-        while (found := completeness.count_all(database)).totals.missing and time.monotonic() < deadline:
+        while (found := count_all(database)).totals.missing and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
     except UNAVAILABLE as error:
         print(f"the database is out of reach: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 2
-    for line in completeness.lines_of(found):
+    for line in lines_of_completeness(found):
         print(line)  # noqa: T201 - a command's answer
     return 1 if found.totals.missing else 0
 
@@ -86,14 +89,14 @@ def _trace(arguments: argparse.Namespace) -> int:
         sys.exit("trace: name an IM by its id, a UUIDv7")
     database = Database(load_settings(CompletenessSettings).database_url)
     try:
-        trace = traces.find_trace(database, im_id, Actor("python -m admin_api trace", "operator"))
+        trace = find_trace(database, im_id, Actor("python -m admin_api trace", "operator"))
     except UNAVAILABLE as error:
         print(f"the database is out of reach: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 2
     if trace is None:
         print("there is no such IM in the archive", file=sys.stderr)  # noqa: T201 - a command's answer
         return 1
-    for line in traces.lines_of(trace):
+    for line in lines_of_trace(trace):
         print(line)  # noqa: T201 - a command's answer
     return 0
 
@@ -104,21 +107,21 @@ def _reconcile(arguments: argparse.Namespace) -> int:
     until = datetime.now(UTC)
     deadline = time.monotonic() + arguments.wait
     since = until - timedelta(hours=arguments.hours)
-    steps: list[sessions.Reconciliation] = []
+    steps: list[Reconciliation] = []
     try:
-        for begin, end in sessions.steps_of(since, until):
+        for begin, end in reconciliation.steps_of(since, until):
             while (
-                found := sessions.reconcile(database, begin, end)
+                found := reconciliation.reconcile(database, begin, end)
             ).differing and time.monotonic() < deadline:
                 time.sleep(_LOOK_SECONDS)
             steps.append(found)
             if found.differing:
-                print(f"{begin:%Y-%m-%d %H:%M:%S} to {end:%H:%M:%S}: {sessions.line_of(found)}")  # noqa: T201 - as below
+                print(f"{begin:%Y-%m-%d %H:%M:%S} to {end:%H:%M:%S}: {reconciliation.line_of(found)}")  # noqa: T201 - as below
     except UNAVAILABLE as error:
         print(f"the database is out of reach: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 2
-    total = sessions.total_of(steps)
-    print(sessions.line_of(total))  # noqa: T201 - a command's answer
+    total = reconciliation.total_of(steps)
+    print(reconciliation.line_of(total))  # noqa: T201 - a command's answer
     if total.differing:
         print("GET /v1/cdr/reconciliation names them to a compliance officer")  # noqa: T201 - a command's answer
     return 1 if total.differing else 0

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from admin_api import metrics
-from admin_api.archive.completeness.routes import show_counts
+from admin_api.archive.completeness.samples import show_counts
 from admin_api.database import Database
 from admin_api.http.feature import Feature
 from admin_api.policy.announcements import NoticesOf

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from admin_api.audit.routes import Asked, query_of
+from admin_api.audit.queries import AuditSearch, query_of
 from tests.integration.admin.conftest import AdminApi, make_im
 
 
@@ -156,7 +156,7 @@ def test_whatever_is_asked_of_the_trail_is_served_by_an_index(
     long_trail: AdminApi, policy_only: bool, below: Any, count: int
 ) -> None:
     for names in itertools.combinations(FILTERS, count):
-        asked = Asked(**{name: FILTERS[name] for name in names})
+        asked = AuditSearch(**{name: FILTERS[name] for name in names})
         query = query_of(asked, policy_only=policy_only, below=below)
         plan = long_trail.plan_of(lambda _: query)  # noqa: B023 - it is called at once
         assert "Seq Scan" not in plan, (names, plan)
@@ -168,14 +168,14 @@ def test_whatever_is_asked_of_the_trail_is_served_by_an_index(
 @pytest.mark.parametrize(
     ("asked", "policy_only", "index"),
     [
-        (Asked(weakened=True), False, "audit_weakened"),
-        (Asked(weakened=True), True, "audit_weakened"),
-        (Asked(action="archive.read"), True, "One-Time Filter: false"),
+        (AuditSearch(weakened=True), False, "audit_weakened"),
+        (AuditSearch(weakened=True), True, "audit_weakened"),
+        (AuditSearch(action="archive.read"), True, "One-Time Filter: false"),
     ],
     ids=str,
 )
 def test_what_is_rare_is_found_without_looking_through_the_rest(
-    long_trail: AdminApi, asked: Asked, policy_only: bool, index: str
+    long_trail: AdminApi, asked: AuditSearch, policy_only: bool, index: str
 ) -> None:
     plan = long_trail.plan_of(lambda _: query_of(asked, policy_only=policy_only))
     assert index in plan

@@ -19,7 +19,7 @@ from sqlmodel import Session
 
 from admin_api import health
 from admin_api.access import bulkheads
-from admin_api.archive.completeness.routes import show_counts
+from admin_api.archive.completeness.samples import show_counts
 from admin_api.database import Database
 from admin_api.policy import snapshots
 from contract.policy import PolicySettings, PolicyUser

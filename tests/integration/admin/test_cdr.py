@@ -12,8 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from admin_api.cdr.routes import Filter, query_of, steps_of, total_of
-from admin_api.cdr.routes import reconcile as reconcile_once
+from admin_api.cdr.queries import Filter, query_of
+from admin_api.cdr.reconciliation import reconcile as reconcile_once
+from admin_api.cdr.reconciliation import steps_of, total_of
 from admin_api.database import Database
 from deploy.local.process import wait_for
 from tests.integration.admin.conftest import AdminApi, make_im

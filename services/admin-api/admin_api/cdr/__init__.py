@@ -1,9 +1,9 @@
 """Call detail records: sessions, attempts past the archive, and the reconciliation with the archive."""
 
-from admin_api.cdr import attempts, routes
+from admin_api.cdr import routes
 from admin_api.http.feature import Feature
 
 feature = Feature(
     tags={"call detail records": "Who talked with whom, when, how long; never what was said"},
-    routers=(attempts.router, routes.router),
+    routers=(routes.router,),
 )

@@ -1,12 +1,16 @@
 """Call detail records as they are answered."""
 
 from datetime import datetime
+from typing import Final
 
 from pydantic import BaseModel, Field
 
-from admin_api.names.looks import IfAny, Looked
+from admin_api.http.fields import IfAny
+from admin_api.names.looks import Looked
 from admin_api.names.people import UNKNOWN
 from contract.message import Scope
+
+MOST_DIFFERENCES: Final = 1000
 
 
 class Party(Looked):
@@ -49,3 +53,54 @@ class SessionPage(BaseModel):
     sessions: list[SessionRecord]
     next: str | None
     unknown: IfAny[list[str]] = Field(None, description=UNKNOWN)
+
+
+class Attempts(BaseModel):
+    """Attempts of one person's clients: how many of which kind, and when last."""
+
+    address: str
+    attempts: int
+    kinds: dict[str, int]
+    last_at: datetime
+
+
+class AttemptList(BaseModel):
+    """Those who tried, the most frequent first."""
+
+    people: list[Attempts]
+
+
+class Difference(BaseModel):
+    """A conversation whose counts differ, if only in some minute."""
+
+    conversation: str
+    recorded: int
+    archived: int
+    parked: int
+    discarded: int
+    minutes: int = Field(description="In how many minutes they differ")
+
+
+class Reconciliation(BaseModel):
+    """The records of some times, minute by minute, against the archive.
+
+    ``messages`` = ``recorded`` (as archived) + ``not_archived`` (by rule). Where nothing differs,
+    ``recorded`` = ``archived`` + ``parked`` + ``discarded``. An IM that two front ends took in counts twice.
+    """
+
+    conversations: int
+    messages: int
+    recorded: int
+    not_archived: int
+    archived: int = Field(description="They are in the archive")
+    parked: int = Field(description="They could not be stored, and wait to be replayed or discarded")
+    discarded: int = Field(description="They could not be stored, and a compliance officer discarded them")
+    unattributed: int = Field(
+        description="IMs that were parked in this time, and wait or are discarded, of which nobody can tell"
+        " the conversation: they may be what differs, here or at another time"
+    )
+    differing: int
+    differences: list[Difference] | None = Field(
+        description=f"The first {MOST_DIFFERENCES}, the largest first: for the role compliance, else null."
+        " A conversation's key may name who takes part."
+    )

@@ -2,7 +2,8 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
+from uuid import UUID
 
 from fastapi import Path, Query
 from pydantic import (
@@ -18,6 +19,7 @@ from pydantic import (
 
 from contract.address import AddressError, domain_of, parse_address
 from contract.domain import DomainError, parse_domain
+from contract.message import time_of
 from runtime.token import CONNECTOR_NAME
 
 _STORED: Final = re.compile(r"sip:[^\s@:<>\"\x00-\x1f\x7f\\]+@[a-z0-9_.:\[\]-]+")
@@ -80,6 +82,16 @@ def _iso8601(given: object) -> object:
     raise ValueError("write a time as 2026-01-31T08:00:00Z")  # 2026 would else be seconds since 1970
 
 
+def _uuid7(im_id: UUID) -> UUID:
+    time_of(im_id)
+    return im_id
+
+
+Value = TypeVar("Value")
+IfAny = Annotated[Value | None, Field(exclude_if=lambda value: not value)]
+"""A field that is left out of an answer if it is empty."""
+ImId = Annotated[UUID, AfterValidator(_uuid7)]
+"""An IM's id: a UUIDv7."""
 Address = Annotated[str, StringConstraints(max_length=2000), AfterValidator(parse_address)]
 """A SIP URI, with or without ``sip:``, an ``xmpp:`` or a ``tel:`` URI, or a JID; becomes canonical."""
 KnownAddress = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_known)]

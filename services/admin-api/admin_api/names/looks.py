@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Annotated, Final, Self, TypeVar
+from typing import Final, Self
 from urllib.parse import unquote
 
 from confusable_homoglyphs.categories import alias
 from confusable_homoglyphs.confusables import confusables_data
 from pydantic import BaseModel, Field, model_validator
 
+from admin_api.http.fields import IfAny
 from contract.characters import is_unseen
 from contract.domain import show_domain
 
@@ -19,10 +20,6 @@ _WRITTEN_TOGETHER: Final = (
     frozenset(("LATIN", "HAN", "HANGUL")),
 )
 """Scripts that one text may be written in: UTS 39, 5.2, "highly restrictive"."""
-
-Value = TypeVar("Value")
-IfAny = Annotated[Value | None, Field(exclude_if=lambda value: not value)]
-"""A field that is left out if there is nothing to say."""
 
 
 class Look(BaseModel):

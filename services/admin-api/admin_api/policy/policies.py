@@ -13,6 +13,7 @@ from admin_api.http.fields import (
     Document,
     Domain,
     DomainInPath,
+    IfAny,
     Language,
     NameInPath,
     Wording,
@@ -20,7 +21,6 @@ from admin_api.http.fields import (
 )
 from admin_api.http.openapi import problem
 from admin_api.http.preconditions import find_etag
-from admin_api.names.looks import IfAny
 from admin_api.policy.connectors import ConnectorAnswer, find_connectors
 from admin_api.policy.resources import ChangesOf, delete, find, put, read_policy
 from admin_api.policy.whole_policy import read_rows

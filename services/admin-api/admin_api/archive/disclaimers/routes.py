@@ -1,127 +1,33 @@
-"""Which partners were told that a conversation is archived: once each, whatever front end it passes.
+"""Routes for notices."""
 
-A notice is *handed over* once a connector was given it; its partner is *told* once that connector said that
-it was delivered, and never before. Until then it is handed over again, at growing intervals.
-"""
-
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response, Security
-from pydantic import BaseModel, Field
-from sqlmodel import Session, col, select, text
 
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseOf
 from admin_api.access.principals import Actor, Allow, Officer
-from admin_api.http.fields import (
-    MAX_BIGINT,
-    ConnectorName,
-    Document,
-    KnownAddress,
-    Language,
-    Name,
-    Text,
-    Time,
-    Version,
-    Wording,
+from admin_api.archive.disclaimers.answers import Claim, Confirmation, NoticePage, Standing
+from admin_api.archive.disclaimers.queries import (
+    NoticeSearch,
+    claim_notices,
+    confirm_notices,
+    find_notices,
+    retract_notices,
 )
-from admin_api.names.conversations import ConversationFilter
-from admin_api.names.looks import IfAny
-from admin_api.names.people import UNKNOWN, find_unknown
-from admin_api.tables.policy import NoticeRow, holds
-from contract.conversation import filed_key
+from admin_api.http.fields import (
+    ConnectorName,
+)
+from admin_api.names.people import find_unknown
 from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/disclaimers", tags=["archive"])
-
-_CONFIRM_WITHIN: Final = timedelta(hours=1)
-"""A notice not confirmed by then is handed over again, however often it was before."""
-_CLAIM: Final = text(
-    "SELECT partner, to_tell, told FROM policy.claim_disclaimers(:conversation, :im, :connector, :front_end,"
-    " :at, :version, :partners, :languages, :wordings, :confirm_within, :digest, :handed_over)"
-)
-_CONFIRM: Final = text("SELECT policy.confirm_disclaimers(:im, :connector, :at)")
-_RETRACT: Final = text("SELECT policy.retract_disclaimers(:im, :actor, :role, :connector)")
-
-
 Digest = Annotated[
     str | None,
     Query(pattern="^([0-9a-f]{2}){16,32}$", description="Tells the IM from others, whatever its id"),
 ]
 HandedOver = Annotated[bool, Query(description="It was, while this could not be asked: nothing but noted")]
-
-
-class Notice(Document):
-    """What a partner is told."""
-
-    partner: KnownAddress = Field(examples=["sip:bob@fabrikam.com"])
-    language: Language = Field(examples=["en"])
-    wording: Wording = Field(examples=["This conversation is archived."])
-
-
-class Claim(Document):
-    """Notices that a front end would hand to a connector with an IM, for the partners of its conversation."""
-
-    front_end: Name = Field(examples=["frontend-1"])
-    connector: ConnectorName | Literal[""] = Field("", examples=["edge"])
-    conversation: Text = Field(examples=["p2p:sip:bob@fabrikam.com|sip:yannis@contoso.com"])
-    im: UUID
-    at: Time
-    version: Annotated[Version, Field(description="Of the policy that words it")]
-    notices: list[Notice] = Field(min_length=1, max_length=10_000)
-
-
-class Standing(BaseModel):
-    """Partners to be told with this IM, and those told already; of others it is not known yet."""
-
-    partners: list[str]
-    told: list[str]
-
-
-class Confirmation(Document):
-    """A connector's word that it delivered the notices that it was handed with an IM."""
-
-    connector: ConnectorName = Field(examples=["edge"])
-    at: Time
-
-
-class NoticeSent(BaseModel):
-    """A notice that was handed over: to tell whom, with which IM, in which words; is it delivered?"""
-
-    conversation: str
-    partner: str
-    im: UUID
-    state: Literal["handed_over", "told"] = Field(
-        description="`told`: the connector said that it delivered the notice"
-    )
-    at: datetime = Field(description="When it was handed over")
-    told_at: datetime | None
-    connector: str = Field(description="To whom; empty if that was not kept yet")
-    front_end: str
-    language: str
-    wording: str
-    version: int
-
-
-class NoticeSearch(ConversationFilter):
-    """Whom and where."""
-
-    partner: KnownAddress | None = Field(None, examples=["sip:bob@fabrikam.com"])
-    after: Annotated[int, Field(ge=1, le=MAX_BIGINT, description="The `next` of the page before")] = (
-        MAX_BIGINT
-    )
-    limit: int = Field(100, ge=1, le=1000, description="How many at most")
-
-
-class NoticePage(BaseModel):
-    """Who was told, newest first; ``next`` is the ``after`` of the page that follows, null on the last."""
-
-    disclaimers: list[NoticeSent]
-    next: int | None
-    unknown: IfAny[list[str]] = Field(None, description=UNKNOWN)
 
 
 @router.post("", dependencies=[Security(Allow("frontend"))])
@@ -132,25 +38,10 @@ def claim(
 
     Asked again with the same IM, it answers the same until they are told.
     """
-    notices = document.notices
     with database.transaction() as session:
-        found = session.connection().execute(
-            _CLAIM,
-            document.model_dump(exclude={"notices"})
-            | {
-                "conversation": filed_key(document.conversation),
-                "partners": [each.partner for each in notices],
-                "languages": [each.language for each in notices],
-                "wordings": [each.wording for each in notices],
-                "confirm_within": _CONFIRM_WITHIN,
-                "digest": digest and bytes.fromhex(digest),
-                "handed_over": handed_over,
-            },
+        return claim_notices(
+            session, document, bytes.fromhex(digest) if digest else None, handed_over=handed_over
         )
-        rows = found.all()
-    return Standing(
-        partners=[row.partner for row in rows if row.to_tell], told=[row.partner for row in rows if row.told]
-    )
 
 
 @router.post(
@@ -162,7 +53,7 @@ def confirm(im: UUID, document: Confirmation, database: DatabaseOf) -> None:
     404 if this connector was handed nothing with it. Confirmed again, it stays as it is.
     """
     with database.transaction() as session:
-        count = session.connection().execute(_CONFIRM, {"im": im} | document.model_dump()).scalar_one()
+        count = confirm_notices(session, im, document)
     if not count:
         raise Problem(404, f"Connector {document.connector} was handed no notice with this IM.", field="im")
 
@@ -180,9 +71,7 @@ def retract(
     ``connector``, as front ends of before ask, whoever was handed it.
     """
     with database.transaction() as session:
-        session.connection().execute(
-            _RETRACT, {"im": im, "actor": actor.name, "role": actor.role, "connector": connector}
-        )
+        retract_notices(session, im, actor, connector)
 
 
 @router.get("")
@@ -198,29 +87,3 @@ def list_disclaimers(
         audit.record(session, actor, "archive.disclaimers", "disclaimers", detail=detail)
     page.unknown = unknown
     return page
-
-
-def find_notices(
-    session: Session,
-    conversations: Sequence[str],
-    partner: str | None = None,
-    after: int = MAX_BIGINT,
-    limit: int = 1000,
-) -> NoticePage:
-    """Return who was told, as it was noted, newest first; ``conversations``: keys, none for all.
-
-    Whoever asks must be in the audit trail.
-    """
-    query = select(NoticeRow).where(col(NoticeRow.id) < after)
-    if conversations:
-        query = query.where(holds(col(NoticeRow.conversation), conversations))
-    if partner is not None:
-        query = query.where(holds(col(NoticeRow.partner), [partner]))
-    rows = session.exec(query.order_by(col(NoticeRow.id).desc()).limit(limit + 1)).all()
-    return NoticePage(
-        disclaimers=[
-            NoticeSent(**row.model_dump(exclude={"id"}), state="told" if row.told_at else "handed_over")
-            for row in rows[:limit]
-        ],
-        next=rows[limit - 1].id if len(rows) > limit else None,
-    )

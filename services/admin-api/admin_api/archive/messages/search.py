@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from psycopg.errors import QueryCanceled
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 from sqlalchemy import ARRAY, ColumnElement, Integer, Row, Select, any_, func, literal, or_, select, true
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped
@@ -16,7 +16,7 @@ from sqlmodel import Session, col
 
 from admin_api.archive.messages.texts import contains, spellings_of
 from admin_api.database import Database
-from admin_api.http.fields import KnownAddress, Text, Time
+from admin_api.http.fields import ImId, KnownAddress, Text, Time
 from admin_api.names.conversations import ConversationFilter
 from admin_api.names.people import numbers_of_conversations, numbers_of_person
 from admin_api.tables.archive import ArchivedConversation, ArchivedMessage, ArchivedParticipant
@@ -45,14 +45,6 @@ _LAST_IN_MS: Final = 0xFFF << 64 | (1 << 62) - 1
 
 Keys = Select[UUID, datetime]
 Key = Row[UUID, datetime]
-
-
-def _uuid7(im_id: UUID) -> UUID:
-    time_of(im_id)
-    return im_id
-
-
-ImId = Annotated[UUID, AfterValidator(_uuid7)]
 
 
 class Search(ConversationFilter):

@@ -1,0 +1,69 @@
+"""Completeness as the API and the command answer it."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+
+class Totals(BaseModel):
+    """Numbers of IMs. ``accepted`` = ``archived`` + ``parked`` + ``missing`` + ``waiting``."""
+
+    agents: int
+    accepted: int
+    archived: int
+    parked: int
+    missing: int = Field(description="What came after them, or was told after them, is there: they are not")
+    waiting: int = Field(description="Their front end tells of them; they may still be on the queue")
+    disowned: int = Field(description="Would be missing, but somebody has disowned them")
+
+
+class AgentCounts(BaseModel):
+    """The IMs of an archiving agent: one start of a front end."""
+
+    agent: UUID
+    pool: str
+    front_end: str | None
+    first_seen: datetime
+    last_seen: datetime
+    ended_at: datetime | None
+    accepted: int
+    archived: int
+    parked: int
+    missing: int
+    missing_numbers: list[tuple[int, int]] = Field(
+        description="Ranges: from, to", examples=[[[17, 17], [20, 31]]]
+    )
+    waiting: int
+    disowned: int
+    disowned_numbers: list[tuple[int, int]]
+    disowned_at: datetime | None
+    disowned_by: str | None
+    disowned_why: str | None
+
+
+class Completeness(BaseModel):
+    """Totals of all agents asked for; of the agents themselves the first, those with holes before others."""
+
+    totals: Totals
+    read_until: datetime | None = Field(description="What was put on the queue before was read by workers")
+    agents: list[AgentCounts]
+
+
+def lines_of_completeness(found: Completeness) -> Iterator[str]:
+    """Say it for a person: a line for each agent with a hole, and the totals."""
+    for agent in found.agents:
+        if agent.missing:
+            ranges = (f"{first}-{last}" for first, last in agent.missing_numbers)
+            who = f"agent {agent.agent} ({agent.front_end or '?'}, {agent.pool})"
+            yield f"{who}: {agent.missing} missing: {', '.join(ranges)}"
+        if agent.disowned:
+            by = f"{agent.disowned_by}: {agent.disowned_why}"
+            yield f"agent {agent.agent}: {agent.disowned} disowned by {by}"
+    totals = found.totals
+    waiting = f", {totals.waiting} waiting" if totals.waiting else ""
+    yield (
+        f"{totals.agents} agents: {totals.accepted} accepted, {totals.archived} archived,"
+        f" {totals.parked} parked, {totals.missing} missing{waiting}"
+    )

@@ -1,0 +1,13 @@
+"""IMs as a follower reads them."""
+
+from pydantic import BaseModel, Field
+
+from admin_api.archive.messages.answers import Message
+
+
+class Changes(BaseModel):
+    """Some IMs, as they were committed."""
+
+    messages: list[Message]
+    next: str = Field(description="The `after` to go on from, now or when more has come")
+    more: bool = Field(description="Whether there is more already")

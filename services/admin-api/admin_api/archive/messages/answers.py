@@ -1,0 +1,102 @@
+"""Archived IMs as the API answers them."""
+
+import base64
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from admin_api.archive.disclaimers.answers import NoticeSent
+from admin_api.http.fields import IfAny
+from admin_api.names.looks import Look, looks_of
+from admin_api.names.people import UNKNOWN
+from admin_api.tables.archive import ArchivedMessage
+from contract.message import Encoding, Scope
+
+_ON_TIME: Final = timedelta(minutes=1)
+
+
+class Message(BaseModel):
+    """An archived IM."""
+
+    id: UUID
+    sent_at: datetime
+    stored_at: datetime
+    sender: str
+    recipients: list[str]
+    conversation: str
+    scope: Scope
+    content_type: str
+    encoding: Encoding
+    body: str | None = Field(
+        description="As it was sent, if `encoding` is `text`; else a text made of it for search, or null"
+    )
+    content: str | None = Field(
+        description="The bytes as they were sent, in base64, if `encoding` is `base64`; else null"
+    )
+    pool: str
+    agent: UUID
+    seq: int
+    policy_version: int
+    rule: str
+    received_at: datetime | None = Field(
+        description="When the front end took it in, by its own clock; null if that was not kept yet"
+    )
+    late_seconds: float | None = Field(
+        description="From `sent_at`, the word of its sender's side, to `received_at`, if that is more than a"
+        " minute; negative if it was sent ahead of its time"
+    )
+    content_encoding: str | None = Field(description="How `content` is compressed, null if it is not")
+    encryption: str | None = Field(
+        description="With what its sender encrypted or signed it, as far as can be seen; else null"
+    )
+    spelled: list[str] | None = Field(
+        description="Sender and recipients as they came, if one of them is spelled in another way than above"
+    )
+    looks: IfAny[list[Look]] = Field(
+        None, description="Of those people who may look like others, or are written in several scripts"
+    )
+    damaged: IfAny[list[str]] = Field(
+        None, description="Of what the archive can't read any more: the names of the fields. Report it."
+    )
+
+
+class MessagePage(BaseModel):
+    """Some IMs; ``next`` is the ``after`` of the page that follows, null on the last.
+
+    A page may have few IMs or none and a ``next`` all the same: then the time for one search was up.
+    """
+
+    messages: list[Message]
+    next: UUID | None
+    without_text: int | None = Field(
+        None,
+        description="Of a search for a `text`: how many IMs that all other filters match have none, so that"
+        " it could not be looked for in them. It is of the whole search, whatever page this is; at most"
+        " 10,000; null if counting took too long. The filter `without_text` gives them.",
+    )
+    unknown: IfAny[list[str]] = Field(None, description=UNKNOWN)
+    disclaimers: list[NoticeSent] | None = Field(
+        None,
+        description="Of the conversation that was asked for: which partners were told that it is archived",
+    )
+
+
+def message_of(row: ArchivedMessage, damaged: Sequence[str] = ()) -> Message:
+    return Message(
+        **row.model_dump(exclude={"content", "recipients"}),
+        recipients=list(dict.fromkeys(row.recipients)),
+        looks=looks_of(dict.fromkeys([row.sender, *row.recipients])),
+        late_seconds=_lateness_of(row),
+        encoding="text" if row.content is None else "base64",
+        content=None if row.content is None else base64.b64encode(row.content).decode(),
+        damaged=list(damaged),
+    )
+
+
+def _lateness_of(row: ArchivedMessage) -> float | None:
+    if row.received_at is None or abs(late := row.received_at - row.sent_at) <= _ON_TIME:
+        return None
+    return late.total_seconds()

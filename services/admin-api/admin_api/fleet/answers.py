@@ -1,0 +1,90 @@
+"""Front ends as they report and as the API answers them."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, Field, StrictBool
+
+from admin_api.http.fields import Document, IfAny, Integer, Name, Time, Version
+from contract.message import MAX_SEQ
+
+
+class CheckIn(Document):
+    """How a front end is."""
+
+    pool: Name = Field(examples=["pool1"])
+    agent: UUID
+    version: Annotated[Version, Field(description="Of the policy it runs; 0: none")]
+    state: Name = Field(examples=["normal"])
+    since: Time | None = Field(default=None, description="Since when it has been in this state")
+    process: UUID | None = Field(
+        default=None, description="Another one for each start of a front end; by default `agent`"
+    )
+    stamp: UUID | None = Field(default=None, description="Of its version")
+    digest: str | None = Field(
+        default=None, max_length=100, description="Of the policy that it holds, once it has made one"
+    )
+
+
+class CurrentVersion(BaseModel):
+    """The version of policy that a front end should run."""
+
+    version: int
+    stamp: UUID
+    anew: bool = Field(description="What it holds is not what its version says: it should fetch everything")
+    namesakes: int = Field(description="Other front ends that run under its name")
+
+
+class FrontEnd(BaseModel):
+    """A front end as it last was; ``current`` if it ran the newest version of policy then.
+
+    Of one that says no stamp, because it is older than stamps, the number alone is known.
+    """
+
+    name: str
+    process: UUID = Field(description="Another one for each start")
+    pool: str
+    agent: UUID
+    version: int
+    stamp: IfAny[UUID] = None
+    state: str
+    since: datetime | None
+    last_seen: datetime
+    live: bool
+    current: bool
+    namesakes: int = Field(description="Others that run under this name: each should have one of its own")
+    differed_at: IfAny[datetime] = Field(
+        None, description="When it last held another policy than its version's: it was told to fetch all anew"
+    )
+
+
+class FrontEndList(BaseModel):
+    """All front ends of the last seven days, and the newest version of policy."""
+
+    version: int
+    stamp: UUID
+    front_ends: list[FrontEnd]
+
+
+class AgentNumbers(Document):
+    """How far an archiving agent got."""
+
+    agent: UUID
+    confirmed: Annotated[Integer, Field(ge=0, le=MAX_SEQ, description="By the broker: up to this number")]
+    ended: StrictBool = Field(default=False, description="It numbers no more")
+
+
+class Numbers(Document):
+    """What a front end tells of the agents that it knows of, its own and those that it adopted."""
+
+    pool: Name = Field(examples=["pool1"])
+    numbers: list[AgentNumbers] = Field(max_length=1000)
+
+
+class Noted(BaseModel):
+    """Where it is noted."""
+
+    incarnation: UUID = Field(
+        description="The archive's. Another: it was restored; tell again of all agents that ended"
+    )
