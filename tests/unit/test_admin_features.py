@@ -11,9 +11,14 @@ from types import ModuleType
 
 import pytest
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
 import admin_api
-from admin_api.app import FEATURES
+from admin_api.access import admission
+from admin_api.access.roles import ALLOWED
+from admin_api.app import FEATURES, create_app
+from admin_api.config import AdminSettings
+from tests.integration.admin.conftest import NO_BROKER
 
 
 def modules() -> Iterator[ModuleType]:
@@ -37,6 +42,27 @@ def test_every_tag_of_a_route_is_described_by_a_feature() -> None:
     tags = {tag for feature in FEATURES for tag in feature.tags}
     used = {tag for feature in FEATURES for router in feature.routers for tag in router.tags}
     assert used == tags
+
+
+def test_the_table_of_roles_has_an_entry_for_each_route_that_needs_a_token_and_no_more() -> None:
+    guarded = {
+        (method, route.path_format)
+        for feature in FEATURES
+        if not feature.is_open
+        for router in feature.routers
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+    assert guarded == ALLOWED.keys()
+
+
+def test_a_route_without_an_entry_keeps_the_service_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = {key: roles for key, roles in ALLOWED.items() if key != ("GET", "/v1/messages")}
+    monkeypatch.setattr(admission, "ALLOWED", allowed)
+    settings = AdminSettings(database_url="postgresql://", amqp_url=NO_BROKER, principals_file="/dev/null")
+    with pytest.raises(KeyError, match="/v1/messages"):
+        create_app(settings, {})
 
 
 _MOST_LINES = 300

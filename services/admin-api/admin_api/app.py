@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Final, Protocol, runtime_checkable
 
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from admin_api import archive, audit, cdr, fleet, health, policy
-from admin_api.access.admission import Admit
+from admin_api.access.admission import Admit, Door, make_door
 from admin_api.access.bulkheads import Bulkheads
+from admin_api.access.principals import BEARER
 from admin_api.config import AdminSettings
 from admin_api.database import UNAVAILABLE, unavailable
-from admin_api.http.feature import Endpoint
 from admin_api.http.openapi import PROBLEMS, complete
 from admin_api.metrics import CountRequests
 from runtime.docs import add_docs
@@ -79,17 +80,16 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
     for error in UNAVAILABLE:
         app.add_exception_handler(error, _answer_unavailable)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
-    guarded: list[BaseRoute] = []
-    """Routes whose callers need a token."""
-    limits: dict[Endpoint, int] = {}
-    placeless: set[Endpoint] = set()
+    doors: list[Door] = []
     for feature in FEATURES:
-        limits |= feature.limit_bodies(settings)
-        placeless |= feature.placeless
+        limits = feature.limit_bodies(settings)
         for router in feature.routers:
-            app.include_router(router, responses={} if feature.is_open else PROBLEMS)
-            if not feature.is_open:
-                guarded += router.routes
+            if feature.is_open:
+                app.include_router(router)
+            else:
+                app.include_router(router, dependencies=[BEARER], responses=PROBLEMS)
+                routes = [route for route in router.routes if isinstance(route, APIRoute)]
+                doors += [make_door(route, limits, feature.placeless) for route in routes]
     complete(app)
 
     async def answer_not_allowed(request: Request, _: Exception) -> Response:
@@ -106,7 +106,7 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
         return answer_of(Problem(405, "This path has other methods: Allow names them.", headers=allow))
 
     app.add_exception_handler(405, answer_not_allowed)
-    app.add_middleware(Admit, guarded, principals, bulkheads, limits, placeless)
+    app.add_middleware(Admit, doors, principals, bulkheads)
     app.add_middleware(CountRequests)
     app.add_middleware(NameRequests, SecurityLog("admin-api"))
     return app

@@ -6,18 +6,18 @@ Before a caller is known and allowed nobody reads a byte of the body.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
-from starlette.routing import BaseRoute, Match
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from admin_api.access.bulkheads import Bulkheads
-from admin_api.access.principals import Allow, find_principal
+from admin_api.access.principals import choose_role, find_principal
+from admin_api.access.roles import ALLOWED, Role
 from admin_api.http.feature import Endpoint, Limits
 from admin_api.http.questions import check_question
 from runtime.json_text import RepeatedNameError, check_headers, check_names
@@ -41,12 +41,11 @@ _PACE: Final = 64 << 10
 
 
 @dataclass(frozen=True)
-class _Door:
+class Door:
     """A route, and whom and what it lets in."""
 
     route: APIRoute
-    allowed: Sequence[Allow]
-    """Each must agree; none: the route is for everybody."""
+    roles: Sequence[Role]
     most: int
     """Bytes of a body; 0: nobody reads it."""
     whole: bool
@@ -57,27 +56,36 @@ class _Door:
     @property
     def for_front_ends(self) -> bool:
         """Front ends go in here, and no people."""
-        return any("frontend" in allow.roles for allow in self.allowed)
+        return "frontend" in self.roles
+
+
+def make_door(route: APIRoute, limits: Limits, placeless: Container[Endpoint]) -> Door:
+    """Return the door of a route. Raises KeyError if ``access.roles`` has no entry for it.
+
+    ``limits``, ``placeless``: see ``http.feature``.
+    """
+    whole = route.body_field is not None
+    most = limits.get(route.endpoint, _MOST if whole else 0)
+    method = "".join(route.methods or ())  # FastAPI makes a route for each
+    return Door(route, ALLOWED[method, route.path_format], most, whole, route.endpoint in placeless)
 
 
 class Admit:
     """ASGI middleware that answers whoever may not come in, and hands on bodies within their limits.
 
-    From here on a request's ``state.principal`` is its caller.
+    From here on a request's ``state.actor`` is its caller, in the role that allows the request.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        routes: Sequence[BaseRoute],
+        doors: Sequence[Door],
         principals: Mapping[str, Principal],
         bulkheads: Bulkheads,
-        limits: Limits,
-        placeless: Container[Endpoint],
     ) -> None:
-        """``principals``: by their tokens' hashes. ``limits``, ``placeless``: see ``http.feature``."""
+        """``principals``: by their tokens' hashes."""
         self._app = app
-        self._doors = [_door(route, limits, placeless) for route in routes if isinstance(route, APIRoute)]
+        self._doors = doors
         self._bulkheads = bulkheads
         self._principals = principals
         self._unfinished: Counter[str] = Counter()
@@ -85,7 +93,7 @@ class Admit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it."""
         door = self._find_door(scope) if scope["type"] == "http" else None
-        if door is None or not door.allowed:
+        if door is None:
             await self._app(scope, receive if scope["type"] != "http" else _empty(receive), send)
             return
         scope["route"] = door.route  # for whoever counts requests: a refused one comes no further
@@ -108,20 +116,18 @@ class Admit:
         finally:
             leave()
 
-    def _find_door(self, scope: Scope) -> _Door | None:
+    def _find_door(self, scope: Scope) -> Door | None:
         doors = (door for door in self._doors if door.route.matches(scope)[0] is Match.FULL)
         return next(doors, None)
 
-    async def _admit(self, door: _Door, scope: Scope, receive: Receive) -> tuple[Receive, bytes]:
+    async def _admit(self, door: Door, scope: Scope, receive: Receive) -> tuple[Receive, bytes]:
         """Return where the request's body comes from, and the JSON that is to be checked; it may be empty.
 
         Raises Problem, _GoneError.
         """
         headers = Headers(scope=scope)
         principal = find_principal(self._principals, headers.get("authorization"))
-        scope.setdefault("state", {})["principal"] = principal
-        for allow in door.allowed:
-            allow.choose(principal)
+        scope.setdefault("state", {})["actor"] = choose_role(principal, door.roles)
         note_known(scope)
         check_headers(headers)
         check_question(scope, door.route)
@@ -135,11 +141,11 @@ class Admit:
         scope["state"]["large"] = len(body) > _AT_ONCE
         return _whole(body, receive), body if _is_json(headers) else b""
 
-    async def _enter(self, door: _Door, scope: Scope) -> Callable[[], None]:
+    async def _enter(self, door: Door, scope: Scope) -> Callable[[], None]:
         """Take a place for a request; return what gives it back, once. Raises Problem."""
         bulkhead = self._bulkheads.front_ends if door.for_front_ends else self._bulkheads.people
         scope["state"]["bulkhead"] = bulkhead
-        name: str = scope["state"]["principal"].name
+        name: str = scope["state"]["actor"].name
         places = [] if door.is_placeless else [name]
         for place in places:
             await bulkhead.enter(place)
@@ -203,19 +209,6 @@ def _leaving(send: Send, leave: Callable[[], None]) -> Send:
         await send(message)
 
     return send_some
-
-
-def _door(route: APIRoute, limits: Limits, placeless: Container[Endpoint]) -> _Door:
-    whole = route.body_field is not None
-    most = limits.get(route.endpoint, _MOST if whole else 0)
-    return _Door(route, list(_allowed_of(route.dependant)), most, whole, route.endpoint in placeless)
-
-
-def _allowed_of(dependant: Dependant) -> Iterator[Allow]:
-    if isinstance(dependant.call, Allow):
-        yield dependant.call
-    for each in dependant.dependencies:
-        yield from _allowed_of(each)
 
 
 def _bounded(receive: Receive, most: int) -> Receive:

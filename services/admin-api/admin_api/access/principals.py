@@ -1,29 +1,22 @@
-"""Who may do what: bearer tokens and the roles that go with them."""
+"""Principals: the bearers of tokens, and the role in which each makes a request."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
-from fastapi import Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
 
+from admin_api.access.roles import ROLES, Role
 from runtime.problem import Problem
 from runtime.token import Principal, bearer_of, by_hash, find_caller
-
-Role = Literal["administrator", "compliance", "operator", "frontend"]
-ROLES: Final = {
-    "administrator": "reads and changes policy, and reads who changed it",
-    "compliance": "reads archived IMs, and reads the audit trail",
-    "operator": "reads completeness, front ends and policy",
-    "frontend": "a front end: fetches policy and checks in",
-}
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who makes a request, and the role that allows it."""
+    """The maker of a request, and the role that allows it."""
 
     name: str
     role: Role
@@ -57,36 +50,29 @@ def _unknown(detail: str, challenge: str) -> Problem:
     return Problem(401, detail, headers={"WWW-Authenticate": challenge})
 
 
-_bearer = HTTPBearer(
-    auto_error=False,
-    description="A token (RFC 6750). Roles: "
-    + "; ".join(f"**{role}** {what}" for role, what in ROLES.items()),
+BEARER: Final = Security(
+    HTTPBearer(
+        auto_error=False,
+        description="A token (RFC 6750). Roles: "
+        + "; ".join(f"**{role}** {what}" for role, what in ROLES.items()),
+    )
 )
+"""Names the token in the OpenAPI document; ``admission.Admit`` reads it."""
 
 
-class Allow:
-    """A dependency that gives who makes a request, if that principal has any of some roles.
-
-    ``admission.Admit`` asks it before anybody reads the request's body.
-    """
-
-    def __init__(self, *roles: Role) -> None:
-        """Of several roles that a principal has, the first named here is the one that counts."""
-        self.roles = roles
-
-    def __call__(
-        self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-    ) -> Actor:
-        """Return who makes the request."""
-        return self.choose(request.state.principal)
-
-    def choose(self, principal: Principal) -> Actor:
-        """Return a principal in the first of these roles that it has. Raises Problem (403)."""
-        for role in self.roles:
-            if role in principal.roles:
-                return Actor(principal.name, role)
-        raise Problem(403, f"This needs the role {' or '.join(self.roles)}; {principal.name} has not.")
+def choose_role(principal: Principal, roles: Sequence[Role]) -> Actor:
+    """Return a principal in the first of some roles that it has. Raises Problem (403)."""
+    for role in roles:
+        if role in principal.roles:
+            return Actor(principal.name, role)
+    raise Problem(403, f"This needs the role {' or '.join(roles)}; {principal.name} has not.")
 
 
-Officer = Annotated[Actor, Security(Allow("compliance"))]
-"""Who may read what was said, and to whom."""
+def actor_of(request: Request) -> Actor:
+    """Return the caller of a request that admission let in."""
+    actor: Actor = request.state.actor
+    return actor
+
+
+ActorDep = Annotated[Actor, Depends(actor_of)]
+"""The caller, as admission let it in."""

@@ -2,21 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Security
+from fastapi import APIRouter, Path, Query
 
 from admin_api.access.bulkheads import DatabaseOf
-from admin_api.access.principals import Actor, Allow
+from admin_api.access.principals import Actor, ActorDep
 from admin_api.audit.answers import AuditPage, UserChangePage
 from admin_api.audit.queries import AuditSearch, find_changes, find_records
 from admin_api.audit.records import READ, asked, record
 from admin_api.http.fields import MAX_BIGINT, KnownAddress, Limit, Text
 
 router = APIRouter(tags=["audit"])
-Reader = Annotated[Actor, Security(Allow("compliance", "administrator"))]
 
 
 @router.get("/v1/audit")
-def list_audit(actor: Reader, database: DatabaseOf, search: Annotated[AuditSearch, Query()]) -> AuditPage:
+def list_audit(actor: ActorDep, database: DatabaseOf, search: Annotated[AuditSearch, Query()]) -> AuditPage:
     """List what was done, newest first. An administrator sees the changes of policy only.
 
     A `target` is found in bulk changes of users too: `GET /v1/audit/{id}/changes` says how it was changed.
@@ -31,7 +30,7 @@ def list_audit(actor: Reader, database: DatabaseOf, search: Annotated[AuditSearc
 @router.get("/v1/audit/{id}/changes")
 def list_audit_changes(
     number: Annotated[int, Path(ge=1, le=MAX_BIGINT, alias="id", examples=[7])],
-    actor: Reader,
+    actor: ActorDep,
     database: DatabaseOf,
     user: Annotated[KnownAddress | None, Query(examples=["sip:yannis@contoso.com"])] = None,
     after: Annotated[Text | None, Query(description="The `next` of the page before")] = None,

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Security
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseOf
-from admin_api.access.principals import Actor, Allow, Officer
+from admin_api.access.principals import ActorDep
 from admin_api.cdr.answers import AttemptList, Reconciliation, SessionPage
 from admin_api.cdr.csv_file import COLUMNS, rows_of
 from admin_api.cdr.queries import Export, Search, check_cursor, find_attempts, find_page, pages_of
@@ -24,7 +24,7 @@ _SHORTER: Final = "Ask for a shorter time; `python -m admin_api reconcile` takes
 
 
 @router.get("")
-def list_sessions(search: Annotated[Search, Query()], actor: Officer, database: DatabaseOf) -> SessionPage:
+def list_sessions(search: Annotated[Search, Query()], actor: ActorDep, database: DatabaseOf) -> SessionPage:
     """Find sessions, newest first. Each search is written to the audit trail.
 
     A session of which an earlier IM comes to be known meanwhile may be on two pages; none is left out.
@@ -47,7 +47,7 @@ def list_sessions(search: Annotated[Search, Query()], actor: Officer, database: 
     responses={200: {"content": {"text/csv": {}}}, 404: problem("Who or what is asked for is known nowhere")},
 )
 def export_sessions(
-    chosen: Annotated[Export, Query()], actor: Officer, database: DatabaseOf
+    chosen: Annotated[Export, Query()], actor: ActorDep, database: DatabaseOf
 ) -> StreamingResponse:
     """Return sessions as CSV (RFC 4180), newest first, a line for each who took part. It is audited.
 
@@ -68,7 +68,7 @@ def export_sessions(
 
 @router.get("/attempts")
 def list_attempts(
-    actor: Officer,
+    actor: ActorDep,
     database: DatabaseOf,
     since: Annotated[Time, Query(alias="from", examples=["2026-01-31T00:00:00Z"])],
     until: Annotated[Time, Query(alias="to", examples=["2026-02-01T00:00:00Z"])],
@@ -89,7 +89,7 @@ def list_attempts(
 
 @router.get("/reconciliation")
 def get_reconciliation(
-    actor: Annotated[Actor, Security(Allow("compliance", "operator"))],
+    actor: ActorDep,
     database: DatabaseOf,
     since: Annotated[Time, Query(alias="from", examples=["2026-01-31T00:00:00Z"])],
     until: Annotated[Time, Query(alias="to", examples=["2026-01-31T00:05:00Z"])],

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 
 from admin_api.config import AdminSettings
 from admin_api.database import Database
@@ -42,3 +42,11 @@ class Feature:
     """Endpoints that hold neither a session nor a thread, and so need no place in a bulkhead."""
     is_open: bool = False
     """True: requests need no token."""
+
+
+def _settings_of(request: Request) -> AdminSettings:
+    settings: AdminSettings = request.app.state.settings
+    return settings
+
+
+SettingsDep = Annotated[AdminSettings, Depends(_settings_of)]

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, func, select, update
 
 from admin_api import audit, metrics
 from admin_api.access.bulkheads import DatabaseOf
-from admin_api.access.principals import Actor, Allow
+from admin_api.access.principals import Actor, ActorDep
 from admin_api.http.preconditions import Preconditions, find_etag, read_preconditions
 from admin_api.policy.announcements import NoticesOf
 from admin_api.policy.weighing import weigh
@@ -123,7 +123,7 @@ class Changes:
 
     def __init__(
         self,
-        actor: Annotated[Actor, Depends(Allow("administrator"))],
+        actor: ActorDep,
         preconditions: Annotated[Preconditions, Depends(read_preconditions)],
         database: DatabaseOf,
         notices: NoticesOf,

@@ -3,11 +3,11 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Security
+from fastapi import APIRouter, Query
 
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseOf
-from admin_api.access.principals import Actor, Allow
+from admin_api.access.principals import ActorDep
 from admin_api.archive.completeness.answers import Completeness
 from admin_api.archive.completeness.queries import count_all, disown_agent, is_pool, own_agent
 from admin_api.archive.parked.answers import Changed, Reason
@@ -16,12 +16,10 @@ from admin_api.http.openapi import problem
 from runtime.problem import Problem
 
 router = APIRouter(tags=["completeness"])
-Operator = Annotated[Actor, Security(Allow("operator"))]
 
 
 @router.get(
     "/v1/completeness",
-    dependencies=[Security(Allow("operator", "compliance"))],
     responses={404: problem("There is no such pool")},
 )
 def get_completeness(
@@ -47,7 +45,7 @@ def get_completeness(
 @router.post(
     "/v1/completeness/{agent}/disown", responses={409: problem("Nothing of it is missing, or it works")}
 )
-def disown(agent: UUID, body: Reason, actor: Operator, database: DatabaseOf) -> Changed:
+def disown(agent: UUID, body: Reason, actor: ActorDep, database: DatabaseOf) -> Changed:
     """Count what is missing of an agent now as missing no longer: it can't be restored, or never was.
 
     It is shown as disowned, with who did it and why; what is missing later counts again.
@@ -69,7 +67,7 @@ def disown(agent: UUID, body: Reason, actor: Operator, database: DatabaseOf) -> 
 
 
 @router.post("/v1/completeness/{agent}/own", responses={409: problem("Nothing of it is disowned")})
-def own(agent: UUID, body: Reason, actor: Operator, database: DatabaseOf) -> Changed:
+def own(agent: UUID, body: Reason, actor: ActorDep, database: DatabaseOf) -> Changed:
     """Take it back: what was disowned of an agent, and is not there, counts as missing again."""
     with database.transaction() as session:
         changed = own_agent(session, agent)

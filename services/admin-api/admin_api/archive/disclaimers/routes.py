@@ -3,11 +3,11 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response, Security
+from fastapi import APIRouter, Query, Response
 
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseOf
-from admin_api.access.principals import Actor, Allow, Officer
+from admin_api.access.principals import ActorDep
 from admin_api.archive.disclaimers.answers import Claim, Confirmation, NoticePage, Standing
 from admin_api.archive.disclaimers.queries import (
     NoticeSearch,
@@ -30,7 +30,7 @@ Digest = Annotated[
 HandedOver = Annotated[bool, Query(description="It was, while this could not be asked: nothing but noted")]
 
 
-@router.post("", dependencies=[Security(Allow("frontend"))])
+@router.post("")
 def claim(
     document: Claim, database: DatabaseOf, digest: Digest = None, handed_over: HandedOver = False
 ) -> Standing:
@@ -44,9 +44,7 @@ def claim(
         )
 
 
-@router.post(
-    "/{im}/told", status_code=204, response_class=Response, dependencies=[Security(Allow("frontend"))]
-)
+@router.post("/{im}/told", status_code=204, response_class=Response)
 def confirm(im: UUID, document: Confirmation, database: DatabaseOf) -> None:
     """Note that a connector delivered what it was handed with an IM: its partners were told.
 
@@ -61,7 +59,7 @@ def confirm(im: UUID, document: Confirmation, database: DatabaseOf) -> None:
 @router.delete("/{im}", status_code=204, response_class=Response)
 def retract(
     im: UUID,
-    actor: Annotated[Actor, Security(Allow("frontend"))],
+    actor: ActorDep,
     database: DatabaseOf,
     connector: ConnectorName | None = None,
 ) -> None:
@@ -76,7 +74,7 @@ def retract(
 
 @router.get("")
 def list_disclaimers(
-    search: Annotated[NoticeSearch, Query()], actor: Officer, database: DatabaseOf
+    search: Annotated[NoticeSearch, Query()], actor: ActorDep, database: DatabaseOf
 ) -> NoticePage:
     """List who was told that a conversation is archived: when, with which IM, in which words."""
     unknown = find_unknown(database, [search.partner] if search.partner else [], search, "partner")

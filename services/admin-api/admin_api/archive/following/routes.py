@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseOf
-from admin_api.access.principals import Officer
+from admin_api.access.principals import ActorDep
 from admin_api.archive.following.answers import Changes
 from admin_api.archive.following.queries import (
     Cursor,
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/messages", tags=["archive"])
 
 @router.get("/changes", responses={410: problem("The archive was restored since: begin anew")})
 def follow(
-    actor: Officer,
+    actor: ActorDep,
     database: DatabaseOf,
     after: Annotated[str | None, Query(max_length=100, description="The `next` of the answer before")] = None,
     limit: Limit = 100,

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseOf
-from admin_api.access.principals import Officer
+from admin_api.access.principals import ActorDep
 from admin_api.archive.disclaimers.queries import find_notices
 from admin_api.archive.messages.answers import Message, MessagePage
 from admin_api.archive.messages.queries import find_message, find_page
@@ -15,6 +15,7 @@ from admin_api.archive.messages.search import (
     check_search,
     count_without_text,
 )
+from admin_api.http.feature import SettingsDep
 from admin_api.http.fields import ImId
 from admin_api.names.people import find_unknown
 from runtime.problem import Problem
@@ -25,7 +26,7 @@ _NARROW: Final = "Narrow it by user, conversation, from or to."
 
 @router.get("")
 def search_messages(
-    search: Annotated[Search, Query()], request: Request, actor: Officer, database: DatabaseOf
+    search: Annotated[Search, Query()], settings: SettingsDep, actor: ActorDep, database: DatabaseOf
 ) -> MessagePage:
     """Find archived IMs, a page at a time. Each search is written to the audit trail, with what it gave.
 
@@ -34,13 +35,12 @@ def search_messages(
     """
     check_search(search)
     unknown = find_unknown(database, search.user, search)
-    seconds: float = request.app.state.settings.search_seconds
     detail = audit.asked(search)
     with audit.attempt(database, actor, "archive.search", "messages", detail, _NARROW):
-        page = find_page(database, search, seconds)
+        page = find_page(database, search, settings.search_seconds)
     page.unknown = unknown
     if search.text is not None:
-        page.without_text = count_without_text(database, search, seconds / 4)
+        page.without_text = count_without_text(database, search, settings.search_seconds / 4)
     ids = [message.id for message in page.messages]
     detail |= {
         "count": len(ids),
@@ -57,7 +57,7 @@ def search_messages(
 
 
 @router.get("/{id}")
-def get_message(im_id: Annotated[ImId, Path(alias="id")], actor: Officer, database: DatabaseOf) -> Message:
+def get_message(im_id: Annotated[ImId, Path(alias="id")], actor: ActorDep, database: DatabaseOf) -> Message:
     """Return an archived IM. Each read is written to the audit trail, even if there is no such IM."""
     with database.transaction() as session:
         found = find_message(session, im_id)

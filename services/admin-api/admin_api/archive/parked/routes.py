@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from sqlmodel import Session
 
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseOf
-from admin_api.access.principals import Actor, Allow, Officer
+from admin_api.access.principals import Actor, ActorDep
 from admin_api.archive.parked.answers import Changed, ParkedContent, ParkedPage, Reason, State, content_of
 from admin_api.archive.parked.queries import (
     discard,
@@ -23,14 +23,13 @@ from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/parked", tags=["parked"])
 Number = Annotated[int, Path(ge=1, le=MAX_BIGINT, alias="id", examples=[7])]
-Operator = Annotated[Actor, Depends(Allow("operator", "compliance"))]
 _Change = Callable[[Session, Sequence[int], Actor, str | None], int]
 _NOT_PARKED: Final = problem("It was replayed or discarded before")
 
 
 @router.get("")
 def list_parked(
-    actor: Operator,
+    actor: ActorDep,
     database: DatabaseOf,
     state: Annotated[State | None, Query()] = None,
     after: After = MAX_BIGINT,
@@ -46,7 +45,7 @@ def list_parked(
 
 
 @router.get("/{id:int}")  # so that `replay` is none
-def read_parked(number: Number, actor: Officer, database: DatabaseOf) -> ParkedContent:
+def read_parked(number: Number, actor: ActorDep, database: DatabaseOf) -> ParkedContent:
     """Return one with its content. Each read is written to the audit trail."""
     with database.transaction() as session:
         row = find_parked(session, number)
@@ -57,7 +56,7 @@ def read_parked(number: Number, actor: Officer, database: DatabaseOf) -> ParkedC
 
 
 @router.post("/replay")
-def replay_all(actor: Operator, database: DatabaseOf, body: Reason | None = None) -> Changed:
+def replay_all(actor: ActorDep, database: DatabaseOf, body: Reason | None = None) -> Changed:
     """Have all that is parked tried again; the workers do it within seconds. A reason may be given."""
     reason = _reason_of(body)
     with database.transaction() as session:
@@ -68,13 +67,13 @@ def replay_all(actor: Operator, database: DatabaseOf, body: Reason | None = None
 
 
 @router.post("/{id}/replay", responses={409: _NOT_PARKED})
-def replay_one(number: Number, actor: Operator, database: DatabaseOf, body: Reason | None = None) -> Changed:
+def replay_one(number: Number, actor: ActorDep, database: DatabaseOf, body: Reason | None = None) -> Changed:
     """Have one tried again, once what was wrong is mended; a worker does it within seconds."""
     return _change(database, request_replay, "archive.parked.replay", number, actor, _reason_of(body))
 
 
 @router.post("/{id}/discard", responses={409: _NOT_PARKED})
-def discard_one(number: Number, body: Reason, actor: Officer, database: DatabaseOf) -> Changed:
+def discard_one(number: Number, body: Reason, actor: ActorDep, database: DatabaseOf) -> Changed:
     """Give one up: it is no alarm any more.
 
     Its content is kept; completeness still calls it parked, and the reconciliation discarded.

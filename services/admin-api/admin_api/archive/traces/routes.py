@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 
 from admin_api.access.bulkheads import DatabaseOf
-from admin_api.access.principals import Actor, Allow
+from admin_api.access.principals import ActorDep
 from admin_api.archive.traces.answers import Trace
 from admin_api.archive.traces.queries import find_trace
 from admin_api.http.fields import ImId
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/messages", tags=["archive"])
 @router.get("/{id}/trace")
 def get_trace(
     im_id: Annotated[ImId, Path(alias="id")],
-    actor: Annotated[Actor, Depends(Allow("operator", "compliance"))],
+    actor: ActorDep,
     database: DatabaseOf,
 ) -> Trace:
     """Return the way of an archived IM. By which publish and batch it came is kept for some weeks."""
