@@ -15,6 +15,8 @@ from admin_api.names.people import UNKNOWN
 from admin_api.tables.archive import ArchivedMessage
 from contract.message import Encoding, Scope
 
+INNER: Final = {"conversation_id", "sender_id", "recipient_ids"}
+"""Columns that are not answered: the archive's numbers for names that are."""
 _ON_TIME: Final = timedelta(minutes=1)
 
 
@@ -85,8 +87,9 @@ class MessagePage(BaseModel):
 
 
 def message_of(row: ArchivedMessage, damaged: Sequence[str] = ()) -> Message:
+    """Return the answer for an IM: columns by their names, but for ``INNER``. ``damaged``: unreadable ones."""
     return Message(
-        **row.model_dump(exclude={"content", "recipients"}),
+        **row.model_dump(exclude=INNER | {"content", "recipients"}),
         recipients=list(dict.fromkeys(row.recipients)),
         looks=looks_of(dict.fromkeys([row.sender, *row.recipients])),
         late_seconds=_lateness_of(row),
