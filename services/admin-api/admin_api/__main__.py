@@ -1,5 +1,7 @@
-"""``python -m admin_api``: the service. ``… migrate``: the schema. ``… completeness``: is an IM missing?
-``… trace ID``: the way of one IM. ``… reconcile``: do the call detail records agree with the archive?
+"""``python -m admin_api``: the service, and commands for an operator's terminal.
+
+``migrate`` brings the schema up to date, ``completeness`` counts missing IMs, ``trace ID`` shows one IM's
+way, ``reconcile`` compares the call detail records with the archive.
 """
 
 import argparse
@@ -66,7 +68,7 @@ def _migrate(_: argparse.Namespace) -> None:
 
 
 def _prove_completeness(arguments: argparse.Namespace) -> int:
-    """Exit code 0: nothing is missing; 1: something is; 2: nobody can tell."""
+    """Return the exit code: 0 if nothing is missing, 1 if something is, 2 if the database cannot tell."""
     database = Database(load_settings(CompletenessSettings).database_url)
     deadline = time.monotonic() + arguments.wait
     try:
@@ -81,7 +83,7 @@ def _prove_completeness(arguments: argparse.Namespace) -> int:
 
 
 def _trace(arguments: argparse.Namespace) -> int:
-    """Exit code 0: here it is; 1: there is no such IM; 2: nobody can tell."""
+    """Return the exit code: 0 if the IM is found, 1 if there is none, 2 if the database cannot tell."""
     try:
         im_id = UUID(arguments.id)
         time_of(im_id)
@@ -102,7 +104,7 @@ def _trace(arguments: argparse.Namespace) -> int:
 
 
 def _reconcile(arguments: argparse.Namespace) -> int:
-    """Exit code 0: all counts agree; 1: some differ; 2: nobody can tell."""
+    """Return the exit code: 0 if all counts agree, 1 if some differ, 2 if the database cannot tell."""
     database = Database(load_settings(CompletenessSettings).database_url)
     until = datetime.now(UTC)
     deadline = time.monotonic() + arguments.wait
@@ -133,7 +135,7 @@ def _read_wait(text: str) -> float:
 
 
 def _read_hours(text: str) -> float:
-    """Return hours, some: an empty time would agree. Raises argparse.ArgumentTypeError."""
+    """Return hours, more than none: an empty time would always agree. Raises argparse.ArgumentTypeError."""
     return _read_number(text, _LEAST_HOURS, _MAX_HOURS, "hours")
 
 

@@ -1,4 +1,4 @@
-"""The application: its routes, and what they share."""
+"""The application: all features, behind admission."""
 
 import asyncio
 import contextlib
@@ -93,7 +93,7 @@ def create_app(settings: AdminSettings, principals: Mapping[str, Principal]) -> 
     complete(app)
 
     async def answer_not_allowed(request: Request, _: Exception) -> Response:
-        """Name all methods of the path: each is a route of its own."""
+        """Answer 405 with the methods of all routes of the path."""
         methods = {
             method
             for feature in FEATURES
@@ -117,5 +117,5 @@ async def _answer_unavailable(_: Request, error: Exception) -> Response:
 
 
 async def _answer_nobody(_: Request, __: Exception) -> Response:
-    """Whoever went away while sending gets no answer; it is no error of ours."""
+    """Answer 400 to a caller that went away while sending; no error of the service is logged."""
     return Response(status_code=400)

@@ -1,4 +1,4 @@
-"""Sessions with the database ``lcslog``, and what is answered when it is not there."""
+"""Sessions with the database ``lcslog``, and the answers to requests that it could not serve."""
 
 import logging
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from runtime.problem import Problem
 log = logging.getLogger("admin-api")
 
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError)
-"""What is raised when the database is away, or too busy to answer in time."""
+"""Errors of a database that is away, or too busy to answer in time."""
 
 _OPTIONS = " ".join(
     f"-c {setting}"
@@ -31,7 +31,7 @@ _OPTIONS = " ".join(
 
 
 class Database:
-    """The pool of sessions. Connects when first used, and anew after the database was away."""
+    """The pool of sessions. It connects when first used, and again after the database was away."""
 
     def __init__(self, url: str, sessions: int = 2) -> None:
         """``url``: ``postgresql://…`` of the role ``lcs_admin``; ``sessions``: at most."""
@@ -52,18 +52,18 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session of one transaction: committed at the end, rolled back if anything is raised."""
+        """Yield a session of one transaction: committed at the end, rolled back if anything is raised."""
         with Session(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
-        """A session that sees everything as it was at its first query."""
+        """Yield a session that sees everything as it was at its first query."""
         with Session(self._snapshots, expire_on_commit=False) as session, session.begin():
             yield session
 
     def is_ready(self) -> bool:
-        """Whether the database answers."""
+        """Return whether the database answers."""
         try:
             with self.transaction() as session:
                 session.connection().execute(text("SELECT 1"))
@@ -77,9 +77,9 @@ class Database:
 
 
 def unavailable(error: Exception) -> Problem:
-    """Return what a request is answered that the database could not serve (one of ``UNAVAILABLE``).
+    """Return the answer to a request that the database could not serve: 503, or 422 if it never can.
 
-    422 if it never can.
+    ``error``: one of ``UNAVAILABLE``.
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     # The class only: an error's text may quote what the statement was about.

@@ -1,6 +1,7 @@
-"""Whether the service is alive, whether it can serve, and what it counts.
+"""Health: liveness, readiness and metrics.
 
-Everybody may ask, so nobody's asking costs a session: whoever asks meanwhile shares one look at the database.
+Requests need no token, so none may cost a session: requests that come together share one look at the
+database.
 """
 
 import asyncio
@@ -27,17 +28,16 @@ _SAMPLE_SECONDS: Final = 5.0
 
 
 class Readiness(BaseModel):
-    """Which parts answer. The database is needed; without the broker front ends learn of changes later."""
+    """The parts' states. The database is needed; without the broker front ends learn of changes later."""
 
     database: Literal["ready", "away"]
     broker: Literal["ready", "away"]
 
 
 class Looks:
-    """Looks at the database, by one session for readiness and one for metrics."""
+    """Looks at the database, through one session for readiness and one for metrics."""
 
     def __init__(self, database: Database) -> None:
-        """Nothing is looked at yet."""
         self._database = database
         self._look: asyncio.Task[bool] | None = None
 
@@ -48,7 +48,7 @@ class Looks:
         return await asyncio.shield(self._look)
 
     async def run(self) -> None:
-        """Sample what the archive holds, every few seconds, until cancelled."""
+        """Sample the figures of the database every few seconds, until cancelled."""
         sampled = time.monotonic()
         metrics.SAMPLE_AGE.set_function(lambda: time.monotonic() - sampled)
         while True:
@@ -83,7 +83,7 @@ async def get_readiness(
 
 @router.get("/metrics", include_in_schema=False)
 async def get_metrics() -> Response:
-    """Return the counters in Prometheus's format, and what the archive held when it was sampled last."""
+    """Return the metrics in Prometheus's format, with the figures of the database as last sampled."""
     return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

@@ -1,4 +1,4 @@
-"""What the service counts. Routes are named by their template, so no address gets into a label."""
+"""Metrics of the service. Routes are named by their template, so no address gets into a label."""
 
 import time
 from typing import Final
@@ -19,8 +19,9 @@ POLICY_WEAKENED: Final = Gauge(
     "1 for each change of the last hour after which less is archived, kept, told or refused: the newest 20",
     ["version"],
 )
-"""Of the audit trail: a counter of ours would not outlive a process that ends just after the change. Each
-change by itself: one that is announced hides none that follows it.
+"""Set from the audit trail: a counter would not outlive a process that ends just after a change.
+
+Each change has its own series: one that is announced hides none that follows it.
 """
 POLICY_DIFFERENCES: Final = Counter(
     "lcs_admin_policy_differences", "Times that a front end held another policy than its version's"
@@ -45,7 +46,7 @@ PARKED: Final = {
         "Lines of call detail records that are parked now: somebody should look at them",
     ),
 }
-"""By kind. The archive holds what is parked, and no worker needs to run for it to be there."""
+"""By kind. Counted in the archive, so no worker needs to run."""
 SAMPLE_AGE: Final = Gauge(
     "lcs_admin_sample_age_seconds", "Since what the archive holds was counted, or this began"
 )
@@ -53,14 +54,12 @@ ARCHIVE_SIZE: Final = Gauge("lcs_archive_size_bytes", "Size of the database")
 
 
 class CountRequests:
-    """ASGI middleware: counts each request and its time by the route that served it."""
+    """ASGI middleware that counts each request, and its time, by route."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """``app``: what serves."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve and count."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

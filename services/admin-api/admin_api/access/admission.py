@@ -1,7 +1,6 @@
-"""Admission: a request's caller, whether the route is theirs, whether it may be asked so, how much of its
-body is taken; in this order.
+"""Admission: each request's token, role, question and body are checked before a route sees it.
 
-Before a caller is known and allowed nobody reads a byte of the body.
+They are checked in this order. No byte of a body is read before the caller is known and allowed.
 """
 
 import asyncio
@@ -28,34 +27,36 @@ from runtime.token import Principal
 _MOST: Final = 64 << 10
 """Bytes of a JSON body, unless its route has a limit of its own."""
 _AT_ONCE: Final = 4 << 10
-"""So much is read on the event loop. The worst tried of 64 KiB took 40 ms, of 1 MiB 1.3 s: that is done in a
-thread, and by a caller who has a place, so that others have their turns.
+"""Bytes of a body that are parsed on the event loop.
+
+The worst bodies tried took 40 ms at 64 KiB and 1.3 s at 1 MiB. Larger bodies than this are parsed in a
+thread, and only for callers that have a place, so that other callers get their turns.
 """
 LARGE: Final = 1 << 20
-"""For what names many people, domains or agents at once. It is read in a thread."""
+"""Bytes of a body that names many people, domains or agents. It is read in a thread."""
 _MOST_UNFINISHED: Final = 16 << 20
 """Bytes of unfinished bodies of one principal."""
 _SECONDS: Final = 60.0
-"""For a body from its first byte to its last, and a second more for each ``_PACE`` bytes of it."""
+"""Seconds for a body from its first byte to its last; each ``_PACE`` bytes give a second more."""
 _PACE: Final = 64 << 10
 
 
 @dataclass(frozen=True)
 class Door:
-    """A route, and whom and what it lets in."""
+    """A route with its conditions: the roles that may use it, and the body that it takes."""
 
     route: APIRoute
     roles: Sequence[Role]
     most: int
-    """Bytes of a body; 0: nobody reads it."""
+    """Bytes of a body; 0: the route takes none."""
     whole: bool
     """The body is a JSON document."""
     is_placeless: bool
-    """A request needs no place."""
+    """True: a request needs no place in a bulkhead."""
 
     @property
     def for_front_ends(self) -> bool:
-        """Front ends go in here, and no people."""
+        """True: the route is for front ends, and not for people."""
         return "frontend" in self.roles
 
 
@@ -71,9 +72,9 @@ def make_door(route: APIRoute, limits: Limits, placeless: Container[Endpoint]) -
 
 
 class Admit:
-    """ASGI middleware that answers whoever may not come in, and hands on bodies within their limits.
+    """ASGI middleware that refuses requests without a right to their route, and bounds the bodies of others.
 
-    From here on a request's ``state.actor`` is its caller, in the role that allows the request.
+    An admitted request has its caller, in the role that allows it, as ``state.actor``.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Admit:
         self._unfinished: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or answer it."""
+        """Serve a request that may come in; answer the others."""
         door = self._find_door(scope) if scope["type"] == "http" else None
         if door is None:
             await self._app(scope, receive if scope["type"] != "http" else _empty(receive), send)
@@ -121,7 +122,7 @@ class Admit:
         return next(doors, None)
 
     async def _admit(self, door: Door, scope: Scope, receive: Receive) -> tuple[Receive, bytes]:
-        """Return where the request's body comes from, and the JSON that is to be checked; it may be empty.
+        """Return the source of the request's body, and the JSON to be checked, which may be empty.
 
         Raises Problem, _GoneError.
         """
@@ -142,7 +143,7 @@ class Admit:
         return _whole(body, receive), body if _is_json(headers) else b""
 
     async def _enter(self, door: Door, scope: Scope) -> Callable[[], None]:
-        """Take a place for a request; return what gives it back, once. Raises Problem."""
+        """Take a place for a request; return a function that gives it back once. Raises Problem."""
         bulkhead = self._bulkheads.front_ends if door.for_front_ends else self._bulkheads.people
         scope["state"]["bulkhead"] = bulkhead
         name: str = scope["state"]["actor"].name
@@ -178,11 +179,14 @@ class Admit:
 
 
 class _GoneError(Exception):
-    """Raised when a caller went away while sending: nobody waits for an answer."""
+    """Raised when a caller went away while sending: there is no one left to answer."""
 
 
 def _aside(app: ASGIApp) -> ASGIApp:
-    """Serve in a thread, by an event loop of its own: FastAPI reads a body on the loop that it runs in."""
+    """Return an application that serves a request in a thread, by an event loop of its own.
+
+    FastAPI parses a body on the loop that it runs in; a large body would hold up all other requests.
+    """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         answer: list[Message] = []
@@ -201,7 +205,7 @@ def _aside(app: ASGIApp) -> ASGIApp:
 
 
 def _leaving(send: Send, leave: Callable[[], None]) -> Send:
-    """Return a way out that gives a place back before a whole answer is sent: its reader may take long."""
+    """Return a ``send`` that gives the place back before it sends a whole answer: its reader may be slow."""
 
     async def send_some(message: Message) -> None:
         if message["type"] == "http.response.start" and b"content-length" in dict(message["headers"]):
@@ -212,7 +216,7 @@ def _leaving(send: Send, leave: Callable[[], None]) -> Send:
 
 
 def _bounded(receive: Receive, most: int) -> Receive:
-    """Return a body's source that raises Problem: 413 for more than ``most`` bytes, 408 for too slow ones."""
+    """Return a body's source that raises Problem: 413 above ``most`` bytes, 408 for a slow body."""
     size = 0
     begun = asyncio.get_running_loop().time()
 
@@ -232,7 +236,7 @@ def _bounded(receive: Receive, most: int) -> Receive:
 
 
 def _whole(body: bytes, receive: Receive) -> Receive:
-    """Return a source of one message that has the whole body; then the caller's going away is told."""
+    """Return a source that gives the whole body in one message, and after it the caller's disconnect."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_whole() -> Message:
@@ -242,7 +246,7 @@ def _whole(body: bytes, receive: Receive) -> Receive:
 
 
 def _empty(receive: Receive) -> Receive:
-    """Return a source of no body, whatever the caller sends."""
+    """Return a source that gives no body, and drops every byte that the caller sends."""
 
     async def receive_end() -> Message:
         while (message := await receive())["type"] != "http.disconnect":
@@ -258,7 +262,7 @@ def _is_json(headers: Headers) -> bool:
 
 
 async def _check(body: bytes) -> None:
-    """Raise Problem (400) for what is no JSON in UTF-8, or has a name twice in one object."""
+    """Raise Problem (400) if the body is not JSON in UTF-8, or if an object in it has a name twice."""
     if not body:
         return  # there may be none
     try:

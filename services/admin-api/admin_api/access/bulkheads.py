@@ -1,7 +1,8 @@
-"""Bulkheads: people and front ends have sessions and room of their own, so neither takes the other's.
+"""Bulkheads: people and front ends have sessions and places of their own, so neither exhausts the other's.
 
-A request has a place from when its body is read to when its answer is made. There are as many places as
-sessions with the database, and a session needs one thread at most: whoever has a place waits for neither.
+A request has a place from the reading of its body until its answer is made. There are as many places as
+sessions with the database, and a session needs one thread at most, so a request with a place waits for
+neither.
 """
 
 import asyncio
@@ -16,23 +17,26 @@ _WAIT_SECONDS: Final = 5.0
 _PEOPLE: Final = 12
 _OF_A_PERSON: Final = 4
 _FRONT_ENDS: Final = 8
-"""All have one token, so each may be all of them."""
+"""Each front end may take all places: they share one token."""
 _OWN: Final = 4
-"""Sessions: one of the sampler's, one of the readiness', two of the snapshots'."""
+"""Sessions: one for samples, one for readiness, two for snapshots."""
 
 
 class Bulkhead:
-    """Sessions and places of one kind of callers."""
+    """The sessions and places of one kind of callers."""
 
     def __init__(self, url: str, places: int, each: int) -> None:
-        """``each``: places that one principal may have."""
+        """``each``: places that one principal may hold at once."""
         self.database = Database(url, places)
         self._places = asyncio.Semaphore(places)
         self._each = each
         self._of: dict[str, asyncio.Semaphore] = {}
 
     async def enter(self, name: str) -> None:
-        """Take a place for a principal, within seconds. Raises Problem: 429 if it has all its own, 503."""
+        """Take a place for a principal, within seconds.
+
+        Raises Problem: 429 if the principal holds all places it may have, 503 if all places are taken.
+        """
         own = self._of.setdefault(name, asyncio.Semaphore(self._each))
         until = asyncio.get_running_loop().time() + _WAIT_SECONDS
         if not await _acquire(own, until):
@@ -51,7 +55,7 @@ class Bulkhead:
             raise Problem(503, "Too many requests are under way. Try again.", headers={"Retry-After": "1"})
 
     def leave(self, name: str) -> None:
-        """Give the place back."""
+        """Give a principal's place back."""
         self._places.release()
         self._of[name].release()
 
@@ -65,10 +69,10 @@ async def _acquire(semaphore: asyncio.Semaphore, until: float) -> bool:
 
 
 class Bulkheads:
-    """All of them, and the service's own sessions."""
+    """The bulkheads of people and of front ends, and the service's own sessions."""
 
     def __init__(self, url: str) -> None:
-        """``url``: of the database."""
+        """``url``: the database's."""
         self.people = Bulkhead(url, _PEOPLE, _OF_A_PERSON)
         self.front_ends = Bulkhead(url, _FRONT_ENDS, _FRONT_ENDS)
         self.own = Database(url, _OWN)
@@ -85,4 +89,4 @@ def _database_of(request: Request) -> Database:
 
 
 DatabaseOf = Annotated[Database, Depends(_database_of)]
-"""The database, by a session of the caller's bulkhead."""
+"""The database, through the sessions of the caller's bulkhead."""

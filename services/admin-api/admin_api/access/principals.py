@@ -25,8 +25,8 @@ class Actor:
 def load_principals(path: Path) -> dict[str, Principal]:
     """Return the principals of a file by their tokens' hashes.
 
-    Raises OSError, or ValueError (msgspec's errors are such) if the file isn't a list of principals, each
-    with a name, a token of its own, and roles that there are.
+    Raises OSError, or ValueError if the file isn't a list of principals, each with a name, a token of its
+    own, and known roles (msgspec's errors are ValueErrors).
     """
     principals = msgspec.json.decode(path.read_bytes(), type=list[Principal])
     for principal in principals:
@@ -37,7 +37,7 @@ def load_principals(path: Path) -> dict[str, Principal]:
 
 
 def find_principal(principals: Mapping[str, Principal], authorization: str | None) -> Principal:
-    """Return who sends an Authorization header. Raises Problem (401)."""
+    """Return the principal whose token an Authorization header holds. Raises Problem (401)."""
     if bearer_of(authorization) is None:
         raise _unknown("Send a token: Authorization: Bearer …", "Bearer")
     principal = find_caller(principals, authorization)

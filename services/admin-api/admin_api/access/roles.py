@@ -1,4 +1,4 @@
-"""The roles, and the requests that each may make: one table, which admission goes by."""
+"""Roles, and the requests that each may make: the one table that admission goes by."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
@@ -71,7 +71,7 @@ ALLOWED: Final[Mapping[tuple[str, str], Sequence[Role]]] = {
     ("GET", "/v1/cdr/attempts"): _OFFICER,
     ("GET", "/v1/cdr/reconciliation"): ("compliance", "operator"),
 }
-"""By method and path. A principal acts in the first of these roles that it has.
+"""The roles for each method and path. A principal acts in the first of them that it has.
 
 A route without an entry keeps the service from starting, unless its feature is open.
 """

@@ -1,4 +1,4 @@
-"""The archive: IMs found and followed, traces, parked messages, completeness, partners told."""
+"""The archive: IMs found and followed, traces, parked IMs, completeness, notices to partners."""
 
 from admin_api.access.admission import LARGE
 from admin_api.archive import completeness, disclaimers, following, messages, parked, traces

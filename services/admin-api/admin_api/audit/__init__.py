@@ -1,4 +1,4 @@
-"""The audit trail: who changed policy, and who read what of the archive."""
+"""The audit trail: changes of policy and reads of the archive, each with its actor."""
 
 from admin_api.audit import routes
 from admin_api.audit.records import POLICY_ACTIONS, USER_READ, asked, attempt, record

@@ -10,7 +10,7 @@ from admin_api.http.fields import IfAny
 
 
 class AuditRecord(BaseModel):
-    """One thing that was done."""
+    """An action that the trail has."""
 
     id: int
     at: datetime
@@ -28,7 +28,7 @@ class AuditRecord(BaseModel):
 
 
 class UserChange(BaseModel):
-    """A user's flags before a bulk change, null if there were none, and after it."""
+    """A user's flags before a bulk change (null if there were none) and after it."""
 
     address: str
     before: dict[str, bool] | None
@@ -36,7 +36,7 @@ class UserChange(BaseModel):
 
 
 class UserChangePage(BaseModel):
-    """Whom a bulk change changed, by address; ``next`` is the ``after`` of the page that follows."""
+    """Users that a bulk change changed, by address; ``next`` is the ``after`` of the page that follows."""
 
     changes: list[UserChange]
     next: str | None

@@ -36,7 +36,7 @@ Query_ = TypeVar("Query_", bound=SelectOfScalar[Any])
 
 
 class AuditSearch(BaseModel):
-    """Which records: all that is given must be true of one."""
+    """A search: a record is found if it meets all conditions."""
 
     from_: Time | None = Field(None, alias="from", description="Done then or later")
     to: Time | None = Field(None, description="Exclusive", examples=["2026-02-01T00:00:00Z"])
@@ -66,7 +66,7 @@ def find_records(session: Session, search: AuditSearch, *, policy_only: bool) ->
 
 
 def _find_unknown(session: Session, search: AuditSearch, *, policy_only: bool) -> list[str]:
-    """Return what is asked for and no record has, whatever else is asked for."""
+    """Return the conditions that no record meets, each taken alone."""
     return [
         str(value)
         for name in ("actor", "action", "target", "version")
@@ -82,7 +82,7 @@ def _only(name: str, value: str | int) -> AuditSearch:
 
 
 def _place_of(session: Session, search: AuditSearch, *, policy_only: bool) -> Place | None:
-    """Return where a page goes on. Raises Problem (422) if the page before has no such end."""
+    """Return the place after which a page begins. Raises Problem (422) if no record found is there."""
     if search.after is None:
         return None
     at = session.exec(select(AuditRow.at).where(AuditRow.id == search.after)).one_or_none()
@@ -101,7 +101,7 @@ def _place_of(session: Session, search: AuditSearch, *, policy_only: bool) -> Pl
 def query_of(
     search: AuditSearch, *, policy_only: bool, below: Place | None = None
 ) -> SelectOfScalar[AuditRow]:
-    """Return the query for a page of records, newest first, and for one more; it begins below a place."""
+    """Return the query for a page of records below a place, newest first, and for one record more."""
     at, number = col(AuditRow.at), col(AuditRow.id)
 
     def narrowed(query: Query_) -> Query_:
@@ -135,7 +135,7 @@ def query_of(
 
 
 def _names_of(target: str) -> list[str]:
-    """Return a target as it is asked for, and as the address that it may be a spelling of."""
+    """Return a target as it was given, and the canonical address that it may spell."""
     try:
         return list({target, parse_address(target)})
     except AddressError:
@@ -143,7 +143,7 @@ def _names_of(target: str) -> list[str]:
 
 
 def _names_one_of(names: Sequence[str]) -> ColumnElement[bool]:
-    """Return the condition that a part of a bulk change names one of some addresses, by its index."""
+    """Return the condition, for an index, that a part of a bulk change names one of some addresses."""
     addresses = col(AuditUsersRow.addresses)
     hashes = func.policy.hashes_of
     return or_(
@@ -163,9 +163,9 @@ def find_changes(
     limit: int,
     policy_only: bool,
 ) -> UserChangePage:
-    """Return users that the bulk change of a record changed, by address; ``user``: this one only.
+    """Return users that the bulk change of a record changed, by address; ``user``: only this one.
 
-    Raises Problem (404) if the record is none of a bulk change, 422 if ``after`` is none of its addresses.
+    Raises Problem: 404 if the record is none of a bulk change, 422 if ``after`` is none of its addresses.
     """
     found = session.get(AuditRow, number)
     if found is None or (policy_only and not found.action.startswith(POLICY_ACTIONS)):

@@ -16,7 +16,7 @@ from runtime.current_request import CURRENT
 from runtime.problem import Problem
 
 POLICY_ACTIONS = "policy."
-"""What the actions begin with that change policy; others are reads."""
+"""The beginning of the actions that change policy; others are reads."""
 READ: Final = "audit.read"
 USER_READ: Final = "users.read"
 
@@ -33,9 +33,9 @@ def record(
     detail: dict[str, Any] | None = None,
     weakened: bool = False,
 ) -> int:
-    """Write that somebody does something, and return the record's number.
+    """Write a record of an action, and return its number.
 
-    It counts once the session's transaction is committed.
+    The record counts once the session's transaction is committed.
     """
     request = CURRENT.get()
     values = {
@@ -56,7 +56,7 @@ def record(
 
 
 def asked(parameters: Mapping[str, Any] | BaseModel) -> dict[str, Any]:
-    """Return the detail of a read: the parameters that were given, by the names that the API has for them."""
+    """Return the detail of a read: the parameters that were given, by their names in the API."""
     if isinstance(parameters, BaseModel):
         return {"parameters": parameters.model_dump(mode="json", by_alias=True, exclude_none=True)}
     return {"parameters": {name: value for name, value in parameters.items() if value is not None}}
@@ -66,9 +66,9 @@ def asked(parameters: Mapping[str, Any] | BaseModel) -> dict[str, Any]:
 def attempt(
     database: Database, actor: Actor, action: str, target: str, detail: dict[str, Any], advice: str
 ) -> Iterator[None]:
-    """Within it somebody reads: if the database takes too long, the trail has the attempt all the same.
+    """Write a record of a read if the database takes too long for it.
 
-    Raises Problem (503) that says so, with ``advice``: what to ask for instead.
+    Raises Problem (503) then, with ``advice``: the narrower request to make instead.
     """
     try:
         yield

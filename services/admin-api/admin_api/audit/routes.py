@@ -16,10 +16,10 @@ router = APIRouter(tags=["audit"])
 
 @router.get("/v1/audit")
 def list_audit(actor: ActorDep, database: DatabaseOf, search: Annotated[AuditSearch, Query()]) -> AuditPage:
-    """List what was done, newest first. An administrator sees the changes of policy only.
+    """List audit records, newest first. An administrator sees the changes of policy only.
 
-    A `target` is found in bulk changes of users too: `GET /v1/audit/{id}/changes` says how it was changed.
-    Each look is written to the audit trail.
+    A `target` is also found in bulk changes of users: `GET /v1/audit/{id}/changes` has the change of that
+    user. Each look is written to the audit trail.
     """
     with database.transaction() as session:
         page = find_records(session, search, policy_only=_sees_policy_only(actor))
@@ -36,7 +36,7 @@ def list_audit_changes(
     after: Annotated[Text | None, Query(description="The `next` of the page before")] = None,
     limit: Limit = 100,
 ) -> UserChangePage:
-    """Unfold a bulk change of users (`policy.users.patch`): whom it changed and how, by address."""
+    """List the users that a bulk change (`policy.users.patch`) changed, with their flags before and after."""
     with database.transaction() as session:
         page = find_changes(
             session, number, user=user, after=after, limit=limit, policy_only=_sees_policy_only(actor)

@@ -1,4 +1,4 @@
-"""Call detail records as they are answered."""
+"""Call detail records as the API answers them."""
 
 from datetime import datetime
 from typing import Final
@@ -14,7 +14,7 @@ MOST_DIFFERENCES: Final = 1000
 
 
 class Party(Looked):
-    """A participant: how many IMs sent, with what client (null: sent none)."""
+    """A participant: the number of IMs sent, and the client (null: sent none)."""
 
     sent: int
     client: str | None
@@ -56,7 +56,7 @@ class SessionPage(BaseModel):
 
 
 class Attempts(BaseModel):
-    """Attempts of one person's clients: how many of which kind, and when last."""
+    """Attempts of one person's clients to get past the archive: how many of each kind, and when last."""
 
     address: str
     attempts: int
@@ -65,13 +65,13 @@ class Attempts(BaseModel):
 
 
 class AttemptList(BaseModel):
-    """Those who tried, the most frequent first."""
+    """People with attempts, the most frequent first."""
 
     people: list[Attempts]
 
 
 class Difference(BaseModel):
-    """A conversation whose counts differ, if only in some minute."""
+    """A conversation whose counts differ, perhaps in some minutes only."""
 
     conversation: str
     recorded: int
@@ -82,7 +82,7 @@ class Difference(BaseModel):
 
 
 class Reconciliation(BaseModel):
-    """The records of some times, minute by minute, against the archive.
+    """The records of a time compared with the archive, minute by minute.
 
     ``messages`` = ``recorded`` (as archived) + ``not_archived`` (by rule). Where nothing differs,
     ``recorded`` = ``archived`` + ``parked`` + ``discarded``. An IM that two front ends took in counts twice.

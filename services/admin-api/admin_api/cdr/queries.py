@@ -20,7 +20,7 @@ from runtime.problem import Problem
 
 
 class Filter(ConversationFilter):
-    """Which sessions: all that is given must be true of one."""
+    """A search: a session is found if it meets all conditions."""
 
     user: list[KnownAddress] = Field(
         default_factory=list,
@@ -38,7 +38,7 @@ class Filter(ConversationFilter):
 
 
 def _place_of(cursor: str) -> tuple[datetime, int]:
-    """Return the session after which a page begins: when that began, and its number. Raises ValueError."""
+    """Return the begin and the number of the session after which a page begins. Raises ValueError."""
     started_at, _, number = cursor.rpartition(",")
     try:
         place = datetime.fromisoformat(started_at), int(number)
@@ -60,7 +60,7 @@ def _cursor(text: str) -> str:
 
 
 class Export(Filter):
-    """How they are exported."""
+    """A search whose sessions are exported."""
 
     bom: bool = Field(
         False, description="`true`: with a byte order mark, by which spreadsheets know that it is UTF-8"
@@ -68,7 +68,7 @@ class Export(Filter):
 
 
 class Search(Filter):
-    """Which page of them."""
+    """A search whose sessions are read page by page."""
 
     after: Annotated[Text, AfterValidator(_cursor)] | None = Field(
         None, description="The `next` of the page before"
@@ -77,7 +77,7 @@ class Search(Filter):
 
 
 def check_cursor(search: Search) -> None:
-    """Raise Problem (422) for a page that begins beyond the times that are asked for: it would be empty."""
+    """Raise Problem (422) if a page would begin outside the times of its search, and so be empty."""
     if search.after is not None:
         at, _ = _place_of(search.after)
         if (search.from_ is not None and at < search.from_) or (search.to is not None and at >= search.to):
@@ -90,7 +90,7 @@ _CSV_ROWS: Final = 1000
 
 
 def pages_of(database: Database, chosen: Filter) -> Iterator[SessionPage]:
-    """Yield all pages: nothing is open in the database while a client takes its time to read."""
+    """Yield all pages. No session with the database stays open while a client reads."""
     after: str | None = None
     while True:
         with database.transaction() as session:
@@ -111,9 +111,9 @@ def find_page(session: Session, chosen: Filter, after: str | None, limit: int) -
 
 
 def query_of(chosen: Filter, after: str | None, keys: Sequence[str] = ()) -> SelectOfScalar[SessionRow]:
-    """Return the query for sessions, newest first; by when they began, as the index is.
+    """Return the query for sessions, newest first: by their begin, as the index is.
 
-    ``keys``: of the conversation that is asked for, if it has older ones.
+    ``keys``: other keys of the conversation that was asked for.
     """
     started_at, number = col(SessionRow.started_at), col(SessionRow.id)
     query = select(SessionRow).order_by(started_at.desc(), number.desc())

@@ -11,7 +11,7 @@ from admin_api.cdr.answers import MOST_DIFFERENCES, Reconciliation
 from admin_api.database import Database
 
 _STEP: Final = timedelta(minutes=5)
-"""Of a reconciliation of a long time: at 5,000 IMs a second it counts 1.5 million of them."""
+"""The length of a step in a long reconciliation: at 5,000 IMs a second it counts 1.5 million."""
 _RECONCILE: Final = sqlalchemy.text("""
 WITH found AS MATERIALIZED (
     SELECT conversation, recorded, passed, archived, parked, discarded, differing
@@ -33,7 +33,7 @@ FROM found
 
 
 def reconcile(database: Database, since: datetime, until: datetime) -> Reconciliation:
-    """Return the reconciliation of these times. Raises as ``count_all`` does."""
+    """Return the reconciliation of a time. Raises the exceptions of ``database.UNAVAILABLE``."""
     with database.transaction() as session:
         parameters = {"since": since, "until": until, "most": MOST_DIFFERENCES}
         row = session.execute(_RECONCILE, parameters).mappings().one()
@@ -41,7 +41,7 @@ def reconcile(database: Database, since: datetime, until: datetime) -> Reconcili
 
 
 def steps_of(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the times in which to reconcile a long one, so that no statement takes long at any load."""
+    """Yield the steps of a long reconciliation, so that no statement takes long at any load."""
     since = since.replace(second=0, microsecond=0)  # each minute is in one step
     while since < until:
         end = min(since + _STEP, until)
@@ -50,7 +50,7 @@ def steps_of(since: datetime, until: datetime) -> Iterator[tuple[datetime, datet
 
 
 def total_of(steps: Iterable[Reconciliation]) -> Reconciliation:
-    """Return the totals of some steps. A conversation counts once in each in which it went on."""
+    """Return the totals of some steps. A conversation counts once for each step in which it went on."""
     totals = Counter(dict.fromkeys(Reconciliation.model_fields.keys() - {"differences"}, 0))
     for step in steps:
         totals.update(step.model_dump(exclude={"differences"}))
@@ -58,7 +58,7 @@ def total_of(steps: Iterable[Reconciliation]) -> Reconciliation:
 
 
 def line_of(found: Reconciliation) -> str:
-    """Say the totals for a person: no names, for nobody knows who reads it."""
+    """Return the totals as a line for a person. It has no names: any person may read it."""
     aside = {
         "parked": found.parked,
         "discarded": found.discarded,

@@ -27,7 +27,7 @@ _SHORTER: Final = "Ask for a shorter time; `python -m admin_api reconcile` takes
 def list_sessions(search: Annotated[Search, Query()], actor: ActorDep, database: DatabaseOf) -> SessionPage:
     """Find sessions, newest first. Each search is written to the audit trail.
 
-    A session of which an earlier IM comes to be known meanwhile may be on two pages; none is left out.
+    A session may be on two pages if an earlier IM of it becomes known meanwhile; none is left out.
     """
     check_cursor(search)
     unknown = find_unknown(database, search.user, search)
@@ -49,10 +49,10 @@ def list_sessions(search: Annotated[Search, Query()], actor: ActorDep, database:
 def export_sessions(
     chosen: Annotated[Export, Query()], actor: ActorDep, database: DatabaseOf
 ) -> StreamingResponse:
-    """Return sessions as CSV (RFC 4180), newest first, a line for each who took part. It is audited.
+    """Return sessions as CSV (RFC 4180), newest first, a line for each participant. Each export is audited.
 
-    It is read page by page while it is sent: each page is as the database is then, and a session of which an
-    earlier IM comes to be known meanwhile may be there twice.
+    The file is read page by page while it is sent, each page as the database is at that moment. A session may
+    be in it twice if an earlier IM of it becomes known meanwhile.
     """
     unknown = find_unknown(database, chosen.user, chosen)
     with database.transaction() as session:
@@ -77,7 +77,7 @@ def list_attempts(
     """List people whose clients tried to talk past the archive, in sessions that ended within these times.
 
     Kinds: `msrp`, `t140`, `datachannel`, `file`, `fax`, `other` were refused; `disguised` is a text under the
-    name of a typing notice or a receipt, which was archived. It is audited.
+    name of a typing notice or a receipt, which was archived. Each look is audited.
     """
     parameters = {"from": since.isoformat(), "to": until.isoformat(), "limit": limit}
     with database.transaction() as session:
@@ -94,22 +94,22 @@ def get_reconciliation(
     since: Annotated[Time, Query(alias="from", examples=["2026-01-31T00:00:00Z"])],
     until: Annotated[Time, Query(alias="to", examples=["2026-01-31T00:05:00Z"])],
 ) -> Reconciliation:
-    """Compare what the records say was archived with what is in the archive, by conversation and minute.
+    """Compare the records of archived IMs with the archive, by conversation and minute.
 
-    Operators get the totals; which conversations differ is for compliance officers. It is audited.
+    Operators get the totals; the conversations that differ are for compliance officers. Each look is audited.
 
-    IMs that are parked, or were discarded by an officer, are accounted for and don't differ. What was deleted
-    by hand does, from the archive or from what is parked.
+    Parked IMs, and IMs that an officer discarded, are accounted for and don't differ. IMs deleted by hand
+    differ, from the archive or from what is parked.
 
-    IMs on their way differ for a moment. Others do for good: what a front end refused and the broker kept, if
-    nobody sent it again; and of a front end that was killed, what it had not told yet, and what it had sent
-    of its spool and not taken out.
+    IMs on their way differ for a moment. Some IMs differ for good: those that a front end refused and the
+    broker kept, unless they were sent again; and of a front end that was killed, those that it had not
+    recorded yet, and those that it had sent from its spool and not deleted there.
 
-    The times are widened to full minutes: no sum goes over those. Where many IMs pass, records come
-    up to five seconds later than they.
+    The times are widened to full minutes: no count is finer. Where many IMs pass, records come up to five
+    seconds after the IMs.
 
-    All IMs of the time are counted, in one statement that may take 30 s: millions of IMs, minutes at the
-    highest load. For longer `python -m admin_api reconcile` goes step by step.
+    All IMs of the time are counted in one statement that may take 30 s: millions of IMs, minutes at the
+    highest load. For longer times `python -m admin_api reconcile` goes step by step.
     """
     parameters = audit.asked({"from": since.isoformat(), "to": until.isoformat()})
     with audit.attempt(database, actor, "cdr.reconciliation", "sessions", parameters, _SHORTER):

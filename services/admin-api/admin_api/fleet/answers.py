@@ -1,4 +1,4 @@
-"""Front ends as they report and as the API answers them."""
+"""Check-ins and numbers as front ends send them, and front ends as the API answers them."""
 
 from datetime import datetime
 from typing import Annotated
@@ -11,7 +11,7 @@ from contract.message import MAX_SEQ
 
 
 class CheckIn(Document):
-    """How a front end is."""
+    """A front end's check-in: its state, and the policy that it runs."""
 
     pool: Name = Field(examples=["pool1"])
     agent: UUID
@@ -37,9 +37,9 @@ class CurrentVersion(BaseModel):
 
 
 class FrontEnd(BaseModel):
-    """A front end as it last was; ``current`` if it ran the newest version of policy then.
+    """A front end as of its last check-in; ``current``: it ran the newest version of policy then.
 
-    Of one that says no stamp, because it is older than stamps, the number alone is known.
+    Front ends older than stamps send none; then the version's number alone is compared.
     """
 
     name: str
@@ -68,7 +68,7 @@ class FrontEndList(BaseModel):
 
 
 class AgentNumbers(Document):
-    """How far an archiving agent got."""
+    """An archiving agent's numbers."""
 
     agent: UUID
     confirmed: Annotated[Integer, Field(ge=0, le=MAX_SEQ, description="By the broker: up to this number")]
@@ -76,14 +76,14 @@ class AgentNumbers(Document):
 
 
 class Numbers(Document):
-    """What a front end tells of the agents that it knows of, its own and those that it adopted."""
+    """The numbers of the agents that a front end knows: its own, and those that it adopted."""
 
     pool: Name = Field(examples=["pool1"])
     numbers: list[AgentNumbers] = Field(max_length=1000)
 
 
 class Noted(BaseModel):
-    """Where it is noted."""
+    """The archive in which the numbers were noted."""
 
     incarnation: UUID = Field(
         description="The archive's. Another: it was restored; tell again of all agents that ended"

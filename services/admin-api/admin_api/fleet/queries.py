@@ -15,7 +15,7 @@ from admin_api.fleet.answers import CheckIn, FrontEnd, FrontEndList, Numbers
 from admin_api.tables.policy import FrontEndRow, VersionRow
 
 _LIVE: Final = timedelta(seconds=15)
-"""A front end checks in every 5 s: one that missed three is not live."""
+"""A front end checks in every 5 s: one that missed three check-ins is not live."""
 _FORGOTTEN: Final = timedelta(days=7)
 _LOG: Final = sqlalchemy.text(
     "SELECT archive.log_witness(:front_end, :pool, :agents, :confirmed, :ended)"
@@ -43,7 +43,7 @@ def note_check_in(
 
 
 def _noting(name: str, process: UUID, document: CheckIn, differs: bool | None) -> Insert:
-    """Return what notes a check-in. The highest version is that of all processes of the name."""
+    """Return the statement that notes a check-in. ``highest`` is that of all processes of the name."""
     known = select(func.max(FrontEndRow.highest)).where(col(FrontEndRow.name) == name)
     said = document.model_dump(exclude={"digest"}) | {
         "process": process,
@@ -61,7 +61,7 @@ def _noting(name: str, process: UUID, document: CheckIn, differs: bool | None) -
 
 
 def _is_forgotten(name: str, process: UUID) -> ColumnElement[bool]:
-    """Rows of long ago, and those of the processes before this one of the same name."""
+    """Return the condition for rows of long ago, and for rows of a name's processes before this one."""
     last_seen = col(FrontEndRow.last_seen)
     begun = select(FrontEndRow.first_seen).where(
         col(FrontEndRow.name) == name, col(FrontEndRow.process) == process
@@ -92,7 +92,7 @@ def find_front_ends(session: Session) -> FrontEndList:
 
 
 def _count_namesakes(mine: FrontEndRow, rows: Iterable[FrontEndRow]) -> int:
-    """Return how many of the rows, all of one name, are of others that live beside a front end."""
+    """Return the number of other live front ends under the same name. ``rows``: all of that name."""
     alive_since = datetime.now(UTC) - _LIVE
     return sum(
         other is not mine
@@ -103,12 +103,12 @@ def _count_namesakes(mine: FrontEndRow, rows: Iterable[FrontEndRow]) -> int:
 
 
 def _is_followed(mine: FrontEndRow, rows: Iterable[FrontEndRow]) -> bool:
-    """Return whether a front end has not been seen since another of its name has: it started anew."""
+    """Return whether another process of the name began after a front end's last check-in: a restart."""
     return any(mine.last_seen < other.first_seen for other in rows if other is not mine)
 
 
 def log_witness(session: Session, name: str, document: Numbers) -> UUID:
-    """Note how far a front end's agents got; return the incarnation of the archive."""
+    """Note how far a front end's agents got; return the archive's incarnation."""
     values = {
         "front_end": name,
         "pool": document.pool,

@@ -1,4 +1,4 @@
-"""Routes of front ends, and of those who look after them."""
+"""Routes for front ends, and for the operators who watch them."""
 
 import logging
 
@@ -31,7 +31,7 @@ def check_in(
     snapshots: SnapshotsOf,
     later: BackgroundTasks,
 ) -> CurrentVersion:
-    """Note how a front end is; answer the version of policy it should run."""
+    """Note a front end's state; answer the version of policy that it should run."""
     process = document.process or document.agent
     differs = _differ(document.digest, digests.find(document.version, document.stamp))
     with database.transaction() as session:
@@ -51,7 +51,7 @@ def check_in(
 
 
 def _differ(theirs: str | None, ours: str | None) -> bool | None:
-    """Return whether two digests differ; None if nobody can tell: one is missing, or of another form."""
+    """Return whether two digests differ; None if one is missing, or if their forms differ."""
     if theirs is None or ours is None or theirs.partition(":")[0] != ours.partition(":")[0]:
         return None
     return theirs != ours
@@ -66,7 +66,10 @@ def list_front_ends(database: DatabaseOf) -> FrontEndList:
 
 @router.post("/{name:path}/numbers")
 def note_numbers(name: NameInPath, document: Numbers, database: DatabaseOf) -> Noted:
-    """Note how far agents got. Completeness counts with it if the queue is lost with what says so there, or
-    the archive is restored to before they began."""
+    """Note how far agents got.
+
+    Completeness counts these numbers if the queue is lost together with the agents' own statements, or if the
+    archive is restored to a time before the agents began.
+    """
     with database.transaction() as session:
         return Noted(incarnation=log_witness(session, name, document))

@@ -1,4 +1,4 @@
-"""A feature of the API: its routes, and what they need of the application, in one value."""
+"""A feature of the API: its routes, and everything that it needs of the application, in one value."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

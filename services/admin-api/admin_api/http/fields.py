@@ -1,4 +1,4 @@
-"""What parameters and bodies are made of: checked once, here, with messages that say what is wrong."""
+"""Types of parameters and of fields in bodies, with messages that say how to write a value."""
 
 import re
 from datetime import datetime
@@ -25,13 +25,13 @@ from runtime.token import CONNECTOR_NAME
 _STORED: Final = re.compile(r"sip:[^\s@:<>\"\x00-\x1f\x7f\\]+@[a-z0-9_.:\[\]-]+")
 
 MANY: Final = 10_000
-"""Domains or languages in a document."""
+"""Most domains or languages in a document."""
 _MAX_STORED: Final = 2600
-"""Bytes of a name that could be stored: an index holds no more."""
+"""Bytes of the longest name that could be stored: an index holds no more."""
 
 
 class Document(BaseModel):
-    """A JSON object of a request: what it does not know it refuses."""
+    """A JSON object of a request; unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,7 +53,7 @@ def _known(text: str) -> str:
 
 
 def parse_user(text: str) -> str:
-    """Return the canonical address of somebody who may have flags. Raises ValueError."""
+    """Return the canonical address of a user, who may have flags. Raises ValueError."""
     address = parse_address(text)
     if not domain_of(address):
         raise ValueError(f"{address} is in no domain: write it as sip:{address[4:]}@contoso.com")
@@ -61,7 +61,7 @@ def parse_user(text: str) -> str:
 
 
 def refuse_merged(given: object, check: ValidatorFunctionWrapHandler) -> object:
-    """Refuse an object in which two names are spellings of one, or that has too many to look at."""
+    """Validate an object. Raises ValueError if two of its names are spellings of one, or for too many."""
     if isinstance(given, dict) and len(given) > MANY:
         raise ValueError(f"it has at most {MANY} names")
     checked = check(given)
@@ -95,25 +95,25 @@ ImId = Annotated[UUID, AfterValidator(_uuid7)]
 Address = Annotated[str, StringConstraints(max_length=2000), AfterValidator(parse_address)]
 """A SIP URI, with or without ``sip:``, an ``xmpp:`` or a ``tel:`` URI, or a JID; becomes canonical."""
 KnownAddress = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_known)]
-"""As ``Address``, or letter by letter a name that an earlier version stored and that is no address now."""
+"""An ``Address``; or, letter by letter, a name that an earlier version stored and that is no address now."""
 Domain = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_domain)]
-"""Becomes canonical: an IDN as ``xn--…``."""
+"""A domain; becomes canonical, an IDN as ``xn--…``."""
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
-"""Of a pool or a front end."""
+"""The name of a pool or a front end."""
 ConnectorName = Annotated[str, StringConstraints(pattern=CONNECTOR_NAME)]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z]{2,3}(-[a-zA-Z0-9]{1,8})*$", to_lower=True)]
 """A language's tag (BCP 47, RFC 5646)."""
 Wording = Annotated[
     str, StringConstraints(pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$", min_length=1, max_length=2000)
 ]
-"""What people are told: without control characters other than line feed."""
+"""A text for people: without control characters other than line feed."""
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", min_length=1, max_length=1000)]
-"""Any text to look for, but for the one character that PostgreSQL's text cannot hold."""
+"""Any text to search for, but for the one character that PostgreSQL's text cannot hold."""
 Time = Annotated[AwareDatetime, BeforeValidator(_iso8601)]
 Integer = Annotated[int, BeforeValidator(_number)]
-"""In a JSON document."""
+"""An integer in a JSON document."""
 Version = Annotated[Integer, Field(ge=0, lt=1 << 53)]
-"""Of policy, in a JSON document: not all numbers above are exact there."""
+"""A version of policy in a JSON document, where larger numbers are not all exact."""
 
 AddressInPath = Annotated[KnownAddress, Path(examples=["sip:yannis@contoso.com"])]
 UserInPath = Annotated[
@@ -122,10 +122,10 @@ UserInPath = Annotated[
     AfterValidator(parse_user),
     Path(examples=["sip:yannis@contoso.com"]),
 ]
-"""Of somebody who may have flags."""
+"""The address of a user, who may have flags."""
 DomainInPath = Annotated[Domain, Path(examples=["contoso.com"])]
 NameInPath = Annotated[Name, Path(examples=["pool1"])]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most")]
 MAX_BIGINT = (1 << 63) - 1
 After = Annotated[int, Query(ge=1, le=MAX_BIGINT, description="The `next` of the page before")]
-"""Where lists go on that are ordered by a number, newest first."""
+"""The place where a list goes on that is ordered by a number, newest first."""

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of errors: each operation names every status that it may answer."""
+"""Errors in the OpenAPI document: each operation names every status that it may answer."""
 
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ class ProblemDocument(BaseModel):
 
 
 def problem(description: str) -> dict[str, Any]:
-    """Return how an error is described."""
+    """Return the description of an error."""
     return {
         "description": description,
         "content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}},
@@ -40,13 +40,13 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         (503, "The database is out of reach, or too much is under way: try again later"),
     )
 }
-"""Of every operation that needs a token."""
+"""Answers of every operation that needs a token."""
 _NOT_THERE: Final = problem("There is no such resource: `field` says of what")
 _CHANGED: Final = problem("It is not as `If-Match` or `If-None-Match` wants it")
 
 
 def _given(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a parameter that is given: null would be the four letters."""
+    """Return the schema of a parameter that is given, without null: in a query that would be four letters."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     if len(kinds) != 1:
         return schema
@@ -54,7 +54,7 @@ def _given(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def complete(app: FastAPI) -> None:
-    """Add what follows from an operation's parameters and other answers."""
+    """Add to each operation the answers that follow from its parameters and its other answers."""
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:

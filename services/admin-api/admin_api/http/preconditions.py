@@ -1,7 +1,7 @@
 """Optimistic concurrency: ETag, If-Match and If-None-Match (RFC 9110, 13.1).
 
 The ETag of a resource is the version of policy that changed it last, number and stamp: ``"17-0b5c…"``. The
-number alone would come again after the database was restored.
+number alone would come again after the database is restored.
 """
 
 import re
@@ -26,7 +26,7 @@ def etag_of(version: int, stamp: UUID) -> str:
 
 
 def find_etag(session: Session, version: int) -> str:
-    """Return the ETag of a resource that was last changed in a version of policy."""
+    """Return the ETag of a resource by the version of policy that changed it last."""
     row = session.get(StampRow, version)
     # Only a hand puts a version there that never was.
     return f'"{version}"' if row is None else etag_of(row.version, row.stamp)
@@ -34,13 +34,13 @@ def find_etag(session: Session, version: int) -> str:
 
 @dataclass(frozen=True)
 class Preconditions:
-    """What a caller wants to be true of a resource before it is changed."""
+    """The conditions under which a caller wants a resource changed."""
 
     if_match: str | None = None
     if_none_match: str | None = None
 
     def check(self, etag: str | None) -> None:
-        """Check a resource as it is: its ETag, None if there is none. Raises Problem (412)."""
+        """Check a resource by its ETag, None if there is no such resource. Raises Problem (412)."""
         if self.if_match is not None and not _matches(self.if_match, etag, strong=True):
             raise Problem(
                 412,

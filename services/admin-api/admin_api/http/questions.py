@@ -1,4 +1,4 @@
-"""What each route may be asked, by its own declaration: a new one is as strict as the others."""
+"""Questions: each request is held to the declaration of its route, so new routes are as strict as others."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, get_args, get_origin
@@ -15,11 +15,11 @@ from runtime.question import Parameter, check_path, check_query, check_single
 
 _BLANK: Final = "a b"
 _known: Final[dict[str, Mapping[str, Parameter]]] = {}
-"""By routes' ids: parameters are made of the code, whatever application it is."""
+"""Parameters by routes' ids. They follow from the code, so all applications share them."""
 
 
 def check_question(scope: Scope, route: APIRoute) -> None:
-    """Raise Problem (422, 415) for a request that asks for what its route does not declare."""
+    """Raise Problem (422, 415) for a request that brings anything its route does not declare."""
     check_single(scope["headers"])
     check_path(scope.get("raw_path") or b"")  # a server may give none
     check_query(scope["query_string"], parameters_of(route))
@@ -65,7 +65,7 @@ def _is_list(info: FieldInfo) -> bool:
 
 
 def _takes_blanks(info: FieldInfo) -> bool:
-    """Return whether some blank can stand in a parameter."""
+    """Return whether a parameter may contain a blank."""
     kind: Any = Annotated[(info.annotation, "as declared", *info.metadata)]
     try:
         TypeAdapter(kind).validate_python([_BLANK] if _is_list(info) else _BLANK)

@@ -1,1 +1,1 @@
-"""Names of people and conversations: all that one goes by, and which look alike."""
+"""Names of people and conversations: all names of each, and names that look alike."""

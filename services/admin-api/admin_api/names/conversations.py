@@ -1,4 +1,4 @@
-"""Conversations, looked for by the key that an answer shows or by the one that a connector knows."""
+"""Conversations, searched for by the key that an answer has or by the key that a connector uses."""
 
 from typing import Self
 
@@ -10,12 +10,12 @@ from runtime.token import conversation_key
 
 
 def keys_of_conversation(key: str, connector: str | None) -> list[str]:
-    """Return what a conversation may be filed under: before keys were their connectors' own, just the key."""
+    """Return a conversation's keys: the connector's own, and the bare one of before there were such."""
     return [filed_key(key)] if connector is None else [conversation_key(connector, key), filed_key(key)]
 
 
 class ConversationFilter(BaseModel):
-    """Which conversation."""
+    """A search for one conversation."""
 
     conversation: Text | None = Field(None, description="Its key, as answers show it; or see `connector`")
     connector: ConnectorName | None = Field(
@@ -33,5 +33,5 @@ class ConversationFilter(BaseModel):
 
     @property
     def keys(self) -> list[str]:
-        """Return the keys that the conversation may be filed under; none if no conversation is asked for."""
+        """Return the keys under which the conversation may be filed; none if none was asked for."""
         return [] if self.conversation is None else keys_of_conversation(self.conversation, self.connector)

@@ -39,7 +39,7 @@ class Look(BaseModel):
 
 
 class Looked(BaseModel):
-    """Somebody, with what there is to see in the address."""
+    """A person, with the look of the address."""
 
     address: str
     look: IfAny[Look] = None
@@ -52,7 +52,7 @@ class Looked(BaseModel):
 
 @lru_cache(maxsize=1 << 11)
 def look_of(address: str) -> Look | None:
-    """Return what there is to see in a canonical address, None if it is as it looks."""
+    """Return the look of a canonical address; None if the address shows all there is to know."""
     if address.isascii() and "xn--" not in address:
         return None
     scheme, colon, rest = address.partition(":")

@@ -1,4 +1,4 @@
-"""People of the archive: all numbers under which somebody's IMs are."""
+"""People of the archive: all numbers under which a person's IMs are stored."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -22,7 +22,7 @@ UNKNOWN: Final = (
 
 
 def numbers_of_person(session: Session, address: str) -> list[int]:
-    """Return the numbers of somebody: one, and one for each name that older front ends gave."""
+    """Return a person's numbers: one, and one for each name that earlier front ends gave."""
     return _numbers(session, ArchivedUser, col(ArchivedUser.address) == address)
 
 
@@ -50,10 +50,10 @@ def keys_of_conversations(session: Session, keys: Sequence[str]) -> Sequence[str
 def find_unknown(
     database: Database, people: Sequence[str], talk: ConversationFilter, field: str = "user"
 ) -> list[str]:
-    """Return what is known nowhere of the people and the conversation that are asked for.
+    """Return the people and the conversation that no part of the service knows.
 
-    Neither the archive, nor call detail records, nor disclaimers, nor policy has such a name. Raises Problem
-    (422) for a person's that is no address either; ``field``: the parameter that names people.
+    Neither the archive, nor call detail records, nor notices, nor policy has such a name. Raises Problem
+    (422) for an unknown person whose name is no address; ``field``: the parameter that names people.
     """
     with database.transaction() as session:
         unknown = [name for name in dict.fromkeys(people) if not _has(session, *_of_person(name))]
@@ -82,5 +82,5 @@ def _of_conversation(keys: Sequence[str]) -> Iterator[Select[Any]]:
 
 
 def _has(session: Session, *places: Select[Any]) -> bool:
-    """Return whether one of some queries finds anything."""
+    """Return whether any of some queries finds a row."""
     return any(session.execute(place.limit(1)).first() is not None for place in places)

@@ -13,7 +13,7 @@ _TIME = DateTime(timezone=True)
 
 
 class ArchivedUser(SQLModel, table=True):
-    """A name of a person in the archive; ``same_as``: whose it is, if it is not canonical."""
+    """A name of a person in the archive; ``same_as``: the canonical name's number, if this is another."""
 
     __tablename__ = "archived_users"
     __table_args__ = _ARCHIVE
@@ -23,7 +23,7 @@ class ArchivedUser(SQLModel, table=True):
 
 
 class ArchivedConversation(SQLModel, table=True):
-    """A conversation in the archive; ``same_as``: the same people's by their canonical addresses."""
+    """A conversation in the archive; ``same_as``: the same people's, by their canonical addresses."""
 
     __tablename__ = "archived_conversations"
     __table_args__ = _ARCHIVE
@@ -33,7 +33,7 @@ class ArchivedConversation(SQLModel, table=True):
 
 
 class ArchivedParticipant(SQLModel, table=True):
-    """Who ever took part in which conversation."""
+    """A person who took part in a conversation."""
 
     __tablename__ = "archived_participants"
     __table_args__ = _ARCHIVE
@@ -71,7 +71,7 @@ class ArchivedMessage(SQLModel, table=True):
 
 
 class TraceRow(SQLModel, table=True):
-    """A time that an archived IM came: by which publish and which batch, null if that is not known."""
+    """A delivery of an archived IM, with its publish and its batch; null where that is not known."""
 
     __tablename__ = "traces"
     __table_args__ = _ARCHIVE
@@ -97,7 +97,7 @@ class TraceRow(SQLModel, table=True):
 
 
 class MessageOrder(SQLModel, table=True):
-    """Which transaction stored an IM."""
+    """The transaction that stored an IM."""
 
     __tablename__ = "message_order"
     __table_args__ = _ARCHIVE
@@ -133,7 +133,7 @@ class AgentCompleteness(SQLModel, table=True):
 
 
 class ParkedRow(SQLModel, table=True):
-    """What could not be stored, as it came."""
+    """An IM or lines of call detail records that could not be stored, as they came."""
 
     __tablename__ = "parked_ims"
     __table_args__ = _ARCHIVE

@@ -11,7 +11,7 @@ _TIME = DateTime(timezone=True)
 
 
 class SessionRow(SQLModel, table=True):
-    """A call detail record: a session, who took part, how many IMs each sent."""
+    """A call detail record: a session, its participants, and the number of IMs that each sent."""
 
     __tablename__ = "session_list"
     __table_args__ = _CDR

@@ -27,7 +27,7 @@ class VersionRow(SQLModel, table=True):
 
 
 class StampRow(SQLModel, table=True):
-    """A version that this database has been through, and what tells it from others of that number."""
+    """A version that this database has been through; the stamp tells it from others of that number."""
 
     __tablename__ = "versions"
     __table_args__ = _POLICY
@@ -39,14 +39,14 @@ class PolicyRow(SQLModel):
     """A resource of policy that has settings and the version that changed it last."""
 
     KIND: ClassVar[str]
-    """How the audit trail calls it."""
+    """The resource's kind in the audit trail."""
     KEY: ClassVar[str]
     """The name of the field that identifies it."""
     version: int = Field(default=0, sa_type=BigInteger)
 
     @property
     def key(self) -> str:
-        """What identifies this resource among those of its kind."""
+        """Return the key of this resource among those of its kind."""
         return str(getattr(self, self.KEY))
 
     @property
@@ -55,7 +55,7 @@ class PolicyRow(SQLModel):
         return True
 
     def settings(self) -> dict[str, Any]:
-        """Return what can be changed."""
+        """Return the settings: the fields that can be changed."""
         return self.model_dump(mode="json", exclude={self.KEY, "version", "deleted"})
 
     def delete(self, session: Session, version: int) -> None:
@@ -64,7 +64,7 @@ class PolicyRow(SQLModel):
 
 
 class GlobalRow(PolicyRow, table=True):
-    """What is archived in a scope."""
+    """The setting of a scope."""
 
     __tablename__ = "global_settings"
     __table_args__ = _POLICY
@@ -85,7 +85,7 @@ class DomainRow(PolicyRow, table=True):
 
 
 class ConnectorRow(PolicyRow, table=True):
-    """Whom a connector may speak for: see ``contract.policy.ConnectorRights``."""
+    """The domains that a connector may speak for: see ``contract.policy.ConnectorRights``."""
 
     __tablename__ = "connectors"
     __table_args__ = _POLICY
@@ -110,7 +110,7 @@ class PoolRow(PolicyRow, table=True):
     unseen_media: list[str] = Field(default_factory=list, sa_column=Column(ARRAY(Text), nullable=False))
 
     def settings(self) -> dict[str, Any]:
-        """Return what can be changed; ``unseen_media`` is left out where it is empty, as in answers."""
+        """Return the settings; ``unseen_media`` is left out where it is empty, as in answers."""
         settings = super().settings()
         if not self.unseen_media:
             del settings["unseen_media"]
@@ -132,7 +132,7 @@ class DisclaimerRow(PolicyRow, table=True):
 
 
 class CDRSwitchRow(PolicyRow, table=True):
-    """Whether there are call detail records. One row."""
+    """The switch of call detail records. One row."""
 
     __tablename__ = "cdr"
     __table_args__ = _POLICY
@@ -177,7 +177,7 @@ def holds(column: Mapped[str], texts: Iterable[str]) -> ColumnElement[bool]:
 
 
 class AuditRow(SQLModel, table=True):
-    """Who did what; the database sets ``id`` and ``at``."""
+    """An action with its actor; the database sets ``id`` and ``at``."""
 
     __tablename__ = "audit"
     __table_args__ = _POLICY
@@ -209,10 +209,10 @@ class AuditUsersRow(SQLModel, table=True):
 
 
 class FrontEndRow(SQLModel, table=True):
-    """What a front end said last; the database sets ``last_seen``.
+    """A front end's last check-in; the database sets ``last_seen``.
 
-    ``highest`` is the highest version that it ever ran. ``differs``: its version is ours, but what it holds
-    was not, when that was last compared; ``differed_at``: when that was last so.
+    ``highest``: the highest version that it ever ran. ``differs``: at the last comparison its policy was not
+    that of its version; ``differed_at``: the last time that this was so.
     """
 
     __tablename__ = "front_ends"

@@ -1,4 +1,4 @@
-"""Completeness as the API and the command answer it."""
+"""Completeness as the API and ``python -m admin_api completeness`` answer it."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,7 +20,7 @@ class Totals(BaseModel):
 
 
 class AgentCounts(BaseModel):
-    """The IMs of an archiving agent: one start of a front end."""
+    """The IMs of an archiving agent, which numbers the IMs of one start of a front end."""
 
     agent: UUID
     pool: str
@@ -44,7 +44,7 @@ class AgentCounts(BaseModel):
 
 
 class Completeness(BaseModel):
-    """Totals of all agents asked for; of the agents themselves the first, those with holes before others."""
+    """Totals of all agents that were asked for, and the first of them: agents with holes come first."""
 
     totals: Totals
     read_until: datetime | None = Field(description="What was put on the queue before was read by workers")
@@ -52,7 +52,7 @@ class Completeness(BaseModel):
 
 
 def lines_of_completeness(found: Completeness) -> Iterator[str]:
-    """Say it for a person: a line for each agent with a hole, and the totals."""
+    """Yield a line for each agent with a hole, and one with the totals, for a person to read."""
     for agent in found.agents:
         if agent.missing:
             ranges = (f"{first}-{last}" for first, last in agent.missing_numbers)

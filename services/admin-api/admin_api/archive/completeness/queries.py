@@ -1,4 +1,4 @@
-"""Queries that count IMs."""
+"""Queries that count IMs by agent."""
 
 from typing import Final
 from uuid import UUID
@@ -20,7 +20,7 @@ _NUMBERS: Final = {"missing_numbers", "disowned_numbers"}
 
 
 def count_all(database: Database, pool: str | None = None, limit: int = 100) -> Completeness:
-    """Return the totals, and the first ``limit`` agents. Raises what ``database.UNAVAILABLE`` names."""
+    """Return the totals, and the first ``limit`` agents. Raises errors of ``database.UNAVAILABLE``."""
     table = AgentCompleteness
     of_pool = [] if pool is None else [col(table.pool) == pool]
     names = [name for name in Totals.model_fields if name != "agents"]

@@ -1,4 +1,4 @@
-"""Routes of completeness."""
+"""Routes that count IMs, and disown those that cannot be restored."""
 
 from typing import Annotated
 from uuid import UUID
@@ -27,12 +27,13 @@ def get_completeness(
     pool: Annotated[Name | None, Query(examples=["pool1"])] = None,
     limit: Limit = 100,
 ) -> Completeness:
-    """Count what the archiving agents numbered and what of it is in the archive.
+    """Count the IMs that archiving agents numbered, and those of them that are in the archive.
 
-    Agents tell how far they got on the queue, behind their IMs, and front ends tell it here as well. What was
-    told here alone is `waiting`, however long the queue is, until something later comes from the queue or
-    workers have read it up to then; what is not there then is `missing`, until it is archived after all. For
-    seconds so is what one worker still has in its hands while another has stored what came later.
+    Agents report how far they got on the queue, behind their IMs; front ends report it here as well. IMs
+    reported only here are `waiting`, however long the queue is, until a later message comes from the queue or
+    workers have read the queue up to that time. IMs that are not there then are `missing`, until they are
+    archived after all. IMs that one worker still holds, while another has stored later ones, are `missing`
+    for seconds, too.
     """
     found = count_all(database, pool, limit)
     if pool is not None and not found.totals.agents:
@@ -46,9 +47,9 @@ def get_completeness(
     "/v1/completeness/{agent}/disown", responses={409: problem("Nothing of it is missing, or it works")}
 )
 def disown(agent: UUID, body: Reason, actor: ActorDep, database: DatabaseOf) -> Changed:
-    """Count what is missing of an agent now as missing no longer: it can't be restored, or never was.
+    """Disown an agent's missing IMs: they cannot be restored, or never were. They count as missing no longer.
 
-    It is shown as disowned, with who did it and why; what is missing later counts again.
+    They are shown as disowned, with the operator and the reason. IMs that are missing later count again.
     """
     with database.transaction() as session:
         changed = disown_agent(session, agent, actor, body.reason)
@@ -68,7 +69,7 @@ def disown(agent: UUID, body: Reason, actor: ActorDep, database: DatabaseOf) -> 
 
 @router.post("/v1/completeness/{agent}/own", responses={409: problem("Nothing of it is disowned")})
 def own(agent: UUID, body: Reason, actor: ActorDep, database: DatabaseOf) -> Changed:
-    """Take it back: what was disowned of an agent, and is not there, counts as missing again."""
+    """Take back an agent's disowned IMs: those that are not in the archive count as missing again."""
     with database.transaction() as session:
         changed = own_agent(session, agent)
         if not changed:

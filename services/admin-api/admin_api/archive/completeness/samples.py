@@ -1,4 +1,4 @@
-"""Figures of the archive, sampled for Prometheus."""
+"""Figures of the database, sampled for Prometheus."""
 
 from typing import Final
 
@@ -20,9 +20,9 @@ _WEAKENED: Final = sqlalchemy.text(
 
 
 def show_counts(database: Database) -> bool:
-    """Bring the metrics of what the database holds up to date; return whether it could be counted.
+    """Update the metrics of the database; return whether it could be counted.
 
-    While it can't, there are none of what is archived.
+    While it cannot, there are no metrics of archived IMs.
     """
     table = AgentCompleteness
     gauges = metrics.COMPLETENESS

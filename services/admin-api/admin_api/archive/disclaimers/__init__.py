@@ -1,4 +1,8 @@
-"""Partners told: who was told that a conversation is archived."""
+"""Notices to partners: claimed by front ends, confirmed by connectors, read by officers.
+
+A notice is *handed over* once a connector was given it. Its partner is *told* once that connector confirmed
+the delivery, and never before. Until then the notice is handed over again, at growing intervals.
+"""
 
 from admin_api.archive.disclaimers.routes import router
 

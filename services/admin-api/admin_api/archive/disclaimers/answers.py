@@ -22,7 +22,7 @@ from admin_api.names.people import UNKNOWN
 
 
 class Notice(Document):
-    """What a partner is told."""
+    """A notice for one partner."""
 
     partner: KnownAddress = Field(examples=["sip:bob@fabrikam.com"])
     language: Language = Field(examples=["en"])
@@ -42,21 +42,21 @@ class Claim(Document):
 
 
 class Standing(BaseModel):
-    """Partners to be told with this IM, and those told already; of others it is not known yet."""
+    """Partners to be told with this IM, and those told already. Of others it is not known yet."""
 
     partners: list[str]
     told: list[str]
 
 
 class Confirmation(Document):
-    """A connector's word that it delivered the notices that it was handed with an IM."""
+    """A connector's confirmation that it delivered the notices of an IM."""
 
     connector: ConnectorName = Field(examples=["edge"])
     at: Time
 
 
 class NoticeSent(BaseModel):
-    """A notice that was handed over: to tell whom, with which IM, in which words; is it delivered?"""
+    """A notice that was handed over: its partner, IM and wording, and the time of its delivery."""
 
     conversation: str
     partner: str
@@ -74,7 +74,7 @@ class NoticeSent(BaseModel):
 
 
 class NoticePage(BaseModel):
-    """Who was told, newest first; ``next`` is the ``after`` of the page that follows, null on the last."""
+    """Notices, newest first; ``next`` is the ``after`` of the page that follows, null on the last."""
 
     disclaimers: list[NoticeSent]
     next: int | None

@@ -25,7 +25,7 @@ from admin_api.tables.policy import NoticeRow, holds
 from contract.conversation import filed_key
 
 _CONFIRM_WITHIN: Final = timedelta(hours=1)
-"""A notice not confirmed by then is handed over again, however often it was before."""
+"""A notice that is not confirmed within this time is handed over again, however often it was before."""
 _CLAIM: Final = text(
     "SELECT partner, to_tell, told FROM policy.claim_disclaimers(:conversation, :im, :connector, :front_end,"
     " :at, :version, :partners, :languages, :wordings, :confirm_within, :digest, :handed_over)"
@@ -35,7 +35,7 @@ _RETRACT: Final = text("SELECT policy.retract_disclaimers(:im, :actor, :role, :c
 
 
 class NoticeSearch(ConversationFilter):
-    """Whom and where."""
+    """A search for notices by partner and conversation."""
 
     partner: KnownAddress | None = Field(None, examples=["sip:bob@fabrikam.com"])
     after: Annotated[int, Field(ge=1, le=MAX_BIGINT, description="The `next` of the page before")] = (
@@ -51,9 +51,9 @@ def find_notices(
     after: int = MAX_BIGINT,
     limit: int = 1000,
 ) -> NoticePage:
-    """Return who was told, as it was noted, newest first; ``conversations``: keys, none for all.
+    """Return notices, newest first. ``conversations``: their keys; none: of all conversations.
 
-    Whoever asks must be in the audit trail.
+    The caller writes the audit record.
     """
     query = select(NoticeRow).where(col(NoticeRow.id) < after)
     if conversations:

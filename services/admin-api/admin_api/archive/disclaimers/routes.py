@@ -1,4 +1,4 @@
-"""Routes for notices."""
+"""Routes of notices to partners."""
 
 from typing import Annotated
 from uuid import UUID
@@ -34,9 +34,9 @@ HandedOver = Annotated[bool, Query(description="It was, while this could not be 
 def claim(
     document: Claim, database: DatabaseOf, digest: Digest = None, handed_over: HandedOver = False
 ) -> Standing:
-    """Note what a front end hands over; answer who is to be told.
+    """Note the notices that a front end hands over; answer the partners to be told.
 
-    Asked again with the same IM, it answers the same until they are told.
+    A claim that comes again for the same IM gets the same answer until the partners are told.
     """
     with database.transaction() as session:
         return claim_notices(
@@ -46,9 +46,9 @@ def claim(
 
 @router.post("/{im}/told", status_code=204, response_class=Response)
 def confirm(im: UUID, document: Confirmation, database: DatabaseOf) -> None:
-    """Note that a connector delivered what it was handed with an IM: its partners were told.
+    """Note that a connector delivered the notices of an IM: their partners are told.
 
-    404 if this connector was handed nothing with it. Confirmed again, it stays as it is.
+    404 if this connector was handed none with the IM. A second confirmation changes nothing.
     """
     with database.transaction() as session:
         count = confirm_notices(session, im, document)
@@ -63,10 +63,10 @@ def retract(
     database: DatabaseOf,
     connector: ConnectorName | None = None,
 ) -> None:
-    """Take back what a connector was handed with an IM: the notice could not be delivered.
+    """Take back the notices that a connector was handed with an IM: they could not be delivered.
 
-    Partners not told yet are told with the next. What was noted stays in the audit trail. Without
-    ``connector``, as front ends of before ask, whoever was handed it.
+    Partners that were not told yet are told with the next IM. The notices stay in the audit trail. Without
+    `connector`, as earlier front ends ask, the notices of all connectors are taken back.
     """
     with database.transaction() as session:
         retract_notices(session, im, actor, connector)
@@ -76,7 +76,7 @@ def retract(
 def list_disclaimers(
     search: Annotated[NoticeSearch, Query()], actor: ActorDep, database: DatabaseOf
 ) -> NoticePage:
-    """List who was told that a conversation is archived: when, with which IM, in which words."""
+    """List the notices to partners: IM, wording, and when each was handed over and delivered."""
     unknown = find_unknown(database, [search.partner] if search.partner else [], search, "partner")
     with database.transaction() as session:
         page = find_notices(session, search.keys, search.partner, search.after, search.limit)

@@ -6,7 +6,7 @@ from admin_api.archive.messages.answers import Message
 
 
 class Changes(BaseModel):
-    """Some IMs, as they were committed."""
+    """IMs in the order in which they were committed."""
 
     messages: list[Message]
     next: str = Field(description="The `after` to go on from, now or when more has come")

@@ -1,4 +1,8 @@
-"""Queries that find IMs in the order in which they were committed."""
+"""Queries that find IMs in the order in which they were committed, each once.
+
+Ids are times, so an IM that is committed late lies behind its id's place. Transactions get their numbers
+before they commit, so a reading ends before the oldest transaction that still runs.
+"""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -16,17 +20,17 @@ from admin_api.tables.archive import ArchivedMessage, MessageOrder
 from runtime.problem import Problem
 
 _FIRST_WIDTH: Final = 64
-"""Transactions that are looked through first; then four times as many, as long as that gives too little."""
+"""Transactions that are searched first. The number grows fourfold as long as they hold too few IMs."""
 _AT_A_TIME: Final = 50
 _UNORDERED: Final = 0
-"""Stands for the transaction of IMs of before transactions were kept: they come first, by their ids."""
+"""The transaction of IMs archived before transactions were kept. These IMs come first, by their ids."""
 _HORIZON: Final = text("SELECT incarnation, before, last_unordered FROM archive.read_horizon()")
 _ERAS: Final = text('SELECT first, "end" FROM archive.era_order WHERE "end" > :after ORDER BY number')
 _NIL: Final = UUID(int=0)
 
 
 class Cursor(NamedTuple):
-    """A place in the order: behind the IM ``id`` of the transaction ``xact``."""
+    """A place in the order: after the IM ``id`` of the transaction ``xact``."""
 
     incarnation: UUID
     xact: int
@@ -37,7 +41,7 @@ class Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, cursor: str) -> Self:
-        """Raises Problem (422)."""
+        """Return the place that a cursor names. Raises Problem (422)."""
         try:
             incarnation, xact, im_id = cursor.split("-")
             place = cls(UUID(incarnation), int(xact, 16), UUID(im_id))
@@ -52,7 +56,7 @@ _Key = Row[int | None, UUID, datetime]
 
 
 def find_changes(database: Database, cursor: Cursor | None, limit: int) -> Changes:
-    """Return the IMs that were committed behind a place in the order; None: from the first on.
+    """Return the IMs that were committed after a place in the order; None: from the first IM on.
 
     Raises Problem (410) if the place is of another archive, which was restored since.
     """
@@ -84,7 +88,7 @@ def find_changes(database: Database, cursor: Cursor | None, limit: int) -> Chang
 def _find(
     session: Session, cursor: Cursor, before: int, last_unordered: UUID | None, most: int
 ) -> Iterator[_Key]:
-    """Yield the next IMs' transactions, ids and times, in order, that lie before a transaction."""
+    """Yield the transactions, ids and times of the next IMs, in order, up to the transaction ``before``."""
     xact, im_id = col(MessageOrder.xact), col(MessageOrder.id)
     keys = select(xact, im_id, col(MessageOrder.sent_at))
     if cursor.xact == _UNORDERED and last_unordered is not None:
@@ -107,9 +111,9 @@ def _find_in_era(
     era: tuple[int, int],
     most: int,
 ) -> Sequence[_Key]:
-    """Look through a few transactions, and through more as long as there is too little in them.
+    """Search a few transactions, and more as long as they hold too few IMs.
 
-    No index has IMs in this order: all that lie between two transactions are sorted.
+    No index has IMs in this order: all IMs between two transactions are sorted.
     """
     xact, im_id = col(MessageOrder.xact), col(MessageOrder.id)
     first, end = max(era[0], cursor.xact), era[1]
@@ -124,7 +128,7 @@ def _find_in_era(
 
 
 def _read(session: Session, keys: Sequence[_Key]) -> Iterator[Message]:
-    """Yield IMs in the order of their keys, some at a time in memory."""
+    """Yield IMs in the order of their keys, with only some of them in memory at a time."""
     id_, sent_at = col(ArchivedMessage.id), col(ArchivedMessage.sent_at)
     for place in range(0, len(keys), _AT_A_TIME):
         some = [(key.id, key.sent_at) for key in keys[place : place + _AT_A_TIME]]

@@ -25,12 +25,12 @@ def follow(
     after: Annotated[str | None, Query(max_length=100, description="The `next` of the answer before")] = None,
     limit: Limit = 100,
 ) -> Changes:
-    """Return what was archived since: each IM once, however late it came.
+    """Return the IMs that were archived since a place in the order of commits, each once, however late.
 
-    Without `after` it begins with the first IM. What is committed while an older transaction still runs comes
-    when that has ended. An `after` of the archive before it was restored from a backup is answered 410: what
-    was read of that one and what is in this one differ, so begin anew. Reads that give IMs are written to the
-    audit trail. An IM that is rendered again, or deleted, is no change.
+    Without `after` the first IM comes first. An IM that is committed while an older transaction still runs
+    comes when that transaction has ended. An `after` of the archive before it was restored from a backup is
+    answered 410: the two archives differ, so start again without `after`. Reads that give IMs are written to
+    the audit trail. Rendering an IM again, or deleting it, is no change.
     """
     cursor = None if after is None else Cursor.parse(after)
     changes = find_changes(database, cursor, limit)

@@ -16,7 +16,7 @@ from admin_api.tables.archive import ArchivedMessage
 from contract.message import Encoding, Scope
 
 INNER: Final = {"conversation_id", "sender_id", "recipient_ids"}
-"""Columns that are not answered: the archive's numbers for names that are."""
+"""Columns that no answer has: the archive's numbers for names that answers have."""
 _ON_TIME: Final = timedelta(minutes=1)
 
 
@@ -68,7 +68,7 @@ class Message(BaseModel):
 class MessagePage(BaseModel):
     """Some IMs; ``next`` is the ``after`` of the page that follows, null on the last.
 
-    A page may have few IMs or none and a ``next`` all the same: then the time for one search was up.
+    A page may have few IMs or none and still a ``next``: then the time for one search was up.
     """
 
     messages: list[Message]
@@ -87,7 +87,7 @@ class MessagePage(BaseModel):
 
 
 def message_of(row: ArchivedMessage, damaged: Sequence[str] = ()) -> Message:
-    """Return the answer for an IM: columns by their names, but for ``INNER``. ``damaged``: unreadable ones."""
+    """Return the answer for an IM: columns by name, but for ``INNER``. ``damaged``: unreadable columns."""
     return Message(
         **row.model_dump(exclude=INNER | {"content", "recipients"}),
         recipients=list(dict.fromkeys(row.recipients)),

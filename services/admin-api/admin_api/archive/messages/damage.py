@@ -1,4 +1,4 @@
-"""Rows of the archive that can't be read whole: what can be is read, and the rest is named."""
+"""Damaged rows of the archive: readable columns are read, and the others are named."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -12,7 +12,7 @@ from sqlmodel import Session, col
 from admin_api.tables.archive import ArchivedMessage
 
 DAMAGE: Final = (DataError, InternalError, ValidationError)
-"""What is raised for a row that the database can't read, or holds what no IM can be."""
+"""Errors for a row that the database cannot read, or that holds values no IM can have."""
 
 _UNKNOWN: Final[dict[str, Any]] = {
     **dict.fromkeys(ArchivedMessage.model_fields),
@@ -23,13 +23,13 @@ _UNKNOWN: Final[dict[str, Any]] = {
     "scope": "internal",
     "agent": UUID(int=0),
 }
-"""What stands for what can't be read; null if there may be none."""
+"""Values for columns that cannot be read; null where the column may be null."""
 
 
 def read_column_by_column(
     session: Session, im_id: UUID, sent_at: datetime
 ) -> tuple[ArchivedMessage, list[str]]:
-    """Return what can be read of an IM, and the names of the columns that can't."""
+    """Return an IM from its readable columns, and the names of the others."""
     values: dict[str, Any] = _UNKNOWN | {"id": im_id, "sent_at": sent_at, "stored_at": sent_at}
     damaged = []
     for name in ArchivedMessage.model_fields:

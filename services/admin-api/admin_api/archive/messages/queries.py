@@ -27,20 +27,20 @@ from admin_api.tables.archive import ArchivedMessage
 from contract.message import time_of
 
 MAX_BYTES: Final = 16 << 20
-"""Of the IMs in a page: one with large IMs ends before its limit."""
+"""Bytes of a page's IMs: a page with large IMs ends before its limit."""
 _STREAMED: Final = {"stream_results": True, "max_row_buffer": 100}
 
 
 def find_page(database: Database, search: Search, seconds: float) -> MessagePage:
     """Search part by part until a page is full or the time is up.
 
-    Raises OperationalError (of QueryCanceled) if it got nowhere in that time.
+    Raises OperationalError (of QueryCanceled) if no part was finished in that time.
     """
     deadline = time.monotonic() + seconds
     messages: list[Message] = []
     size = 0
     known: UUID | None = None
-    """So far everything is found; None: nothing is known yet, or all is."""
+    """Every IM up to this id has been searched. None before the first result, and at the end."""
     try:
         for part, rest in parts_of(database, search, seconds):
             with database.transaction() as session, closing(_read(session, part, deadline)) as found:
@@ -60,10 +60,10 @@ def find_page(database: Database, search: Search, seconds: float) -> MessagePage
 
 
 def _read(session: Session, search: Search, deadline: float) -> Generator[Message]:
-    """Yield one IM more than a page holds, some of them at a time in memory.
+    """Yield one IM more than a page holds, with only some of them in memory at a time.
 
-    The keys are found first, and names are looked up for these only. In one statement the planner, which
-    takes a time and the ids of that time for two things, would rather look up names first.
+    The keys are found first, and names are looked up for these only. In one statement the planner would look
+    up names first: it does not know that a time and the ids of that time select the same rows.
     """
     limit_time(session, deadline - time.monotonic())
     keys = _find_keys(session, search)
@@ -104,7 +104,7 @@ def read_messages(
     keys: Sequence[Key] | Sequence[tuple[UUID, datetime]],
     reading: Select[ArchivedMessage],
 ) -> Generator[Message]:
-    """Yield the IMs that a query reads, in its order, which is that of their keys: damaged ones, too."""
+    """Yield the IMs that a query reads, in the order of their keys, including damaged ones."""
     read: set[UUID] = set()
     try:
         with session.begin_nested(), session.scalars(reading, execution_options=_STREAMED) as rows:

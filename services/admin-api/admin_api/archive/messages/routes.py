@@ -28,10 +28,10 @@ _NARROW: Final = "Narrow it by user, conversation, from or to."
 def search_messages(
     search: Annotated[Search, Query()], settings: SettingsDep, actor: ActorDep, database: DatabaseOf
 ) -> MessagePage:
-    """Find archived IMs, a page at a time. Each search is written to the audit trail, with what it gave.
+    """Find archived IMs, a page at a time. Each search is written to the audit trail, with its result.
 
-    What takes long to find is looked for as long as one search may take; the answer then is what was found,
-    maybe nothing, with a `next` to go on from. Only a search that gets nowhere in that time is answered 503.
+    A search that takes long ends when its time is up; the answer has the IMs found so far, perhaps none, and
+    a `next` to go on from. Only a search that got nowhere in that time is answered 503.
     """
     check_search(search)
     unknown = find_unknown(database, search.user, search)

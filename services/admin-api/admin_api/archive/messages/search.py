@@ -33,22 +33,22 @@ _OPERATORS: Final = re.compile(
     """,
     re.VERBOSE,
 )
-"""Signs that searches elsewhere read as more than text: as text they are hardly ever said, or found."""
+"""Operators of other search engines. As plain text they hardly ever occur in an IM."""
 _MAX_COUNTED: Final = 10_000
-"""IMs without a text that are counted."""
+"""The count of IMs without a text stops here."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 24 * 60 * _MINUTE_MS
 _LAST_MS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 _LAST_IN_MS: Final = 0xFFF << 64 | (1 << 62) - 1
-"""All that is random in a UUIDv7, at its highest."""
+"""The random bits of a UUIDv7, at their highest."""
 
 Keys = Select[UUID, datetime]
 Key = Row[UUID, datetime]
 
 
 class Search(ConversationFilter):
-    """A search: all that is given must be true of an IM."""
+    """A search: an IM is found if it meets all conditions."""
 
     user: list[KnownAddress] = Field(
         default_factory=list,
@@ -79,7 +79,7 @@ class Search(ConversationFilter):
 
 
 def check_search(search: Search) -> None:
-    """Raise Problem (422) for a search that finds nothing however much was said, as no IM can match it."""
+    """Raise Problem (422) for a search that no IM can match."""
     if search.text is not None:
         if search.without_text:
             raise Problem(422, "What has no text holds none: leave out text or without_text.", field="text")
@@ -100,7 +100,7 @@ def check_search(search: Search) -> None:
 
 
 def count_without_text(database: Database, search: Search, seconds: float) -> int | None:
-    """Return in how many IMs a search for a text could not look; None if that takes too long."""
+    """Return the number of IMs in which no text could be searched; None if counting takes too long."""
     asked = search.model_copy(
         update={"text": None, "without_text": True, "after": None, "limit": _MAX_COUNTED - 1}
     )
@@ -123,11 +123,10 @@ def limit_time(session: Session, seconds: float) -> None:
 
 
 def parts_of(database: Database, search: Search, seconds: float) -> Iterator[tuple[Search, UUID | None]]:
-    """Yield searches that together are this one, in order, each with the ``after`` of what follows it.
+    """Yield searches of consecutive times that make up this one, each with the ``after`` of the next.
 
-    No index finds a text, and none a user's IMs in order, nor what was taken in at a time. So these are
-    searched for by times: first a short one, and longer ones as long as that takes a small part of the time
-    for all.
+    No index finds a text, a user's IMs in order, or the IMs received in a time. So the search goes time by
+    time: first a short time, then longer ones as long as each takes a small part of the seconds for all.
     """
     if not (search.user or search.text or search.received_from or search.received_to):
         yield search, None
@@ -145,14 +144,14 @@ def parts_of(database: Database, search: Search, seconds: float) -> Iterator[tup
 
 
 def _nearest(database: Database, search: Search) -> UUID | None:
-    """Return the first IM within a search's times, whosever it is: where nothing was said is passed over."""
+    """Return the first IM of anybody within a search's times: times without any IM are skipped."""
     id_ = col(ArchivedMessage.id)
     with database.transaction() as session:
         return session.scalar(select(id_).where(*_bounds(search)).order_by(in_order(id_, search)).limit(1))
 
 
 def _first_part(search: Search, at_ms: int, width_ms: int) -> tuple[Search, UUID | None]:
-    """Return a search of a time from an IM on, and the ``after`` of what follows it; None: nothing does."""
+    """Return a search of a time that begins with an IM, and the ``after`` of the next one, if any."""
     if search.order == "desc":
         edge = at_ms - width_ms
         if edge <= 0 or (search.from_ is not None and time_at(edge) <= search.from_):
@@ -165,14 +164,14 @@ def _first_part(search: Search, at_ms: int, width_ms: int) -> tuple[Search, UUID
 
 
 def _edge_of(milliseconds: int, random: int = 0) -> UUID:
-    """Return a UUIDv7 of a millisecond, the lowest if nothing is said of what is random in it."""
+    """Return a UUIDv7 of a millisecond, by default the lowest."""
     return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62 | random)
 
 
 def keys_of(session: Session, search: Search, *, unreadable: bool = False) -> Keys | None:
-    """Return the query for the keys of one IM more than a page holds, or None if there can be none.
+    """Return the query for the keys of one IM more than a page holds; None if there can be no such IM.
 
-    ``unreadable``: IMs whose text can't be read count as found; that takes longer.
+    ``unreadable``: IMs with an unreadable text count as found, which takes longer.
     """
     id_, sent_at = col(ArchivedMessage.id), col(ArchivedMessage.sent_at)
     keys = (
@@ -213,9 +212,10 @@ def keys_of(session: Session, search: Search, *, unreadable: bool = False) -> Ke
 def _of_people(
     keys: Keys, people: Sequence[Sequence[int]], conversations: Sequence[int], search: Search
 ) -> Keys:
-    """Narrow a query of keys to IMs of all of some people: the first of each conversation, then of all these.
+    """Narrow a query of keys to IMs in which all of some people took part.
 
-    So an index serves each step, and a user with few IMs in a large archive is found as fast as another.
+    The first IMs of each conversation are found, then the first of all these. So an index serves each step,
+    and a person with few IMs in a large archive is found as fast as another.
     """
     participant_in = col(ArchivedParticipant.conversation_id)
     talks = select(participant_in)
@@ -234,7 +234,7 @@ def _of_people(
 
 
 def _of_conversations(keys: Keys, conversations: Sequence[int], search: Search) -> Keys:
-    """Narrow a query of keys to conversations: the first of each, then of all these."""
+    """Narrow a query of keys to conversations: the first IMs of each, then the first of all these."""
     conversation = col(ArchivedConversation.id)
     each = keys.where(col(ArchivedMessage.conversation_id) == conversation).lateral()
     query = select(each.c.id, each.c.sent_at).select_from(ArchivedConversation).join(each, true())
@@ -247,7 +247,7 @@ def in_order(column: ColumnElement[UUID] | Mapped[UUID], search: Search) -> Colu
 
 
 def _bounds(search: Search) -> list[ColumnElement[bool]]:
-    """Return bounds of id and of sent_at, the time inside it: for the index, and to prune partitions."""
+    """Return bounds of id, for the index, and of sent_at, to prune partitions."""
     id_, sent_at = col(ArchivedMessage.id), col(ArchivedMessage.sent_at)
     bounds: list[ColumnElement[bool]] = []
     if search.from_ is not None:
@@ -264,10 +264,10 @@ def _bounds(search: Search) -> list[ColumnElement[bool]]:
 
 
 def _lowest_id(at: datetime, *, later: int = 0) -> UUID:
-    """Return the lowest id of the millisecond that a time is in, or of one some milliseconds later."""
+    """Return the lowest id of a time's millisecond, or of one ``later`` milliseconds after it."""
     return UUID(int=max(0, _milliseconds_at(at) + later) << 80)
 
 
 def _milliseconds_at(at: datetime) -> int:
-    """Return the milliseconds from 1970 to a time: they know no first and no last one, as times do."""
+    """Return the milliseconds from 1970 to a time. Unlike times they have no first and no last."""
     return (at - _EPOCH) // timedelta(milliseconds=1)

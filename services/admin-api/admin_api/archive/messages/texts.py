@@ -1,8 +1,7 @@
-"""Texts as people look for them: however keyboards and clients write one, here it is one text.
+"""Texts as people search for them: all ways of writing one text are found by any of them.
 
-A telephone writes another apostrophe than a keyboard, a Mac an accent as a character of its own, HTML a blank
-that does not break, Word a hyphen that nobody sees. Whoever looks for the words means them all
-(docs/decisions/0020).
+A telephone writes another apostrophe than a keyboard, a Mac an accent as a character of its own, HTML a no-
+break space, Word an invisible hyphen (docs/decisions/0020).
 """
 
 import re
@@ -21,30 +20,30 @@ _ALIKE: Final = {
 }
 """Characters and their plain forms: apostrophes, quotation marks, dashes, and sigma at a word's end."""
 _UNSEEN: Final = "\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe0e\ufe0f\ufeff"
-"""Ranges of what nobody looks for: hyphens to break at, joiners, marks of direction, variants of emoji."""
+"""Ranges of characters that searches ignore: soft hyphens, joiners, directional marks, emoji variants."""
 _FROM: Final = "".join(_ALIKE.values())
 _TO: Final = "".join(char * len(others) for char, others in _ALIKE.items())
 _TABLE: Final = str.maketrans(_FROM, _TO)
 _REMOVED: Final = re.compile(f"[{_UNSEEN}]")
 _LAST: Final = 0x2FA1F
-"""The last character that is a form of another."""
+"""The last character that has a compatibility form."""
 
 
 def fold_text(text: str) -> str:
-    """Return a text in the one way of writing it, but for upper and lower case."""
+    """Return a text in its folded form; upper and lower case stay."""
     return _REMOVED.sub("", unicodedata.normalize("NFKC", text).translate(_TABLE))
 
 
 def spellings_of(text: str) -> list[str]:
-    """Return a text as it is and in the one way of writing it, if that is another and says anything."""
+    """Return a text, and its folded form if that differs and is not empty."""
     return [text, *({fold_text(text)} - {text, ""})]
 
 
 def contains(body: SQLColumnExpression[str | None], text: str) -> ColumnElement[bool]:
-    """Return the condition that a text stands in a body, however both are written, in upper or lower case.
+    """Return the condition that a body contains a text, however both are written, in upper or lower case.
 
-    Only a body that has other characters for those of the text is folded: that takes ten times as long as to
-    look at it.
+    Only a body with other characters for those of the text is folded: folding takes ten times as long as a
+    look.
     """
     found = [body.icontains(each, autoescape=True) for each in spellings_of(text)]
     if folded := fold_text(text):
@@ -56,7 +55,7 @@ def contains(body: SQLColumnExpression[str | None], text: str) -> ColumnElement[
 
 
 def others_of(folded: str) -> str:
-    """Return the expression for a character that may stand in another way of writing a folded text."""
+    """Return the regular expression for a character that occurs only in other ways to write a folded text."""
     known = set(folded.casefold())
     forms = _forms()
     others = [char for char, fold in forms.items() if not known.isdisjoint(fold.casefold())]
@@ -67,14 +66,14 @@ def others_of(folded: str) -> str:
 
 @cache
 def _forms() -> Mapping[str, str]:
-    """Return what characters become that stand for others."""
+    """Return the characters that folding replaces, with their replacements."""
     chars = map(chr, range(0x80, _LAST + 1))
     return {char: fold for char in chars if (fold := fold_text(char)) not in (char, "")}
 
 
 @cache
 def _marks() -> Sequence[str]:
-    """Return the characters that make another of the one before them, or whose order says nothing."""
+    """Return the combining characters, and those that folding makes of such."""
     chars = [chr(code) for code in range(0x80, _LAST + 1)]
     marks = {mark for char in chars for mark in unicodedata.normalize("NFD", char)[1:]}
     marks.update(filter(unicodedata.combining, chars))

@@ -1,4 +1,4 @@
-"""Parked messages: read, replayed, discarded."""
+"""Parked IMs and call detail records: read, replayed, discarded."""
 
 from admin_api.archive.parked.routes import router
 

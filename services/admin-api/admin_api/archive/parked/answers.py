@@ -15,7 +15,7 @@ State = Literal["parked", "replaying", "replayed", "discarded"]
 
 
 class Parked(BaseModel):
-    """One thing that is parked, without its content."""
+    """A parked IM or call detail record, without its content."""
 
     id: int
     kind: Kind = Field(description="`im`, or `cdr`: lines of call detail records")
@@ -33,7 +33,7 @@ class Parked(BaseModel):
 
 
 class ParkedContent(Parked):
-    """One thing that is parked, as it came."""
+    """A parked IM or call detail record, as it came."""
 
     content: str = Field(description="Its bytes in base64 (RFC 4648, 4)")
     text: str | None = Field(description="The same as text, if it is UTF-8")
@@ -41,7 +41,7 @@ class ParkedContent(Parked):
 
 
 class ParkedPage(BaseModel):
-    """Some, newest first; ``next`` is the ``after`` of the page that follows, null on the last."""
+    """A page, newest first; ``next`` is the ``after`` of the page that follows, null on the last."""
 
     parked: list[Parked]
     next: int | None
@@ -49,19 +49,19 @@ class ParkedPage(BaseModel):
 
 
 class Reason(Document):
-    """Why somebody does it."""
+    """The reason for an action."""
 
     reason: Text = Field(examples=["the disk was full"])
 
 
 class Changed(BaseModel):
-    """How many things were concerned."""
+    """The number of things that an action changed."""
 
     changed: int
 
 
 def content_of(row: ParkedRow) -> ParkedContent:
-    """Return the answer for a row."""
+    """Return the answer for a parked row."""
     try:
         text = row.body.decode()
     except UnicodeDecodeError:

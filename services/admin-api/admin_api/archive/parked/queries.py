@@ -1,4 +1,4 @@
-"""Queries for what is parked."""
+"""Queries for parked IMs and call detail records."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -15,7 +15,7 @@ _DISCARD: Final = sqlalchemy.text("SELECT archive.discard_parked(CAST(:ids AS bi
 
 
 def find_parked_page(session: Session, state: State | None, after: int, limit: int) -> ParkedPage:
-    """Return what is or was parked, without its content, newest first; ``after``: numbers below it only."""
+    """Return a page without contents, newest first; ``after``: with numbers below it."""
     query = _listing().where(col(ParkedRow.id) < after)
     if state is not None:
         query = query.where(col(ParkedRow.state) == state)
@@ -37,17 +37,17 @@ def _listing() -> sqlalchemy.Select[Any]:
 
 
 def find_parked(session: Session, number: int) -> ParkedRow | None:
-    """Return what is or was parked under a number, with its content."""
+    """Return the row of a number, with its content."""
     return session.get(ParkedRow, number)
 
 
 def request_replay(session: Session, numbers: Sequence[int] | None, actor: Actor, reason: str | None) -> int:
-    """Have some parked things, or all, stored again by a worker; return how many."""
+    """Have workers store some parked rows again; None: all. Return the number of rows."""
     return _call(session, _REPLAY, numbers, actor, reason)
 
 
 def discard(session: Session, numbers: Sequence[int] | None, actor: Actor, reason: str | None) -> int:
-    """Give some parked things up; return how many."""
+    """Discard some parked rows; None: all. Return the number of rows."""
     return _call(session, _DISCARD, numbers, actor, reason)
 
 
@@ -58,7 +58,7 @@ def _call(
     actor: Actor,
     reason: str | None,
 ) -> int:
-    """Call one of the archive's functions: this service may change nothing there itself."""
+    """Call a function of the archive: this service may not change the rows itself."""
     values = {"ids": numbers, "who": actor.name, "why": reason}
     changed: int = session.execute(function, values).scalar_one()
     return changed

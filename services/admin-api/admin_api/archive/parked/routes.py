@@ -1,4 +1,4 @@
-"""Routes for what is parked."""
+"""Routes of parked IMs and call detail records."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final
@@ -35,7 +35,7 @@ def list_parked(
     after: After = MAX_BIGINT,
     limit: Limit = 100,
 ) -> ParkedPage:
-    """List what is parked, and what became of what was; no content. Each look is audited."""
+    """List parked, replayed and discarded IMs and call detail records, without content; it is audited."""
     with database.snapshot() as session:
         page = find_parked_page(session, state, after, limit)
         asked = {"state": state, "after": after if after < MAX_BIGINT else None, "limit": limit}
@@ -46,7 +46,7 @@ def list_parked(
 
 @router.get("/{id:int}")  # so that `replay` is none
 def read_parked(number: Number, actor: ActorDep, database: DatabaseOf) -> ParkedContent:
-    """Return one with its content. Each read is written to the audit trail."""
+    """Return a parked IM or call detail record with its content. Each read is written to the audit trail."""
     with database.transaction() as session:
         row = find_parked(session, number)
         audit.record(session, actor, "archive.parked.read", str(number))
@@ -57,7 +57,7 @@ def read_parked(number: Number, actor: ActorDep, database: DatabaseOf) -> Parked
 
 @router.post("/replay")
 def replay_all(actor: ActorDep, database: DatabaseOf, body: Reason | None = None) -> Changed:
-    """Have all that is parked tried again; the workers do it within seconds. A reason may be given."""
+    """Replay everything that is parked; workers do it within seconds. A reason may be given."""
     reason = _reason_of(body)
     with database.transaction() as session:
         changed = request_replay(session, None, actor, reason)
@@ -68,15 +68,15 @@ def replay_all(actor: ActorDep, database: DatabaseOf, body: Reason | None = None
 
 @router.post("/{id}/replay", responses={409: _NOT_PARKED})
 def replay_one(number: Number, actor: ActorDep, database: DatabaseOf, body: Reason | None = None) -> Changed:
-    """Have one tried again, once what was wrong is mended; a worker does it within seconds."""
+    """Replay one, once the cause is mended; a worker does it within seconds. A reason may be given."""
     return _change(database, request_replay, "archive.parked.replay", number, actor, _reason_of(body))
 
 
 @router.post("/{id}/discard", responses={409: _NOT_PARKED})
 def discard_one(number: Number, body: Reason, actor: ActorDep, database: DatabaseOf) -> Changed:
-    """Give one up: it is no alarm any more.
+    """Discard one: it is no alarm any more.
 
-    Its content is kept; completeness still calls it parked, and the reconciliation discarded.
+    Its content is kept; completeness still counts it as parked, and the reconciliation as discarded.
     """
     return _change(database, discard, "archive.parked.discard", number, actor, body.reason)
 

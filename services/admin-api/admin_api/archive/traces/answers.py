@@ -27,7 +27,7 @@ class Step(BaseModel):
 
 
 class Trace(BaseModel):
-    """The way of an IM. ``deliveries`` above 1: it came again, to this worker or another."""
+    """The way of an IM. ``deliveries`` above 1: it was delivered again, to this worker or another."""
 
     id: UUID
     trace_id: str = Field(description="Of OpenTelemetry, unless the sender brought a context of its own")
@@ -36,7 +36,7 @@ class Trace(BaseModel):
 
 
 def lines_of_trace(trace: Trace) -> Iterator[str]:
-    """Say it for a person: a line for each step."""
+    """Yield a line for each step, for a person to read."""
     yield f"IM {trace.id}, trace id {trace.trace_id}, came {trace.deliveries} times"
     for step in trace.steps:
         at = "not told" if step.at is None else f"{step.at:%Y-%m-%d %H:%M:%S.%f}"

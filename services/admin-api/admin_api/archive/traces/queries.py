@@ -1,4 +1,4 @@
-"""The query for one IM's journal."""
+"""The query for one IM's trace."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -16,9 +16,9 @@ from contract.message import time_of
 
 
 def find_trace(database: Database, im_id: UUID, actor: Actor) -> Trace | None:
-    """Return the way of an IM, None if it is not archived; the audit trail says who asked.
+    """Return the way of an IM, None if it is not archived. Each call is written to the audit trail.
 
-    Raises what ``database.UNAVAILABLE`` names.
+    Raises the exceptions of ``database.UNAVAILABLE``.
     """
     # Of several batches that brought it, the first that was stored when the IM was, or after it, is the one.
     # The database compares: what a damaged row says may be no time that can be read.

@@ -20,7 +20,7 @@ def get_trace(
     actor: ActorDep,
     database: DatabaseOf,
 ) -> Trace:
-    """Return the way of an archived IM. By which publish and batch it came is kept for some weeks."""
+    """Return the way of an archived IM. The publish and the batch that carried it are kept for some weeks."""
     trace = find_trace(database, im_id, actor)
     if trace is None:
         raise Problem(404, "There is no such IM in the archive; it may be parked.", field="id")

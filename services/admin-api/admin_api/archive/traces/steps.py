@@ -28,7 +28,7 @@ _HANDED_OUT: Final = "the broker had handed the message out before this confirm 
 
 
 def steps_of(told: Sequence[Told]) -> Iterator[Step]:
-    """Yield steps in the order of cause, each with the time since its cause; a note says what looks wrong."""
+    """Yield steps in the order of cause, each with the time since its cause, and a note on odd times."""
     times = {step: at for step, at, _ in told}
     handed_out = _was_handed_out_first(times)
     for step, at, detail in _in_order(told, times) if handed_out else told:
@@ -45,8 +45,9 @@ def steps_of(told: Sequence[Told]) -> Iterator[Step]:
 
 
 def _was_handed_out_first(times: Mapping[StepName, datetime | None]) -> bool:
-    """Whether a worker had a message before its confirm arrived; no, if it had it before it was published:
-    then their clocks differ, and nobody can tell.
+    """Return whether a worker had the message before its confirm arrived.
+
+    False if it had the message before it was published: then the clocks differ, and the order is unknown.
     """
     published = times.get("published") or times["accepted"]
     confirmed, consumed = times.get("confirmed"), times.get("consumed")
@@ -56,7 +57,7 @@ def _was_handed_out_first(times: Mapping[StepName, datetime | None]) -> bool:
 
 
 def _in_order(told: Sequence[Told], times: Mapping[StepName, datetime | None]) -> list[Told]:
-    """Return the steps with the confirm behind those of the worker's that came before it."""
+    """Return the steps with the confirm after the worker's steps that precede it in time."""
     confirmed = times["confirmed"]
     assert confirmed is not None
     steps = [each for each in told if each[0] != "confirmed"]
