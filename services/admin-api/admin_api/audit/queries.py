@@ -32,7 +32,7 @@ ORDER BY u.part, c.address LIMIT :limit
 """)
 Place = tuple[datetime, int]
 """Time and number of a record."""
-Query_ = TypeVar("Query_", bound=SelectOfScalar[Any])
+_Query = TypeVar("_Query", bound=SelectOfScalar[Any])
 
 
 class AuditSearch(BaseModel):
@@ -104,7 +104,7 @@ def query_of(
     """Return the query for a page of records below a place, newest first, and for one record more."""
     at, number = col(AuditRow.at), col(AuditRow.id)
 
-    def narrowed(query: Query_) -> Query_:
+    def narrowed(query: _Query) -> _Query:
         if policy_only:
             query = query.where(col(AuditRow.action).startswith(POLICY_ACTIONS))
             if search.action is not None and not search.action.startswith(POLICY_ACTIONS):

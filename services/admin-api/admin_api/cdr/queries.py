@@ -18,6 +18,9 @@ from contract.cdr import ENDED
 from contract.message import Scope
 from runtime.problem import Problem
 
+_ROWS: Final = 1000
+"""Sessions of an export that are read at once."""
+
 
 class Filter(ConversationFilter):
     """A search: a session is found if it meets all conditions."""
@@ -86,15 +89,12 @@ def check_cursor(search: Search) -> None:
             )
 
 
-_CSV_ROWS: Final = 1000
-
-
 def pages_of(database: Database, chosen: Filter) -> Iterator[SessionPage]:
     """Yield all pages. No session with the database stays open while a client reads."""
     after: str | None = None
     while True:
         with database.transaction() as session:
-            page = find_page(session, chosen, after, _CSV_ROWS)
+            page = find_page(session, chosen, after, _ROWS)
         yield page
         after = page.next
         if after is None:

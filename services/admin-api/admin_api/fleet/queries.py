@@ -34,7 +34,7 @@ def note_check_in(
 
     ``differs``: the front end's policy is not its version's; None if that is not known.
     """
-    session.exec(_noting(name, process, document, differs))
+    session.exec(_upsert(name, process, document, differs))
     session.exec(delete(FrontEndRow).where(_is_forgotten(name, process)))
     version = session.exec(select(VersionRow)).one()
     rows = session.exec(select(FrontEndRow).where(col(FrontEndRow.name) == name)).all()
@@ -42,21 +42,21 @@ def note_check_in(
     return version, _count_namesakes(mine, rows)
 
 
-def _noting(name: str, process: UUID, document: CheckIn, differs: bool | None) -> Insert:
+def _upsert(name: str, process: UUID, document: CheckIn, differs: bool | None) -> Insert:
     """Return the statement that notes a check-in. ``highest`` is that of all processes of the name."""
     known = select(func.max(FrontEndRow.highest)).where(col(FrontEndRow.name) == name)
-    said = document.model_dump(exclude={"digest"}) | {
+    values = document.model_dump(exclude={"digest"}) | {
         "process": process,
         "last_seen": func.now(),
         "highest": func.greatest(literal(document.version, BigInteger), known.scalar_subquery()),
     }
     if differs is not None:
-        said["differs"] = differs
+        values["differs"] = differs
     if differs:
-        said["differed_at"] = func.now()
-    noting = insert(FrontEndRow).values(name=name, **said)
-    return noting.on_conflict_do_update(
-        index_elements=["name", "process"], set_=said | {"highest": noting.excluded.highest}
+        values["differed_at"] = func.now()
+    statement = insert(FrontEndRow).values(name=name, **values)
+    return statement.on_conflict_do_update(
+        index_elements=["name", "process"], set_=values | {"highest": statement.excluded.highest}
     )
 
 

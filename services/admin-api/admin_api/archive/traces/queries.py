@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from admin_api import audit
 from admin_api.access.principals import Actor
 from admin_api.archive.traces.answers import Trace
-from admin_api.archive.traces.steps import Told, steps_of
+from admin_api.archive.traces.steps import Reported, steps_of
 from admin_api.database import Database
 from admin_api.tables.archive import TraceRow
 from contract.message import time_of
@@ -37,7 +37,7 @@ def find_trace(database: Database, im_id: UUID, actor: Actor) -> Trace | None:
 
 def _trace_of(rows: Sequence[TraceRow]) -> Trace:
     row = rows[0]
-    steps: list[Told] = [
+    steps: list[Reported] = [
         (
             "accepted",
             row.sent_at,

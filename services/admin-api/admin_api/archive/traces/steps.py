@@ -6,7 +6,7 @@ from typing import Final
 
 from admin_api.archive.traces.answers import Step, StepName
 
-Told = tuple[StepName, datetime | None, dict[str, str | int | None]]
+Reported = tuple[StepName, datetime | None, dict[str, str | int | None]]
 _CAUSES: Final[Mapping[StepName, StepName]] = {
     "decided": "accepted",
     "published": "decided",
@@ -27,11 +27,11 @@ _CLOCKS: Final[Mapping[StepName, str]] = {
 _HANDED_OUT: Final = "the broker had handed the message out before this confirm arrived: it does both at once"
 
 
-def steps_of(told: Sequence[Told]) -> Iterator[Step]:
+def steps_of(reported: Sequence[Reported]) -> Iterator[Step]:
     """Yield steps in the order of cause, each with the time since its cause, and a note on odd times."""
-    times = {step: at for step, at, _ in told}
+    times = {step: at for step, at, _ in reported}
     handed_out = _was_handed_out_first(times)
-    for step, at, detail in _in_order(told, times) if handed_out else told:
+    for step, at, detail in _in_order(reported, times) if handed_out else reported:
         since = _CAUSES.get(step)
         while since is not None and times[since] is None:
             since = _CAUSES.get(since)
@@ -40,8 +40,8 @@ def steps_of(told: Sequence[Told]) -> Iterator[Step]:
         note = _HANDED_OUT if handed_out and step == "confirmed" else None
         if took is not None and since is not None and took < 0:
             note, took = _blame(step, since, -took), None
-        said = {name: value for name, value in detail.items() if value is not None}
-        yield Step(step=step, at=at, since=since, took_ms=took, detail=said, note=note)
+        known = {name: value for name, value in detail.items() if value is not None}
+        yield Step(step=step, at=at, since=since, took_ms=took, detail=known, note=note)
 
 
 def _was_handed_out_first(times: Mapping[StepName, datetime | None]) -> bool:
@@ -56,15 +56,15 @@ def _was_handed_out_first(times: Mapping[StepName, datetime | None]) -> bool:
     return published <= consumed < confirmed
 
 
-def _in_order(told: Sequence[Told], times: Mapping[StepName, datetime | None]) -> list[Told]:
+def _in_order(reported: Sequence[Reported], times: Mapping[StepName, datetime | None]) -> list[Reported]:
     """Return the steps with the confirm after the worker's steps that precede it in time."""
     confirmed = times["confirmed"]
     assert confirmed is not None
-    steps = [each for each in told if each[0] != "confirmed"]
+    steps = [each for each in reported if each[0] != "confirmed"]
     place = next(number for number, each in enumerate(steps) if each[0] == "consumed")
     while place < len(steps) and (at := steps[place][1]) is not None and at < confirmed:
         place += 1
-    return [*steps[:place], *(each for each in told if each[0] == "confirmed"), *steps[place:]]
+    return [*steps[:place], *(each for each in reported if each[0] == "confirmed"), *steps[place:]]
 
 
 def _blame(step: StepName, since: StepName, milliseconds: float) -> str:
