@@ -25,10 +25,10 @@ from runtime.security import SecurityLog
 from runtime.token import Principal
 
 _DESCRIPTION = """
-Who is archived, what was archived, and whether all of it was.
+The policy of archiving, the archive, and the proof that it is complete.
 
 Errors are problem details (RFC 9457). A change of policy takes a new version, which with its stamp is the
-`ETag` of what was changed; send that back as `If-Match` to change only what you have read. Lists are paged:
+`ETag` of the resource; send that back as `If-Match` to change only what you have read. Lists are paged:
 `next` of an answer is the `after` of the next request.
 """
 FEATURES: Final = tuple(each.feature for each in (policy, archive, audit, cdr, fleet, health))

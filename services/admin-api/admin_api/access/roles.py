@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 Role = Literal["administrator", "compliance", "operator", "frontend"]
 ROLES: Final[Mapping[Role, str]] = {
-    "administrator": "reads and changes policy, and reads who changed it",
+    "administrator": "reads and changes policy, and reads its changes in the audit trail",
     "compliance": "reads archived IMs, and reads the audit trail",
     "operator": "reads completeness, front ends and policy",
     "frontend": "a front end: fetches policy and checks in",

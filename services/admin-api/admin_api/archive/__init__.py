@@ -8,7 +8,7 @@ from admin_api.http.feature import Feature
 feature = Feature(
     tags={
         "archive": "Reading archived IMs; every read is audited",
-        "parked": "What could not be stored: seen, read, tried again, given up",
+        "parked": "IMs and call detail records that could not be stored: read, replayed, discarded",
         "completeness": "Whether every accepted IM is in the archive",
     },
     routers=(

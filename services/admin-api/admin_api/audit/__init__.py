@@ -6,4 +6,7 @@ from admin_api.http.feature import Feature
 
 __all__ = ["POLICY_ACTIONS", "USER_READ", "asked", "attempt", "feature", "record"]
 
-feature = Feature(tags={"audit": "Who changed policy, who read the archive"}, routers=(routes.router,))
+feature = Feature(
+    tags={"audit": "Changes of policy and reads of the archive, each with its actor"},
+    routers=(routes.router,),
+)

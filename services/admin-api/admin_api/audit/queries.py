@@ -40,10 +40,10 @@ class AuditSearch(BaseModel):
 
     from_: Time | None = Field(None, alias="from", description="Done then or later")
     to: Time | None = Field(None, description="Exclusive", examples=["2026-02-01T00:00:00Z"])
-    actor: Text | None = Field(None, description="Who did it")
+    actor: Text | None = Field(None, description="The actor's name")
     action: Text | None = Field(None, examples=["policy.user.put", "archive.search"])
     target: Text | None = Field(
-        None, description="With what, or with whom", examples=["sip:yannis@contoso.com"]
+        None, description="The thing or the person of the action", examples=["sip:yannis@contoso.com"]
     )
     version: int | None = Field(None, ge=1, le=MAX_BIGINT, description="The version of policy that it made")
     weakened: bool | None = Field(

@@ -4,6 +4,6 @@ from admin_api.cdr import routes
 from admin_api.http.feature import Feature
 
 feature = Feature(
-    tags={"call detail records": "Who talked with whom, when, how long; never what was said"},
+    tags={"call detail records": "Sessions: participants, time, length; never their content"},
     routers=(routes.router,),
 )

@@ -38,11 +38,11 @@ class SessionRecord(BaseModel):
     archived: int
     not_archived: dict[str, int]
     unseen: list[str] = Field(
-        description="What was said past the archive, as the pool allows in `unseen_media`"
+        description="Media that passed beside the archive, as the pool allows in `unseen_media`"
     )
     attempts: dict[str, dict[str, int]] = Field(
-        description="What who tried past the archive, and was refused; or called a notice, and was archived"
-        " (`disguised`): address to kind to count"
+        description="Attempts to get past the archive, by address and kind: refused, or, of the kind"
+        " `disguised` (a text under the name of a notice), archived"
     )
     parties: list[Party]
 
@@ -56,7 +56,7 @@ class SessionPage(BaseModel):
 
 
 class Attempts(BaseModel):
-    """Attempts of one person's clients to get past the archive: how many of each kind, and when last."""
+    """Attempts of a person's clients to get past the archive: how many of each kind, and when last."""
 
     address: str
     attempts: int

@@ -29,7 +29,7 @@ class Filter(ConversationFilter):
         default_factory=list,
         max_length=20,
         exclude_if=lambda users: not users,
-        description="Who took part. Of several, all: sessions in which each of them did",
+        description="A participant. Of several, all: sessions in which each took part",
         examples=[["sip:yannis@contoso.com"]],
     )
     from_: Time | None = Field(None, alias="from", description="Begun then or later")

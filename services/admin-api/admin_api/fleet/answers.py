@@ -32,7 +32,7 @@ class CurrentVersion(BaseModel):
 
     version: int
     stamp: UUID
-    anew: bool = Field(description="What it holds is not what its version says: it should fetch everything")
+    anew: bool = Field(description="Its policy is not that of its version: it should fetch everything")
     namesakes: int = Field(description="Other front ends that run under its name")
 
 
@@ -55,7 +55,8 @@ class FrontEnd(BaseModel):
     current: bool
     namesakes: int = Field(description="Others that run under this name: each should have one of its own")
     differed_at: IfAny[datetime] = Field(
-        None, description="When it last held another policy than its version's: it was told to fetch all anew"
+        None,
+        description="When it last held another policy than its version's, and was asked to fetch everything",
     )
 
 

@@ -20,8 +20,8 @@ class ConversationFilter(BaseModel):
     conversation: Text | None = Field(None, description="Its key, as answers show it; or see `connector`")
     connector: ConnectorName | None = Field(
         None,
-        description="Whose own key `conversation` is: found is what was filed for this connector, and, of the"
-        " time when keys were nobody's own, under the key alone",
+        description="The connector whose own key `conversation` is. Found is what was filed for it, and, of"
+        " the time before connectors had keys of their own, under the key alone",
         examples=["edge"],
     )
 

@@ -28,7 +28,7 @@ class Look(BaseModel):
     address: str
     shown: IfAny[str] = Field(
         None,
-        description="As people read it: escapes undone, IDNs in letters, what nobody sees by its number",
+        description="As people read it: escapes undone, IDNs in letters, invisible characters by number",
     )
     mixed_scripts: IfAny[list[str]] = Field(
         None, description="Of a name or a part of a domain whose letters are of several scripts"

@@ -14,9 +14,11 @@ class Totals(BaseModel):
     accepted: int
     archived: int
     parked: int
-    missing: int = Field(description="What came after them, or was told after them, is there: they are not")
+    missing: int = Field(
+        description="Later IMs of the agent are there, or its later numbers are known: these are not"
+    )
     waiting: int = Field(description="Their front end tells of them; they may still be on the queue")
-    disowned: int = Field(description="Would be missing, but somebody has disowned them")
+    disowned: int = Field(description="Would be missing, but an operator has disowned them")
 
 
 class AgentCounts(BaseModel):
@@ -47,7 +49,9 @@ class Completeness(BaseModel):
     """Totals of all agents that were asked for, and the first of them: agents with holes come first."""
 
     totals: Totals
-    read_until: datetime | None = Field(description="What was put on the queue before was read by workers")
+    read_until: datetime | None = Field(
+        description="Workers have read everything that came on the queue before"
+    )
     agents: list[AgentCounts]
 
 

@@ -66,7 +66,7 @@ class NoticeSent(BaseModel):
     )
     at: datetime = Field(description="When it was handed over")
     told_at: datetime | None
-    connector: str = Field(description="To whom; empty if that was not kept yet")
+    connector: str = Field(description="The connector it was handed to; empty if that was not kept yet")
     front_end: str
     language: str
     wording: str

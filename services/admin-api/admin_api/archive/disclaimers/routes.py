@@ -25,9 +25,15 @@ from runtime.problem import Problem
 router = APIRouter(prefix="/v1/disclaimers", tags=["archive"])
 Digest = Annotated[
     str | None,
-    Query(pattern="^([0-9a-f]{2}){16,32}$", description="Tells the IM from others, whatever its id"),
+    Query(
+        pattern="^([0-9a-f]{2}){16,32}$",
+        description="Digest of the IM's content, which tells it from others of the same id",
+    ),
 ]
-HandedOver = Annotated[bool, Query(description="It was, while this could not be asked: nothing but noted")]
+HandedOver = Annotated[
+    bool,
+    Query(description="The notices were handed over already, while the API was away: they are only noted"),
+]
 
 
 @router.post("")

@@ -18,7 +18,9 @@ from admin_api.http.openapi import problem
 router = APIRouter(prefix="/v1/messages", tags=["archive"])
 
 
-@router.get("/changes", responses={410: problem("The archive was restored since: begin anew")})
+@router.get(
+    "/changes", responses={410: problem("The archive was restored since: start again without `after`")}
+)
 def follow(
     actor: ActorDep,
     database: DatabaseOf,

@@ -52,16 +52,16 @@ class Message(BaseModel):
     )
     content_encoding: str | None = Field(description="How `content` is compressed, null if it is not")
     encryption: str | None = Field(
-        description="With what its sender encrypted or signed it, as far as can be seen; else null"
+        description="The kind of the sender's encryption or signature, as far as can be seen; else null"
     )
     spelled: list[str] | None = Field(
         description="Sender and recipients as they came, if one of them is spelled in another way than above"
     )
     looks: IfAny[list[Look]] = Field(
-        None, description="Of those people who may look like others, or are written in several scripts"
+        None, description="Looks of addresses that resemble others, or mix several scripts"
     )
     damaged: IfAny[list[str]] = Field(
-        None, description="Of what the archive can't read any more: the names of the fields. Report it."
+        None, description="The fields that the archive cannot read any more. Report it."
     )
 
 

@@ -68,10 +68,10 @@ class Search(ConversationFilter):
     )
     without_text: bool | None = Field(
         None,
-        description="`true`: what has no text, so that no search for a `text` finds it; `false`: what has",
+        description="`true`: IMs without a text, which no search for a `text` finds; `false`: IMs with one",
     )
     encryption: Annotated[EncryptionKind, BeforeValidator(str.lower)] | None = Field(
-        None, description="With what its sender encrypted or signed it"
+        None, description="The kind of the sender's encryption or signature"
     )
     after: ImId | None = Field(None, description="The `next` of the page before")
     order: Literal["desc", "asc"] = Field("desc", description="By time: newest first, or oldest first")

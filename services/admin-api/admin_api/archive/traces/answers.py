@@ -15,15 +15,15 @@ class Step(BaseModel):
 
     step: StepName
     at: datetime | None = Field(
-        description="By the clock of who did it; null if it was not told (yet): a confirm, a commit and an"
-        " acknowledgement are told with what follows, a second later at most"
+        description="By the clock of the service that did it; null if it is not known (yet): confirm, commit"
+        " and acknowledgement are reported with the next message or batch, a second later at most"
     )
     since: StepName | None = Field(description="The step that caused it, or the last before that with a time")
     took_ms: float | None = Field(
-        ge=0, description="Since then; null if one of the two times was not told, or if ``note`` says why"
+        ge=0, description="Since then; null if one of the two times is not known, or if `note` gives a reason"
     )
     detail: dict[str, str | int]
-    note: str | None = Field(description="Why its time is not what one expects")
+    note: str | None = Field(description="The reason for an odd time")
 
 
 class Trace(BaseModel):
@@ -32,7 +32,7 @@ class Trace(BaseModel):
     id: UUID
     trace_id: str = Field(description="Of OpenTelemetry, unless the sender brought a context of its own")
     deliveries: int
-    steps: list[Step] = Field(description="In the order of cause: none before what caused it")
+    steps: list[Step] = Field(description="In the order of cause: none before its cause")
 
 
 def lines_of_trace(trace: Trace) -> Iterator[str]:
