@@ -1,4 +1,4 @@
-"""Policy: who is archived, changed by administrators and fetched by front ends."""
+"""Policy: changed by administrators, explained to operators, fetched by front ends."""
 
 from admin_api.access.admission import LARGE
 from admin_api.http.feature import Feature

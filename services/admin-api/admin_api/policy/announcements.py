@@ -1,4 +1,4 @@
-"""Notices: front ends are told at once that policy has a new version. They hold without them, only later."""
+"""Announcements: front ends learn at once that policy has a new version; without one, at a check-in."""
 
 import asyncio
 import contextlib
@@ -20,10 +20,10 @@ _LONGEST_PAUSE = 10.0
 
 
 class _Connection(aio_pika.Connection):
-    """A connection that is closed if it can't be made.
+    """A connection that closes itself if it cannot be made.
 
-    Else aio-pika closes it when it is forgotten, in whichever thread that happens to be: then Python warns of
-    a coroutine that nobody awaits.
+    Otherwise aio-pika closes it when it is garbage-collected, in any thread, and Python warns of a coroutine
+    that was never awaited.
     """
 
     async def connect(self, timeout: TimeoutType = None) -> None:  # noqa: ASYNC109 - as aio-pika has it
@@ -38,7 +38,7 @@ class _Connection(aio_pika.Connection):
 class Notices:
     """Publishes the newest version to the fanout ``lcs.policy``; of several at once only the last.
 
-    What could not be sent while the broker was away is sent when it is back.
+    A version that could not be sent while the broker was away is sent when it is back.
     """
 
     def __init__(self, amqp_url: str) -> None:
@@ -51,14 +51,14 @@ class Notices:
         self.connected = False
 
     def announce(self, version: int) -> None:
-        """Have a version told to the front ends, soon. May be called from any thread."""
+        """Announce a version to the front ends, soon. May be called from any thread."""
         self._version = version  # not the highest: after a restore numbers go on from an older one
         self._untold = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wake.set)
 
     async def run(self) -> None:
-        """Keep a connection and send what is announced, until cancelled."""
+        """Keep a connection and send announcements, until cancelled."""
         self._loop = asyncio.get_running_loop()
         pause = 0.1
         while True:
@@ -121,7 +121,7 @@ class Notices:
 
 
 def _raise_if_cancelled() -> None:
-    """Be cancelled after all: aiormq makes of a cancelled connect a failed one."""
+    """Re-raise a cancellation: aiormq turns a cancelled connect into a failed one."""
     if (task := asyncio.current_task()) is not None and task.cancelling():
         raise asyncio.CancelledError
 

@@ -39,7 +39,7 @@ _WORDS: Final[dict[str, bool | None]] = {
     **{word.casefold(): False for word in _FALSE.split()},
     "": None,
 }
-"""Flags, as spreadsheets write them in the languages that have words of their own for them."""
+"""Flags as spreadsheets write them in various languages."""
 
 # Two statements, not one with ON CONFLICT: nobody else writes users meanwhile, and so it takes two thirds of
 # the time.
@@ -102,7 +102,7 @@ class UserLine(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class BulkAnswer(BaseModel):
-    """What a bulk change did: ``changed`` counts users."""
+    """The result of a bulk change: ``changed`` counts users."""
 
     version: int
     lines: int
@@ -110,7 +110,7 @@ class BulkAnswer(BaseModel):
 
 
 class LinesProblem(Problem):
-    """Lines that cannot be applied: nothing was."""
+    """Raised for lines that cannot be applied; then none of them is."""
 
     def __init__(self, errors: list[tuple[int, str]]) -> None:
         """``errors``: the first line numbers and what is wrong with each."""
@@ -162,7 +162,7 @@ async def patch_users(request: Request, changes: ChangesOf) -> BulkAnswer:
 
 
 Reader = Callable[[IO[bytes]], Iterator[tuple[int, Callable[[], UserLine]]]]
-"""Yields the number of each line and what parses it (which may raise ValueError)."""
+"""Yields the number of each line, and a function that parses it, which may raise ValueError."""
 
 
 def _reader_of(request: Request) -> Reader:
@@ -196,7 +196,7 @@ def _parse_line(line: bytes) -> UserLine:
 
 
 def _read_csv(body: IO[bytes]) -> Iterator[tuple[int, Callable[[], UserLine]]]:
-    """As spreadsheets write it in any language: by commas, semicolons or tabs, in UTF-8 or UTF-16."""
+    """Yield the lines of a spreadsheet's CSV: commas, semicolons or tabs, in UTF-8 or UTF-16."""
     if not (_starts_with(body, codecs.BOM_UTF16_LE) or _starts_with(body, codecs.BOM_UTF16_BE)):
         yield from _read_rows(body)
         return
@@ -226,7 +226,7 @@ def _read_rows(body: IO[bytes]) -> Iterator[tuple[int, Callable[[], UserLine]]]:
 
 
 def _read_header(line: str) -> tuple[list[str], str]:
-    """Return the columns that the first line names, and what separates cells. Raises LinesProblem."""
+    """Return the columns that the first line names, and the separator of cells. Raises LinesProblem."""
     for separator in _SEPARATORS:
         try:
             header = [cell.strip() for cell in next(csv.reader([line], delimiter=separator, strict=True), [])]
@@ -322,7 +322,7 @@ _FLAGS: Final = {True: "t", False: "f", None: r"\N"}
 
 
 def _store(rows: IO[bytes], change: Change) -> tuple[int, Sequence[str]]:
-    """Apply rows as the next version; return how many users that changes, and what it weakens.
+    """Apply rows as the next version; return the number of users changed, and sentences on the weakenings.
 
     Raises LinesProblem.
     """
@@ -351,7 +351,7 @@ def _store(rows: IO[bytes], change: Change) -> tuple[int, Sequence[str]]:
 
 
 def _unfold(change: Change, number: int) -> None:
-    """Write beside an audit record whom the change changed."""
+    """Write the users that the change changed beside its audit record."""
     with _cursor_of(change) as cursor:
         cursor.execute(_UNFOLD, {"audit_id": number, "size": _PART})
 

@@ -22,11 +22,11 @@ log = logging.getLogger("security")
 Row = TypeVar("Row", bound=PolicyRow)
 
 _LOST_AT_MOST: Final = 1_000_000
-"""Versions that a restore takes back: a front end that speaks of more is wrong."""
+"""Versions that a restore takes back, at most: a front end that reports a higher one is wrong."""
 
 
 class Change:
-    """A change under way. It holds the lock on the version, so no other change comes between."""
+    """A change that is being made. It holds the lock on the version, so no other change comes between."""
 
     def __init__(self, session: Session, actor: Actor, preconditions: Preconditions) -> None:
         """Wait for the lock. The session's transaction must be new."""
@@ -35,22 +35,22 @@ class Change:
         self._preconditions = preconditions
         self.version = session.exec(select(VersionRow.version).with_for_update()).one()
         self.weakened: list[dict[str, str]] = []
-        """What weakens it, for the security log."""
+        """Weakenings, for the security log."""
         self.looked_at: tuple[str, dict[str, Any]] | None = None
-        """The user that an answer tells of though nothing is changed, and the flags: a look as any other."""
+        """The user whom the answer tells of, and the flags: a read, also if nothing is changed."""
         self.next_version = self._find_next()
         """The version that this change makes, if it changes anything."""
 
     def _find_next(self) -> int:
-        """Return a number that no IM carries yet: front ends know of versions that a restore took back."""
+        """Return a number that no IM carries: front ends may know of versions that a restore took back."""
         highest = col(FrontEndRow.highest)
         query = select(func.max(highest)).where(highest <= self.version + _LOST_AT_MOST)
         return max(self.version, self.session.exec(query).one() or 0) + 1
 
     def put(self, new: Row) -> tuple[Row, bool]:
-        """Make a resource be as ``new`` says; return it, and whether it was created.
+        """Make a resource equal to ``new``; return it, and whether it was created. Raises Problem (412).
 
-        If it is so already, there is no new version and no audit record. Raises Problem (412).
+        If it is equal already, there is no new version and no audit record.
         """
         old = self._find(type(new), new.key, "put")
         if old is not None and old.settings() == new.settings():
@@ -96,9 +96,9 @@ class Change:
         detail: dict[str, Any] | None = None,
         weakenings: Sequence[str] = (),
     ) -> int:
-        """Take the next version, ``self.version`` from now on, and write who did what; return its number.
+        """Take the next version, ``self.version`` from now on, and write the audit record; return its number.
 
-        ``weakenings``: what is weaker than before.
+        ``weakenings``: a sentence for each way in which policy is weaker than before.
         """
         self.session.exec(update(VersionRow).values(version=self.next_version))
         self.version, self.next_version = self.next_version, self.next_version + 1
@@ -128,7 +128,6 @@ class Changes:
         database: DatabaseOf,
         notices: NoticesOf,
     ) -> None:
-        """FastAPI provides all that."""
         self._actor = actor
         self._preconditions = preconditions
         self._database = database
@@ -136,9 +135,10 @@ class Changes:
 
     @contextmanager
     def begin(self) -> Iterator[Change]:
-        """A change: committed at the end, and only then are front ends told, if there is a new version.
+        """Yield a change: it is committed at the end, and then front ends hear of its version, if it made
+        one.
 
-        One that changes nothing, or is refused, leaves a record if it tells of somebody.
+        A change that changes nothing, or is refused, leaves an audit record if its answer tells of a user.
         """
         change: Change | None = None
         try:
@@ -167,5 +167,5 @@ class Changes:
 
 
 def not_found(table: type[PolicyRow], key: str) -> Problem:
-    """Return what is answered where there is no such resource."""
+    """Return the answer for a resource that does not exist."""
     return Problem(404, f"There is no {table.KIND} {key}.", field=table.KEY)

@@ -1,4 +1,4 @@
-"""Whom each connector may speak for: what front ends have in a file counts until it is said here."""
+"""Connectors: the domains that each may speak for. Until policy says so, front ends' files do."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -20,7 +20,7 @@ Sorted = AfterValidator(lambda names: sorted(set(names)))
 
 
 class ConnectorDocument(Document):
-    """Whom a connector may speak for."""
+    """The domains that a connector may speak for."""
 
     domains: Annotated[list[Domain], Sorted] = Field(
         max_length=MANY,
@@ -36,14 +36,14 @@ class ConnectorDocument(Document):
 
 
 class ConnectorAnswer(ConnectorDocument):
-    """Whom a connector may speak for, since ``version``."""
+    """The domains that a connector may speak for, since ``version``."""
 
     name: str
     version: int
 
 
 class ConnectorList(BaseModel):
-    """The connectors that policy names; others may do what their front ends' file says."""
+    """The connectors that policy names; others have the rights in their front ends' files."""
 
     connectors: list[ConnectorAnswer]
 
@@ -62,7 +62,7 @@ def list_connectors(database: DatabaseOf) -> object:
 
 @router.get("/connectors/{name}", dependencies=[read_policy], response_model=ConnectorAnswer)
 def get_connector(name: ConnectorInPath, database: DatabaseOf, response: Response) -> PolicyRow:
-    """Return whom a connector may speak for: 404 if its front ends' file says it."""
+    """Return the domains that a connector may speak for; 404 if policy does not name it."""
     return find(database, ConnectorRow, name, response)
 
 
@@ -70,10 +70,10 @@ def get_connector(name: ConnectorInPath, database: DatabaseOf, response: Respons
 def put_connector(
     name: ConnectorInPath, document: ConnectorDocument, changes: ChangesOf, response: Response
 ) -> PolicyRow:
-    """Say whom a connector may speak for, in place of what its front ends' file says.
+    """Set the domains that a connector may speak for, in place of those in its front ends' files.
 
-    Its `domains` must be ours already. Connectors that policy does not name lose them: name all that have
-    them.
+    Its `domains` must be ours already. Connectors that policy does not name lose these domains: name every
+    connector that has them.
     """
 
     def check(session: Session) -> None:
@@ -91,5 +91,5 @@ def put_connector(
 
 @router.delete("/connectors/{name}", status_code=204, response_class=Response)
 def delete_connector(name: ConnectorInPath, changes: ChangesOf) -> None:
-    """Forget a connector: it may do again what its front ends' file says. Empty lists let it do nothing."""
+    """Forget a connector: its front ends' files count again. Empty lists let it do nothing."""
     delete(changes, ConnectorRow, name)

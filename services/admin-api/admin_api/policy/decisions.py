@@ -1,4 +1,4 @@
-"""What policy means for one IM, explained."""
+"""Decisions explained: the meaning of policy for one IM."""
 
 from typing import Annotated
 
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1/policy", tags=["policy"])
 
 
 class Participant(Looked):
-    """One of those who take part in an IM; flags count only for local users."""
+    """A participant of an IM; flags count only for local users."""
 
     local: bool
     archive_internal: bool
@@ -30,7 +30,7 @@ class Participant(Looked):
 
 
 class DecisionAnswer(BaseModel):
-    """Whether an IM is archived, and why."""
+    """The decision on an IM, with its reason."""
 
     archive: bool
     rule: str
@@ -54,7 +54,7 @@ def get_decision(
 ) -> DecisionAnswer:
     """Decide as a front end would whether an IM is archived, and name the rule.
 
-    It tells whose IMs are archived: each look is written to the audit trail.
+    The answer reveals users' flags, so each look is written to the audit trail.
     """
     participants = list(dict.fromkeys([sender, *recipient]))
     users = or_(

@@ -1,6 +1,6 @@
-"""The digest of the policy in the database, which those of front ends are compared with now and then.
+"""The digest of the policy in the database, with which front ends' digests are compared now and then.
 
-It finds what no version tells: a row that was changed by hand, a delta that left something out.
+It finds differences without a version: a row changed by hand, a delta that left something out.
 """
 
 import logging
@@ -19,7 +19,7 @@ from contract.policy_digest import digest_of
 log = logging.getLogger("admin-api")
 
 _EVERY_SECONDS: Final = 60.0
-"""A million users take the database about a second."""
+"""The database takes about a second for a million users."""
 # As ``contract.policy_digest.sum_of``. Flags as in contract.policy.Flags: 1 internal, 2 federated.
 _SUM: Final = """
 SELECT coalesce(sum(('x' || left(encode(sha256(convert_to(
@@ -33,24 +33,23 @@ class _Digest(NamedTuple):
     stamp: UUID | None
     digest: str
     until: float
-    """When to make it anew, by the monotonic clock."""
+    """When it is made again, by the monotonic clock."""
 
 
 class Digests:
     """The digest as it was last made."""
 
     def __init__(self) -> None:
-        """None was made yet."""
         self._last: _Digest | None = None
         self._making = Lock()
 
     def find(self, version: int, stamp: UUID | None) -> str | None:
-        """Return the digest of a version; None if the last one made is not that version's."""
+        """Return the digest of a version; None if the last digest is of another version."""
         last = self._last
         return last.digest if last is not None and (last.version, last.stamp) == (version, stamp) else None
 
     def refresh(self, database: Database) -> None:
-        """Make it anew if it is older than a minute, and nobody else does."""
+        """Make the digest again if it is older than a minute and no other thread does."""
         if self._last is not None and time.monotonic() < self._last.until:
             return
         if self._making.acquire(blocking=False):

@@ -1,4 +1,4 @@
-"""Policy but for the users: the whole, global settings, pools, local domains and who speaks for them."""
+"""Settings of policy: scopes, pools, domains, disclaimer, call detail records; and all of them at once."""
 
 from typing import Annotated, Self
 
@@ -35,13 +35,13 @@ router = APIRouter(prefix="/v1/policy", tags=["policy"])
 
 
 class GlobalDocument(Document):
-    """What is archived in a scope."""
+    """The setting of a scope."""
 
     archive: GlobalSetting = Field(examples=["per_user"])
 
 
 class GlobalAnswer(GlobalDocument):
-    """What is archived in a scope, since ``version``."""
+    """The setting of a scope, since ``version``."""
 
     scope: Scope
     version: int
@@ -127,13 +127,13 @@ class DisclaimerAnswer(DisclaimerDocument):
 
 
 class CDRDocument(Document):
-    """Whether there are call detail records."""
+    """The switch of call detail records."""
 
     enabled: StrictBool
 
 
 class CDRAnswer(CDRDocument):
-    """Whether there are call detail records, since ``version``."""
+    """The switch of call detail records, since ``version``."""
 
     version: int
 
@@ -153,7 +153,7 @@ class PolicyAnswer(BaseModel):
 
 @router.get("", dependencies=[read_policy], response_model=PolicyAnswer)
 def get_policy(database: DatabaseOf, response: Response) -> object:
-    """Return everything but the users."""
+    """Return the whole policy but for the users."""
     with database.snapshot() as session:
         rows = read_rows(session)
         settings = rows.settings()
@@ -169,13 +169,13 @@ def get_policy(database: DatabaseOf, response: Response) -> object:
 
 @router.get("/global/{scope}", dependencies=[read_policy], response_model=GlobalAnswer)
 def get_global(scope: Scope, database: DatabaseOf, response: Response) -> PolicyRow:
-    """Return what is archived in a scope."""
+    """Return the setting of a scope."""
     return find(database, GlobalRow, scope, response)
 
 
 @router.put("/global/{scope}", response_model=GlobalAnswer)
 def put_global(scope: Scope, document: GlobalDocument, changes: ChangesOf, response: Response) -> PolicyRow:
-    """Set what is archived in a scope: `none`, `everyone`, or `per_user` (whose flag is set)."""
+    """Set what is archived in a scope: `none`, `everyone`, or `per_user` (IMs of users with the flag)."""
     return put(changes, GlobalRow(scope=scope, archive=document.archive), response)
 
 
@@ -200,7 +200,7 @@ def put_pool(name: NameInPath, document: PoolDocument, changes: ChangesOf, respo
 
 @router.delete("/pools/{name:path}", status_code=204, response_class=Response)
 def delete_pool(name: NameInPath, changes: ChangesOf) -> None:
-    """Give a pool back its defaults: archived by the global settings, not critical."""
+    """Reset a pool to the defaults: archived by the global settings, not critical."""
     delete(changes, PoolRow, name)
 
 
@@ -213,7 +213,7 @@ def list_domains(database: DatabaseOf) -> object:
 
 @router.get("/domains/{domain}", dependencies=[read_policy], response_model=DomainAnswer)
 def get_domain(domain: DomainInPath, database: DatabaseOf, response: Response) -> PolicyRow:
-    """Return whether a domain is ours: 404 if not."""
+    """Return a domain of ours; 404 if it is not ours."""
     return find(database, DomainRow, domain, response)
 
 
@@ -221,7 +221,7 @@ def get_domain(domain: DomainInPath, database: DatabaseOf, response: Response) -
 def put_domain(
     domain: DomainInPath, changes: ChangesOf, response: Response, _: Document | None = None
 ) -> PolicyRow:
-    """Say that a domain is ours: its users are local, and IMs among our domains only are internal."""
+    """Make a domain ours: its users are local, and IMs among our domains only are internal."""
     return put(changes, DomainRow(domain=domain), response)
 
 
@@ -232,7 +232,7 @@ def put_domain(
     responses={409: problem("A connector speaks for it")},
 )
 def delete_domain(domain: DomainInPath, changes: ChangesOf) -> None:
-    """Say that a domain is no longer ours: 409 while a connector speaks for it."""
+    """Remove a domain from ours; 409 while a connector speaks for it."""
 
     def check(session: Session) -> None:
         speakers = [row.name for row in find_connectors(session) if domain in row.domains]
@@ -244,24 +244,24 @@ def delete_domain(domain: DomainInPath, changes: ChangesOf) -> None:
 
 @router.get("/disclaimer", dependencies=[read_policy], response_model=DisclaimerAnswer)
 def get_disclaimer(database: DatabaseOf, response: Response) -> object:
-    """Return what federated partners are told, and whether they are."""
+    """Return the notice to federated partners, and its switch."""
     return find(database, DisclaimerRow, "disclaimer", response).model_dump(exclude={"name"})
 
 
 @router.put("/disclaimer", response_model=DisclaimerAnswer)
 def put_disclaimer(document: DisclaimerDocument, changes: ChangesOf, response: Response) -> object:
-    """Set what federated partners are told with a conversation's first archived IM, and in which language."""
+    """Set the notice that federated partners get with a conversation's first archived IM, by language."""
     row = put(changes, DisclaimerRow(**document.model_dump()), response)
     return row.model_dump(exclude={"name"})
 
 
 @router.get("/cdr", dependencies=[read_policy], response_model=CDRAnswer)
 def get_cdr_switch(database: DatabaseOf, response: Response) -> object:
-    """Return whether there are call detail records."""
+    """Return the switch of call detail records."""
     return find(database, CDRSwitchRow, "cdr", response).model_dump(exclude={"name"})
 
 
 @router.put("/cdr", response_model=CDRAnswer)
 def put_cdr_switch(document: CDRDocument, changes: ChangesOf, response: Response) -> object:
-    """Switch call detail records on or off, whatever is archived of what is said."""
+    """Switch call detail records on or off. They do not depend on content archiving."""
     return put(changes, CDRSwitchRow(**document.model_dump()), response).model_dump(exclude={"name"})

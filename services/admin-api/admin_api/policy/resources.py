@@ -1,4 +1,4 @@
-"""Resources of policy: found, put and deleted alike, whatever their kind."""
+"""Resources of policy: all kinds are found, put and deleted alike."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -18,11 +18,11 @@ Check = Callable[[Session], None]
 
 
 def _no_check(_: Session) -> None:
-    """Nothing else of policy has a say."""
+    """Allow the change, whatever the rest of policy is."""
 
 
 def find(database: Database, table: type[PolicyRow], key: str, response: Response) -> PolicyRow:
-    """Return a resource, its ETag set in the response. Raises Problem (404)."""
+    """Return a resource, and set its ETag in the response. Raises Problem (404)."""
     with database.transaction() as session:
         row = session.get(table, key)
         if row is None or not row.exists:
@@ -32,9 +32,9 @@ def find(database: Database, table: type[PolicyRow], key: str, response: Respons
 
 
 def put(changes: Changes, new: PolicyRow, response: Response, check: Check = _no_check) -> PolicyRow:
-    """Make a resource be as ``new`` says; the response is 201 if it was created.
+    """Make a resource equal to ``new``; the response is 201 if it was created. Raises Problem (412).
 
-    ``check`` raises Problem if the rest of policy forbids it. Raises Problem (412).
+    ``check`` raises Problem if the rest of policy forbids the change.
     """
     with changes.begin() as change:
         check(change.session)

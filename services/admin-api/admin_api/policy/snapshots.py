@@ -1,6 +1,6 @@
-"""Policy as front ends fetch it: all of it, or what changed since the version they have.
+"""Snapshots: policy as front ends fetch it, all of it or the changes since a version.
 
-It is rendered once a version, whoever asks, and whole: while a front end reads it no session is held.
+A snapshot is rendered once for all who ask for it, and whole: no session is held while a front end reads it.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ router = APIRouter(prefix="/v1/policy", tags=["front ends"])
 
 _ROWS: Final = 5000
 _MOST_CHANGES: Final = 50_000
-"""Users in an answer of what changed; of more all are given."""
+"""Users in an answer with changes; if more changed, it has all users."""
 _MOST_KEPT: Final = 16
 _KEPT_SECONDS: Final = 60.0
-"""A row that is changed by hand makes no version."""
+"""A row that is changed by hand makes no version, so a snapshot is made again after this time."""
 _AT_ONCE: Final = 2
-"""Sessions."""
+"""Sessions at once."""
 _CHUNK: Final = 64 << 10
 _READ_SECONDS: Final = 150.0
-"""For a whole answer: front ends give up after 120."""
+"""Seconds for a whole answer: front ends give up after 120."""
 # Flags as in contract.policy.Flags: 1 internal, 2 federated.
 _USERS: Final = """
 SELECT address, archive_internal::int + 2 * archive_federated::int FROM policy.users
@@ -48,7 +48,7 @@ _Found = TypeVar("_Found")
 
 
 class _Key(NamedTuple):
-    """A version, and since when what changed is given; 0: everything is."""
+    """A version, and the version since which changes are given; 0: all users are."""
 
     version: int
     stamp: UUID
@@ -62,21 +62,21 @@ class _Kept(NamedTuple):
 
 
 class Snapshots:
-    """The newest version's snapshots that were asked for."""
+    """Snapshots of the newest version, rendered when first asked for."""
 
     def __init__(self, database: Database) -> None:
-        """Two sessions are used at most."""
+        """``database``: at most two sessions of it are used at once."""
         self._database = database
         self._kept: dict[_Key, _Kept] = {}
         self._making: dict[_Key, asyncio.Task[bytes]] = {}
         self._turn = asyncio.Semaphore(_AT_ONCE)
 
     def forget(self) -> None:
-        """Make them anew: a front end holds something else than the database."""
+        """Forget all snapshots: a front end's policy differs from the database's."""
         self._kept.clear()
 
     async def find(self, since: int, stamp: UUID | None) -> bytes:
-        """Return what follows a version, or everything. Raises what ``database.UNAVAILABLE`` names."""
+        """Return the changes since a version, or everything. Raises errors of ``database.UNAVAILABLE``."""
         key = await self._ask(_find_key, since, stamp)
         kept = self._kept.get(key)
         if kept is not None and time.monotonic() < kept.until:
@@ -114,7 +114,7 @@ SnapshotsOf = Annotated[Snapshots, Depends(_snapshots_of)]
 
 
 class _Lines(Response):
-    """Lines that a front end reads at its own pace, a part of them at a time in its connection."""
+    """Lines that are sent at the front end's pace, a chunk at a time."""
 
     media_type = "application/x-ndjson"
 
@@ -154,8 +154,9 @@ async def get_snapshot(
 ) -> Response:
     """Return the policy: a header, then a line for each user that changed after `since` (NDJSON).
 
-    The header's `since` says what follows: 0 means all users with flags; flags 0 take a user's flags back.
-    All follow unless this database has been through that version with that stamp, and few changed since.
+    `since` in the header says which users follow: 0 means all users with flags; flags 0 take a user's flags
+    back. All follow unless this database has been through that version with that stamp, and few changed
+    since.
     """
     return _Lines(await snapshots.find(since, stamp))
 
@@ -166,7 +167,7 @@ def _find_key(session: Session, since: int, stamp: UUID | None) -> _Key:
 
 
 def _render(session: Session, since: int, stamp: UUID | None) -> tuple[_Key, bytes]:
-    """Return what follows a version, and what it is: policy may have gone on since it was asked for."""
+    """Return the changes since a version, and their key: policy may have changed since the request."""
     if not _was(session, since, stamp):
         since = 0
     settings = msgspec.structs.replace(load_settings(session), since=since)
@@ -188,6 +189,6 @@ def _render(session: Session, since: int, stamp: UUID | None) -> tuple[_Key, byt
 
 
 def _was(session: Session, version: int, stamp: UUID | None) -> bool:
-    """Return whether the database has been through a version: not another one of that number."""
+    """Return whether the database has been through a version with this stamp."""
     row = session.get(StampRow, version)
     return row is not None and row.stamp == stamp

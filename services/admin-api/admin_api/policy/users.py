@@ -81,5 +81,5 @@ def put_user(
 
 @router.delete("/{address:path}", status_code=204, response_class=Response)
 def delete_user(address: AddressInPath, changes: ChangesOf) -> None:
-    """Clear a user's flags and forget the user."""
+    """Clear a user's flags, and delete the user."""
     delete(changes, UserRow, address)

@@ -1,4 +1,4 @@
-"""Changes of policy that weaken it: something that was archived, kept, told or refused no longer is."""
+"""Weakenings: changes after which less is archived, kept, told or refused than before."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations_with_replacement
@@ -8,18 +8,19 @@ from contract.address import domain_of
 from contract.policy import ConnectorRights, Decision, Policy, Pool, decide
 
 _MOST: Final = 3
-"""People whom an IM needs that shows it: one whose flag archived it, one foreign before, one foreign after;
-and three are a group."""
+"""People that an IM needs to show a weakening: one archived by a flag, one foreign before, one foreign after;
+and three make a group.
+"""
 _ELSEWHERE: Final = "example.invalid"
 _NOBODY: Final = "no-such-pool-or-person"
 _MOST_NAMED: Final = 5
 
 
 def weakenings_of(before: Policy, after: Policy) -> list[str]:
-    """Return what a change weakens, a sentence each; nothing if it weakens nothing.
+    """Return a sentence for each way in which a change weakens policy; none if it does not.
 
-    Of users that differ in nothing that a decision looks at the policies need have only one. What front ends'
-    files say of connectors is not known here: it may be anything.
+    Of users that all decisions treat alike, the policies need have only one. The rights in front ends' files
+    are not known here: they may be anything.
     """
     return [
         *_lost(before, after),
@@ -30,7 +31,7 @@ def weakenings_of(before: Policy, after: Policy) -> list[str]:
 
 
 def _lost(before: Policy, after: Policy) -> Iterator[str]:
-    """Yield a sentence for each way in which there is an IM that is archived, or told of, no more."""
+    """Yield a sentence for each way in which some IM is no longer archived, or no longer told of."""
     people = list(_sorts_of(before, after).values())
     groups = [
         group for count in range(2, _MOST + 1) for group in combinations_with_replacement(people, count)
@@ -54,7 +55,7 @@ def _lost(before: Policy, after: Policy) -> Iterator[str]:
 
 
 def _told(policy: Policy, decision: Decision, people: Iterable[str]) -> Mapping[str, tuple[str, str]]:
-    """Return what each partner is told with an IM: language and text."""
+    """Return the language and text of the notice that each partner gets with an IM."""
     if not (policy.settings.disclaimer.enabled and decision.archive and decision.scope == "federated"):
         return {}
     partners = {each for each in people if not policy.is_local(each)}
@@ -73,7 +74,7 @@ def _pools_of(before: Policy, after: Policy) -> list[str]:
 
 
 def _sorts_of(before: Policy, after: Policy) -> Mapping[tuple[bool | int, ...], str]:
-    """Return a person of each sort that there is: all that a decision looks at, before and after."""
+    """Return a person of each sort: persons of one sort are alike to all decisions, before and after."""
     partners = {*before.settings.disclaimer.partners, *after.settings.disclaimer.partners}
     domains = {*before.settings.domains, *after.settings.domains, *partners, _ELSEWHERE}
     people = {*before.users, *after.users, *(f"sip:{_NOBODY}@{domain}" for domain in domains)}
@@ -119,7 +120,7 @@ def _unkept(before: Policy, after: Policy) -> Iterator[str]:
 
 
 def _unrefused(before: Policy, after: Policy) -> Iterator[str]:
-    """Yield a sentence for each way in which a connector may bring what it was refused (decision 0017)."""
+    """Yield a sentence for each way in which a connector may bring IMs that were refused (decision 0017)."""
     for name in sorted({*_names(before.settings.connectors), *_names(after.settings.connectors)}):
         was = before.connector(name) or ConnectorRights(name=name)
         now = after.connector(name)

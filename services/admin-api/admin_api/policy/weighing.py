@@ -1,4 +1,4 @@
-"""What a change of policy weakens: the policy before it and after it, compared."""
+"""Weighing: the policy before a change compared with the policy after it."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,12 +18,13 @@ GROUP BY split_part(address, '@', 2), archive_internal, archive_federated, addre
 
 
 class Weighing:
-    """A change under way: begun before anything is changed."""
+    """A comparison that begins before anything is changed."""
 
     def __init__(self, session: Session, users: Iterable[str] | None = None) -> None:
-        """``users``: the addresses of one of each kind that the change concerns; None: it is not of users.
+        """``users``: an address of each kind that the change concerns; None: it is no change of users.
 
-        A number that becomes ours, or is no longer, counts for others' IMs with it: they are weighed too.
+        A number that becomes ours, or is ours no longer, counts for others' IMs with it, so they are weighed
+        too.
         """
         self._session = session
         addresses = list(users or ())
@@ -40,7 +41,7 @@ class Weighing:
         return load_policy(self._session, self._users)
 
     def weakenings(self) -> Sequence[str]:
-        """Return what the change weakens, once it is made."""
+        """Return the weakenings of the change, once it is made."""
         return weakenings_of(self._before, self._load())
 
 

@@ -21,7 +21,7 @@ from contract.policy import ConnectorRights, Disclaimer, GlobalSetting, Policy, 
 
 
 class PolicyRows(NamedTuple):
-    """Everything of a policy but the users, as the tables hold it."""
+    """The rows of policy but for the users."""
 
     version: VersionRow
     scopes: Sequence[GlobalRow]
@@ -32,7 +32,7 @@ class PolicyRows(NamedTuple):
     connectors: Sequence[ConnectorRow]
 
     def settings(self) -> PolicySettings:
-        """Return them as front ends hold them."""
+        """Return the settings as front ends hold them."""
         scopes = {row.scope: GlobalSetting(row.archive) for row in self.scopes}
         return PolicySettings(
             version=self.version.version,
@@ -54,7 +54,7 @@ class PolicyRows(NamedTuple):
 
 
 def read_rows(session: Session) -> PolicyRows:
-    """Return everything but the users. The session is a snapshot."""
+    """Return all rows but the users'. The session is a snapshot."""
     return PolicyRows(
         version=session.exec(select(VersionRow)).one(),
         scopes=session.exec(select(GlobalRow)).all(),
@@ -67,12 +67,12 @@ def read_rows(session: Session) -> PolicyRows:
 
 
 def load_settings(session: Session) -> PolicySettings:
-    """Return everything but the users, as front ends hold it. The session is a snapshot."""
+    """Return the settings as front ends hold them. The session is a snapshot."""
     return read_rows(session).settings()
 
 
 def load_policy(session: Session, users: ColumnElement[bool]) -> Policy:
-    """Return the policy with those users only that a condition names. The session is a snapshot."""
+    """Return the policy with only those users that meet a condition. The session is a snapshot."""
     rows = session.exec(select(UserRow).where(users))
     flags = {row.address: flags_of(row.archive_internal, row.archive_federated) for row in rows}
     return Policy(load_settings(session), flags)
