@@ -19,3 +19,15 @@ def test_the_page_names_every_chaos_test_and_none_that_is_not_there() -> None:
     named = set(re.findall(r"`(test_\w+)`", _PAGE.read_text()))
     assert named <= _tests_below(_TESTS)
     assert _tests_below(_TESTS / "chaos") <= named
+
+
+def test_every_row_of_a_table_has_its_proof_below() -> None:
+    sections = re.split(r"^## ", _PAGE.read_text(), flags=re.M)[1:]
+    rows = {part.split("\n")[0]: re.findall(r"^\| (\d+) \| \S", part, re.M) for part in sections}
+    proofs = {part.split("\n")[0]: re.findall(r"^(\d+)\. `test_", part, re.M) for part in sections}
+    assert all(rows.values())
+    assert rows == proofs
+
+
+def test_a_row_can_be_read() -> None:
+    assert max(len(line) for line in _PAGE.read_text().splitlines() if line.startswith("|")) <= 280
