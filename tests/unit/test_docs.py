@@ -157,3 +157,10 @@ def test_every_folder_of_the_repository_has_its_line_in_contributing() -> None:
     lines = set(re.findall(r"^([\w-]+)/ {2,}\S", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
     folders = {page.relative_to(ROOT).parts[0] for page in ROOT.glob("*/**/*.py")} | {"docs"}
     assert {each for each in folders if not each.startswith(".")} == lines
+
+
+def test_the_changelog_has_what_was_added_changed_and_fixed_in_each_version() -> None:
+    _, *versions = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert versions
+    for version in versions:
+        assert re.findall(r"^### (.+)$", version, re.MULTILINE) == ["Added", "Changed", "Fixed"]
