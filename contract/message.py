@@ -1,10 +1,10 @@
 """The IM on the wire.
 
 An AMQP message carries one or more IMs of one archiving agent, one JSON document a line
-(``application/x-ndjson``), numbered without a gap. Its headers say how many (``count``), whose
-(``agent``, ``pool``) and from which number (``first_seq``), so that even a body nobody can read is
-accounted for. Further headers serve the trace of an IM: when it was ``published``, when the agent's message
-before it was ``confirmed``, and OpenTelemetry's context.
+(``application/x-ndjson``), numbered without a gap. Its headers have their number (``count``), their agent
+(``agent``, ``pool``) and the first number (``first_seq``), so that an unreadable body is accounted for as
+well. Further headers serve the trace of an IM: when it was ``published``, when the agent's message before it
+was ``confirmed``, and OpenTelemetry's context.
 """
 
 import base64
@@ -23,16 +23,16 @@ CONTENT_TYPE: Final = "application/x-ndjson"
 IM_TYPE: Final = "lcs.im.v1"
 """AMQP ``type`` of a message of IMs; the number changes only with a change that old readers can't read."""
 AGENT_TYPE: Final = "lcs.agent.v1"
-"""AMQP ``type`` of an agent's statement of how far it got."""
+"""AMQP ``type`` of an agent's statement."""
 
 COUNT_HEADER: Final = "count"
 AGENT_HEADER: Final = "agent"
 POOL_HEADER: Final = "pool"
 FIRST_SEQ_HEADER: Final = "first_seq"
 PEOPLE_HEADER: Final = "people"
-"""How many recipients its IMs have, together: who stores them does so in moderate batches."""
+"""The recipients of all its IMs, summed up: workers make moderate batches by it."""
 MAX_SEQ: Final = 10**13
-"""No agent gets so far: with 35,000 IMs a second, all that a broker takes, it would for nine years."""
+"""No agent gets so far: at 35,000 IMs a second, the most that a broker takes, it would need nine years."""
 MAX_COUNT: Final = 100_000
 """No AMQP message holds more IMs."""
 PUBLISHED_HEADER: Final = "published"
@@ -76,7 +76,7 @@ class IM(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True
     seq: int
     policy_version: int
     rule: str
-    """Why this IM is archived: a rule's name of ``contract.policy``."""
+    """The rule by which this IM is archived: a name of ``contract.policy``."""
     received_at: Time | None = None
     """When the front end took it in, by its own clock: UTC, milliseconds. None from older front ends."""
     content_encoding: str = ""
@@ -96,7 +96,7 @@ class AgentStatement(msgspec.Struct, frozen=True, kw_only=True):
     """True when the agent accepts no more: a clean stop, or a publish of unknown outcome."""
     at: Time
     confirmed_at: Time | None = None
-    """When the last of these confirms came; None if nobody knows any more."""
+    """When the last of these confirms came; None if that is not known."""
     uncounted: tuple[tuple[int, int], ...] = ()
     """Ranges of numbers, also beyond that, under which no IM was accepted: it was refused, or has another."""
 
@@ -126,7 +126,7 @@ def decode_im(line: bytes) -> IM:
     """Return the IM of one line.
 
     Raises msgspec.DecodeError (msgspec.ValidationError names the field) or UnicodeDecodeError; RecursionError
-    for what is nested deeper than this Python can follow: a thousandfold, or more.
+    if the document is nested deeper than this Python can follow: a thousandfold, or more.
     """
     return _im_decoder.decode(line)
 
@@ -160,7 +160,7 @@ class Minting:
         self.begin()
 
     def begin(self) -> None:
-        """Count on from anywhere in the lower half; in the child of a fork too, else it minted what we do."""
+        """Start the counter at random in its lower half; in a child too, which else mints the same ids."""
         self._count = int.from_bytes(os.urandom(8)) >> 64 - _COUNTER_BITS + 1
         self._random: list[int] = []
 
@@ -227,7 +227,7 @@ def time_at(milliseconds: int) -> datetime:
 
 
 def content_of(im: IM) -> bytes:
-    """Return the body's bytes. Raises ValueError if ``body`` is not what ``encoding`` says."""
+    """Return the body's bytes. Raises ValueError if ``body`` is not base64, though ``encoding`` says so."""
     if im.encoding == "text":
         return im.body.encode()
     try:

@@ -1,4 +1,4 @@
-"""The archiving agent: decides by policy on each IM, and has kept safe what must be archived."""
+"""The archiving agent: decides on each IM by policy, and has every IM that must be archived kept safe."""
 
 import asyncio
 from collections import OrderedDict
@@ -31,7 +31,7 @@ RETRY_AFTER: Final = {"Retry-After": "1"}
 
 
 class Agent:
-    """Takes IMs in, makes those safe that policy archives."""
+    """Takes IMs in, and has those made safe that policy archives."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Agent:
         tracing: "Tracing | None" = None,
         connectors: Collection[Connector] = (),
     ) -> None:
-        """``connectors``: all that have a token. Nothing runs yet."""
+        """``connectors``: all that have a token, also of other pools."""
         self._settings = settings
         self._policies = policies
         self._tracing = tracing
@@ -51,9 +51,9 @@ class Agent:
         """Where IMs wait until they are safe."""
         self._decisions = Decisions(settings.pool, connectors)
         self.disclaimers = Disclaimers(settings, policies)
-        """Which partners were told that they are archived."""
+        """Notices for partners: that a conversation is archived."""
         self.cdr = CDR(settings, policies)
-        """Call detail records: of what may be delivered."""
+        """Call detail records of IMs that may be delivered."""
         self._newcomers = Newcomers()
         # Bounded by entries alone: nothing in one is as long as its caller likes.
         self._recent: OrderedDict[UUID, tuple[bytes, Receipt]] = OrderedDict()
@@ -64,7 +64,7 @@ class Agent:
         return self._policies.current
 
     def lane_of(self, connector: Connector) -> Lane:
-        """Return where a connector's IMs wait: ``submit`` refuses what comes while it has no room."""
+        """Return a connector's lane; ``submit`` refuses its IMs while the lane has no room."""
         return self.safekeeping.lane_of(connector)
 
     def submit(
@@ -72,7 +72,7 @@ class Agent:
     ) -> Receipt:
         """Decide on an IM, and take it in if it must be archived.
 
-        ``lane``: the connector's; ``traceparent``: its sender's context.
+        ``lane``: the connector's. ``traceparent``: the sender's context (W3C Trace Context).
 
         Raises IMProblem: 403 if the connector may not send it, 409 if its id was used for another content,
         503 if too many IMs wait already.
@@ -118,16 +118,17 @@ class Agent:
         return receipt
 
     def note_session(self, activity: Activity, connector: Connector) -> None:
-        """Have a session's begin or end in the call detail records; its key is the connector's own.
+        """Note a session's begin or end in the call detail records, under the connector's own key.
 
-        Raises Problem (403) if the connector may not speak for who begins one, or tries to talk past us.
+        Raises Problem (403) if the connector may not speak for the sender of one that begins, or of an
+        attempt.
         """
         if activity.invited or activity.attempts:  # who ends one may be a partner whom nobody vouches for
             self._check_rights(activity, connector)
         self.cdr.note_session(activity, connector.name)
 
     def note_attempt(self, activity: Activity, connector: Connector) -> None:
-        """Have an attempt to talk past us in the call detail records, outside a session.
+        """Note an attempt to talk past the archive, outside a session, in the call detail records.
 
         Raises Problem (403) if the connector may not speak for the sender.
         """
@@ -135,7 +136,7 @@ class Agent:
         self.cdr.note(activity)
 
     def scope_of(self, people: Iterable[str]) -> Scope:
-        """Return the scope of what these people say; without a policy they are taken for ours."""
+        """Return the scope of an IM between these people; without a policy all are taken for ours."""
         policy = self._policies.current
         return "internal" if policy is None or all(map(policy.is_local, people)) else "federated"
 
@@ -150,7 +151,7 @@ class Agent:
             self._recent.popitem(last=False)
 
     def _note(self, pending: Pending) -> None:
-        """Note what became of an IM."""
+        """Note an IM's fate: in the call detail records or, if it was refused, that its id is free again."""
         fate = pending.receipt.fate
         assert fate is not None
         if fate.kind != "refused":
@@ -159,13 +160,13 @@ class Agent:
             self._recent.pop(pending.im.id, None)
 
     async def run(self) -> None:
-        """Have what is taken in made safe, until cancelled."""
+        """Make IMs safe, tell partners and publish call detail records, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.safekeeping.run())
             group.create_task(self.disclaimers.run())
             group.create_task(self.cdr.run())
 
     async def drain(self) -> None:
-        """Wait until everything taken in is answered, and said that there is no more."""
+        """Wait until every IM taken in is answered; then publish the last statement and the last records."""
         await self.safekeeping.drain()
         await self.cdr.drain()

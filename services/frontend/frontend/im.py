@@ -49,11 +49,11 @@ class CheckedIM(msgspec.Struct, gc=False):
     encoding: Encoding
     body: str
     brought: bool
-    """Whether the caller brought the id: then it may send the IM again."""
+    """True if the caller brought the id, and so may send the IM again."""
     size: int
-    """Bytes of what it came in."""
+    """Bytes in which the caller sent it."""
     client: str = ""
-    """What its sender talks with, if that is known."""
+    """The sender's program, if it is known."""
     received_at: datetime | None = None
     """When it was taken in: None in a spool of an older front end."""
     content_encoding: str = ""
@@ -64,7 +64,7 @@ class CheckedIM(msgspec.Struct, gc=False):
     """True while ``conversation`` is the caller's own key, not yet filed under its connector."""
 
     def digest(self) -> bytes:
-        """Return what tells this IM from another with the same id."""
+        """Return a digest of the content: IMs with one id and another digest are not the same."""
         return hashlib.blake2b(msgspec.json.encode(_content_of(self)), digest_size=16).digest()
 
 

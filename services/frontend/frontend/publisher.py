@@ -1,4 +1,4 @@
-"""The small port to the broker: publish one AMQP message, and know what became of it."""
+"""The port to the broker: publishes one AMQP message, and returns or raises how that went."""
 
 import asyncio
 import contextlib
@@ -34,13 +34,13 @@ class RefusedError(Exception):
 
 
 class UnreachableError(RefusedError):
-    """There is no connection to put it on; the publisher's ``trouble`` says why."""
+    """There is no connection; the publisher's ``trouble`` says why."""
 
     why = ""
 
 
 class UnknownError(Exception):
-    """Nobody knows whether the message got to the queue; it may turn up there later."""
+    """The message may be on the queue, or may turn up there later."""
 
     why = "the broker does not confirm"
 
@@ -48,8 +48,8 @@ class UnknownError(Exception):
 class PlainConnection(aio_pika.Connection):
     """A connection that is closed if it can't be made.
 
-    Else aio-pika closes it when it is forgotten, in whichever thread that happens to be: then Python warns of
-    a coroutine that nobody awaits.
+    Else aio-pika closes it when Python forgets it, in any thread: then Python warns of a coroutine that is
+    never awaited.
     """
 
     async def connect(self, timeout: TimeoutType = None) -> None:  # noqa: ASYNC109 - as aio-pika has it
@@ -72,10 +72,10 @@ class _Link(msgspec.Struct, eq=False):
 
 
 class Publisher:
-    """One connection to the broker, built anew, to the next of its nodes, whenever it breaks.
+    """One connection to the broker, made again to its next node whenever it breaks.
 
-    A plain connection under a supervisor of our own: aio-pika's robust one does not publish again what was
-    under way, and hides that it was (aio-pika issues 231, 379, 563, 636).
+    A plain connection under a supervisor of our own: aio-pika's robust one does not publish again the
+    messages under way, and hides that there were any (aio-pika issues 231, 379, 563, 636).
     """
 
     def __init__(
@@ -86,21 +86,18 @@ class Publisher:
         queue: str = QUEUE,
         gauge: Gauge | None = None,
     ) -> None:
-        """``name`` is shown in the broker's list of connections; ``gauge`` is 1 while there is one.
-
-        Nothing connects yet.
-        """
+        """``name`` is shown in the broker's list of connections; ``gauge`` is 1 while there is one."""
         self._nodes = BrokerAddress(amqp_url)
         self.user = self._nodes.user
-        """Named in each message: workers tell by it whose front end sent it."""
+        """The user that each message names; workers tell by it which front end sent the message."""
         self._exchange, self._queue = exchange, queue
         self._gauge = gauge
         self._name = name
         self._link: _Link | None = None
         self.connected = asyncio.Event()
-        """Set while the broker takes what is published."""
+        """Set while the broker takes messages."""
         self.trouble = OUT_OF_REACH
-        """Why it is not ``connected``, when it isn't."""
+        """Why the broker is not ``connected``."""
 
     async def run(self) -> None:
         """Keep a connection until cancelled."""
@@ -227,17 +224,20 @@ class Publisher:
 
 
 def raise_if_cancelled() -> None:
-    """Be cancelled after all: a library may have lost it.
+    """Raise the cancellation of this task that a library swallowed.
 
-    aiormq makes of a cancelled connect a failed one, and ``wait_for`` of Python 3.11 may go on as if nothing
-    had been.
+    aiormq makes of a cancelled connect a failed one, and ``wait_for`` of Python 3.11 may go on as if the task
+    had not been cancelled.
     """
     if (task := asyncio.current_task()) is not None and task.cancelling():
         raise asyncio.CancelledError
 
 
 async def _is_blocked(connection: AbstractConnection) -> bool:
-    """Whether the broker has said that it takes nothing now (RabbitMQ's extension ``connection.blocked``)."""
+    """Return True if the broker has blocked this connection (RabbitMQ's ``connection.blocked``).
+
+    The transport is ready unless the broker blocked it; so a transport that is not ready in time is blocked.
+    """
     try:
         async with asyncio.timeout(0.1):
             await _unblocked(connection)
@@ -252,7 +252,7 @@ async def _unblocked(connection: AbstractConnection) -> None:
 
 
 async def _first_of(*awaitables: Awaitable[object]) -> None:
-    """Return when one of them is done."""
+    """Return when one of the awaitables is done."""
     tasks = [asyncio.ensure_future(each) for each in awaitables]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -262,7 +262,7 @@ async def _first_of(*awaitables: Awaitable[object]) -> None:
 
 
 async def close(connection: AbstractConnection) -> None:
-    """Close a connection, as far as the broker lets us in time."""
+    """Close a connection, within a second."""
     with contextlib.suppress(Exception):  # whatever it says, we are done with it
         async with asyncio.timeout(_CLOSE_SECONDS):
             await connection.close()

@@ -1,4 +1,4 @@
-"""What a caller holds for an IM that was taken in: what was decided, and what becomes of it."""
+"""The receipt that a caller holds for an IM taken in: the decision, and the IM's fate."""
 
 import asyncio
 from typing import Final, Literal
@@ -10,7 +10,7 @@ from contract.policy import Decision
 
 
 class Fate(msgspec.Struct, frozen=True):
-    """What became of an IM."""
+    """The fate of an IM."""
 
     kind: Literal["confirmed", "spooled", "refused", "not archived"]
     why: str = ""
@@ -24,35 +24,35 @@ NOT_ARCHIVED: Final = Fate("not archived")
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """What a federated partner is to be told before an IM: that the conversation is archived."""
+    """A text for one partner, delivered before the IM: the conversation is archived."""
 
     to: str
     sender: str
-    """One of ours who takes part."""
+    """A participant of ours, as a SIP URI."""
     language: str
     text: str
 
 
 class Receipt(msgspec.Struct, eq=False, gc=False):
-    """An IM on its way, or what became of it."""
+    """The receipt of one IM."""
 
     id: UUID
     decision: Decision
     fate: Fate | None = None
-    """None: nobody knows yet."""
+    """None while the IM is on its way."""
     notices: tuple[Notice, ...] = ()
-    """To be delivered with it: known when the fate is."""
+    """To be delivered before the IM; known when the fate is."""
     _waiter: "asyncio.Future[None] | None" = None
-    """Made for whoever waits: of a stream's IMs hardly any is waited for, they share one confirm."""
+    """Made when a caller waits: most IMs of a stream share one confirm, and nothing waits for them alone."""
 
     def settle(self, fate: Fate) -> None:
-        """Say what became of it, once."""
+        """Note the IM's fate, once."""
         self.fate = fate
         if self._waiter is not None:
             self._waiter.set_result(None)
 
     async def settled(self) -> Fate:
-        """Wait until it is known, and return it. Who goes away takes nothing back: the IM is on its way."""
+        """Wait for the IM's fate and return it. Cancelling the wait does not withdraw the IM."""
         if self.fate is None:
             if self._waiter is None:
                 self._waiter = asyncio.get_running_loop().create_future()

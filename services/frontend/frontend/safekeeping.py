@@ -1,8 +1,8 @@
-"""Safekeeping: brings IMs to where they are safe, the broker's confirm or this front end's disk.
+"""Safekeeping: brings IMs to a safe place, the broker's confirm or this front end's disk.
 
-One AMQP message at a time is on its way to its confirm; what arrives meanwhile is the next one
-(docs/decisions/0002). Of a pool that isn't critical the spool takes what the broker can't. What is in it goes
-first, so IMs keep their order, where they can wait for it (docs/decisions/0008).
+One AMQP message at a time is on its way to its confirm; IMs that arrive meanwhile make the next one
+(docs/decisions/0002). In a pool that isn't critical the spool takes IMs that the broker can't. Spooled IMs go
+first, so IMs keep their order, unless they must not wait (docs/decisions/0008).
 """
 
 import asyncio
@@ -41,7 +41,7 @@ _ADOPT_SECONDS: Final = 10.0
 
 
 class Safekeeping:
-    """Numbers and publishes what is taken in, or has it spooled; knows when an IM is safe."""
+    """Numbers and publishes IMs, or has them spooled; settles their receipts."""
 
     def __init__(
         self,
@@ -53,9 +53,9 @@ class Safekeeping:
         connectors: int,
         note: Callable[[Pending], None],
     ) -> None:
-        """``connectors``: how many there are. ``note`` is called once it is known what became of an IM.
+        """``connectors``: how many there are. ``note`` is called with each IM whose fate is known.
 
-        How far the numbers got is kept beside the spool. Nothing runs yet.
+        How far the numbers got is kept beside the spool.
         """
         self._settings = settings
         self._policies = policies
@@ -73,7 +73,7 @@ class Safekeeping:
 
     @property
     def state(self) -> State:
-        """How this front end stands now."""
+        """This front end's state now."""
         return self._state.follow(*self.situation.state)
 
     @property
@@ -98,12 +98,12 @@ class Safekeeping:
 
     @property
     def disk_trouble(self) -> str:
-        """Why what must outlive this front end can't be kept on its disk; empty while it can."""
+        """Why policy, spool or numbers can't be kept on disk; empty while they can."""
         return self._spool.trouble or self._spool.stuck or self._numbering.disk_trouble
 
     @property
     def left(self) -> dict[str, str]:
-        """Slots of the state folder that a person must look after, and why."""
+        """Slots of the state folder that need an operator, and why."""
         return {name: left.why for name, left in self._adoption.left.items()}
 
     @property
@@ -122,11 +122,11 @@ class Safekeeping:
         )
 
     def lane_of(self, connector: Connector) -> Lane:
-        """Return where a connector's IMs wait."""
+        """Return a connector's lane."""
         return self._waiting.lane(connector.name)
 
     def keep(self, im: CheckedIM, receipt: Receipt, lane: Lane) -> None:
-        """Take an IM for which its lane has room: its receipt is settled once it is safe, or can't be."""
+        """Take an IM for which its lane has room; its receipt is settled once it is safe or refused."""
         pending = Pending(im, receipt, time.monotonic() + self._settings.deadline_seconds, lane)
         if self.situation.route == "spool":
             self._spill()
@@ -136,7 +136,7 @@ class Safekeeping:
             self._wake.set()
 
     async def run(self) -> None:
-        """Make safe what is taken in, until cancelled."""
+        """Make IMs safe, until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._spool.run())
@@ -149,9 +149,9 @@ class Safekeeping:
             self._spool.close()
 
     async def drain(self) -> None:
-        """Wait until it is known what becomes of everything taken in; then say how far this agent got.
+        """Wait until every receipt is settled; then publish the last statement and tell the witness.
 
-        What is in the spool stays there, for the next process.
+        Spooled IMs stay on disk, for the next process.
         """
         for pending in self._waiting:
             await pending.receipt.settled()
@@ -159,7 +159,7 @@ class Safekeeping:
         await self._witness.tell_last()
 
     def _spill(self) -> None:
-        """Hand to the spool what still waits for the broker: it came before what goes there next."""
+        """Hand all IMs that wait for the broker to the spool: they came before the next one."""
         for pending in self._waiting.under_way:
             self._give_up(pending, "")
         while self._waiting.has_queued:
@@ -187,7 +187,7 @@ class Safekeeping:
         written.add_done_callback(note)
 
     async def _sweep(self) -> None:
-        """Look after IMs whose deadline has come, and after the state."""
+        """Give up IMs whose deadline has come, and note the state."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = time.monotonic()
@@ -209,7 +209,7 @@ class Safekeeping:
             note_state(self._state, before)
 
     def _give_up(self, pending: Pending, why: str) -> None:
-        """Let an IM wait for the broker no longer."""
+        """Have an IM wait for the broker no longer."""
         if pending.receipt.fate is not None or pending.to_disk:
             return
         if self.situation.fallback == "refuse":
@@ -252,7 +252,7 @@ class Safekeeping:
                 await self._numbering.publish_statements()
 
     async def _publish_pending(self) -> bool:
-        """Publish one AMQP message of all that has gathered, up to its limits. False: it was refused."""
+        """Publish one AMQP message of the queued IMs, up to its limits; return False if it was refused."""
         if not self._may_publish():  # what was pending was given up while the broker was away
             return True
         group = self._waiting.begin_publish()
@@ -279,7 +279,7 @@ class Safekeeping:
         return True
 
     async def _adopt(self) -> None:
-        """Look, now and then, after what front ends left that are no more."""
+        """Adopt, now and then, the spools and agents of front ends that do not come back."""
         while True:
             await asyncio.sleep(_ADOPT_SECONDS)
             if (slot := self._spool.slot) is not None and slot is not self._numbers_in:

@@ -1,4 +1,4 @@
-"""Agents that ended, and which archive was told: one that is restored from a backup is told again."""
+"""Agents that ended, and the archive that was told: one that is restored from a backup is told again."""
 
 import logging
 import time
@@ -15,7 +15,7 @@ log = logging.getLogger("frontend")
 TOLD_FILE: Final = "told"
 _MOST: Final = 10_000
 _KEPT_SECONDS: Final = 31 * 86_400
-"""So old a backup may be whose archive is told all of it."""
+"""An archive restored from a backup of this age, at most, is told of all of them."""
 
 
 class ToldAgent(msgspec.Struct, frozen=True, array_like=True):
@@ -24,16 +24,16 @@ class ToldAgent(msgspec.Struct, frozen=True, array_like=True):
     agent: UUID
     confirmed: int
     incarnation: str
-    """The archive's; empty: an admin API of before did not say."""
+    """The archive's; empty if the admin API is of an earlier version."""
     at: int
-    """When it was told first: seconds since the epoch."""
+    """When an archive was told first: seconds since the epoch."""
 
 
 class Told:
-    """What a front end keeps of agents that ended; on disk, once it has a folder."""
+    """The agents that ended, as a front end keeps them; on disk, once it has a folder."""
 
     def __init__(self) -> None:
-        """There are none, and nobody has said which archive it is."""
+        """There are none, and the archive's incarnation is not known."""
         self._agents: dict[UUID, ToldAgent] = {}
         self._incarnation = ""
         self._folder: Path | None = None
@@ -49,12 +49,12 @@ class Told:
             self.add(told)
 
     def add(self, agents: Iterable[ToldAgent]) -> bool:
-        """Keep what another front end left as well; return whether that is on disk."""
+        """Keep another front end's agents as well; return True once they are on disk."""
         self._agents = {each.agent: each for each in agents} | self._agents
         return self._save()
 
     def note(self, agents: dict[UUID, int], incarnation: str) -> None:
-        """The archive of this incarnation (empty: nobody knows) was told that these ended."""
+        """Note that these ended, as the archive of this incarnation was told; empty: it is not known."""
         self._incarnation = incarnation or self._incarnation
         if not agents:
             return
@@ -66,7 +66,7 @@ class Told:
         self._save()
 
     def of_another(self) -> Iterator[tuple[UUID, int]]:
-        """Return those that the archive of now was not told of, and how far each got."""
+        """Return the agents of which the present archive was not told, and how far each got."""
         for each in self._agents.values():
             if self._incarnation and each.incarnation != self._incarnation:
                 yield each.agent, each.confirmed
@@ -94,7 +94,7 @@ def _line_of(agent: ToldAgent) -> bytes:
 
 
 def read_told(folder: Path) -> list[ToldAgent]:
-    """Return those that a front end left in its folder; what can't be read is said in the log."""
+    """Return the agents in a front end's folder; log lines that can't be read."""
     path = folder / TOLD_FILE
     try:
         lines = path.read_bytes().splitlines() if path.is_file() else []  # to open a pipe would take for ever

@@ -1,4 +1,4 @@
-"""What waits: IMs taken in that are not safe yet, each connector's in their order, and how much they are."""
+"""Waiting IMs: taken in and not safe yet, each connector's in order, with their number and bytes."""
 
 import asyncio
 from collections import deque
@@ -12,14 +12,13 @@ from frontend.receipt import Receipt
 
 
 class Lane:
-    """What waits of one connector."""
+    """The IMs of one connector that wait."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
         self.queue: deque[Pending] = deque()
-        """For their turn."""
+        """IMs that wait for their lane's turn."""
         self.ims = 0
-        """Those in the queue and those that wait for the disk."""
+        """IMs in the queue, and those on their way to disk."""
         self.bytes = 0
         self.has_room = asyncio.Event()
         """Set while the connector may bring more."""
@@ -34,7 +33,7 @@ class Pending(msgspec.Struct, eq=False, gc=False):
     deadline: float
     lane: Lane
     to_disk: bool = False
-    """Whether it has been handed to the spool."""
+    """True once it has been handed to the spool."""
     written: "asyncio.Future[None] | None" = None
     """Done once the spool's disk has it, or has failed."""
 
@@ -45,13 +44,14 @@ class Pending(msgspec.Struct, eq=False, gc=False):
 
 
 class Waiting:
-    """IMs by what they wait for: their turn, the broker's confirm, or this front end's disk."""
+    """IMs in three places: queued, under way to the broker's confirm, on their way to disk."""
 
     def __init__(self, settings: FrontEndSettings, connectors: int = 1) -> None:
-        """``settings`` bound how many they may be, and how many go in an AMQP message.
+        """``settings`` bound how many IMs wait, and how many go in an AMQP message.
 
-        ``connectors``: how many there are. One may bring half of all that may wait; of the other half each
-        one's share is there for it whatever the others have brought. Who is alone may bring all.
+        ``connectors``: how many there are. One may bring half of all that may wait. The other half is
+        divided: each connector's share is free for it, however many IMs the others bring. A single connector
+        may bring all.
         """
         self._settings = settings
         self._most, self._most_bytes = settings.max_pending, settings.max_pending_bytes
@@ -63,11 +63,11 @@ class Waiting:
         self._full = False
         self._lanes: dict[str, Lane] = {}
         self._turns: deque[Lane] = deque()
-        """Lanes with something in their queue; the one whose turn it is first."""
+        """Lanes with queued IMs; the next lane in turn first."""
         self.under_way: list[Pending] = []
-        """For the broker's confirm; they came before those of their lane's queue."""
+        """IMs on their way to the broker's confirm; they came before those of their lane's queue."""
         self.to_disk: set[Pending] = set()
-        """For the disk, in any order."""
+        """IMs on their way to disk, in any order."""
 
     def __len__(self) -> int:
         return self.queued + len(self.under_way) + len(self.to_disk)
@@ -78,12 +78,12 @@ class Waiting:
 
     @property
     def queued(self) -> int:
-        """How many wait for their turn."""
+        """The number of IMs in all queues."""
         return sum([len(lane.queue) for lane in self._turns])
 
     @property
     def has_queued(self) -> bool:
-        """Whether any does."""
+        """True if an IM is queued."""
         return bool(self._turns)
 
     def lane(self, connector: str) -> Lane:
@@ -103,11 +103,11 @@ class Waiting:
         self._count(lane, 1, pending.im.size)
 
     def take_first(self) -> Pending:
-        """Take the oldest IM out of the queue of the lane whose turn it is."""
+        """Take the oldest IM out of the queue of the next lane in turn."""
         return self._take_of(self._turns.popleft())
 
     def take_late(self, now: float) -> Iterator[Pending]:
-        """Take out of the queues, one by one, what is past its deadline."""
+        """Take IMs past their deadline out of the queues, one by one."""
         for lane in list(self._turns):
             while lane.queue and lane.queue[0].deadline <= now:
                 self._turns.remove(lane)
@@ -122,7 +122,7 @@ class Waiting:
         return pending
 
     def begin_publish(self) -> list[Pending]:
-        """Move from the queues what goes in one AMQP message, an IM of each lane in turn; return it."""
+        """Move the next AMQP message's IMs from the queues, one of each lane in turn; return them."""
         group: list[Pending] = []
         size = 0
         turns, most, most_bytes = self._turns, self._settings.publish_ims, self._settings.publish_bytes
@@ -142,7 +142,7 @@ class Waiting:
         return group
 
     def put_back(self) -> None:
-        """Move what is under way, and not given up, to the queues again, before all else."""
+        """Move the IMs under way that are not given up back to the front of their queues."""
         again = [each for each in self.under_way if each.receipt.fate is None and not each.to_disk]
         self.under_way = []
         for pending in reversed(again):
@@ -152,12 +152,12 @@ class Waiting:
             self._count(pending.lane, 1, pending.im.size)
 
     def begin_write(self, pending: Pending) -> None:
-        """Count an IM among those that wait for the disk."""
+        """Count an IM among those on their way to disk."""
         self.to_disk.add(pending)
         self._count(pending.lane, 1, pending.im.size)
 
     def find_unwritten(self, now: float) -> list[Pending]:
-        """Return what is past its deadline and not on disk."""
+        """Return the IMs past their deadline that are not on disk."""
         return [
             each
             for each in self.to_disk
@@ -165,7 +165,7 @@ class Waiting:
         ]
 
     def end_write(self, pending: Pending) -> None:
-        """Count an IM among them no more."""
+        """Count an IM no longer among those on their way to disk."""
         self.to_disk.discard(pending)
         self._count(pending.lane, -1, -pending.im.size)
 

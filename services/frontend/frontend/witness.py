@@ -1,4 +1,4 @@
-"""The second witness: the admin API is told how far agents got, as a queue may be lost with their word."""
+"""The second witness: the admin API is told how far agents got, as a queue may be lost with statements."""
 
 import asyncio
 import logging
@@ -16,10 +16,10 @@ log = logging.getLogger("frontend")
 
 _LOOK_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 30.0
-"""So often the same is told again: the archive may have been restored to what it was before."""
+"""Seconds until the same is told again: the archive may have been restored to an earlier state."""
 _ANSWER_SECONDS: Final = 5.0
 _LAST_SECONDS: Final = 1.0
-"""A front end that ends waits no longer."""
+"""Seconds that a front end that ends waits for the answer, at most."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -34,10 +34,9 @@ class _Noted(msgspec.Struct):
 
 
 class Witness:
-    """Tells what is news, within a second or two."""
+    """Tells news of agents within two seconds."""
 
     def __init__(self, settings: FrontEndSettings, numbering: Numbering) -> None:
-        """Nothing is told yet."""
         self._settings = settings
         self._numbering = numbering
         self._url = f"{settings.admin_api_url or ''}".rstrip("/")
@@ -56,7 +55,7 @@ class Witness:
                 await self._tell(client, _ANSWER_SECONDS)
 
     async def tell_last(self) -> None:
-        """Tell what is news at the end; what can't be told now stands in the file of agents."""
+        """Tell the last news; agents that can't be told of now stay in the file of agents."""
         if self._url:
             async with self._client() as client:
                 await self._tell(client, _LAST_SECONDS)
