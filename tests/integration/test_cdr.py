@@ -20,7 +20,7 @@ import pytest
 
 import archiving.migrations
 from archiving.cdr.records import Records
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.parked.replay import replay_each
 from archiving.senders import Senders
 from contract.cdr import CDR_TYPE, Activity, encode_activities

@@ -13,7 +13,7 @@ from pika.spec import BasicProperties
 
 from archiving.cdr.worker import CDRWorker
 from archiving.config import CDRSettings
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from contract.cdr import CDR_TYPE, decode_activity, encode_activities
 from deploy.local.process import Process, wait_for
 from tests.conftest import ArchiveDatabase, Vhost

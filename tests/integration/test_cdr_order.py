@@ -16,7 +16,7 @@ from pika.spec import BasicProperties
 
 import archiving.migrations
 from archiving.cdr.records import Records
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.senders import Senders
 from contract.cdr import CDR_TYPE, Activity, encode_activities
 from tests.conftest import ArchiveDatabase

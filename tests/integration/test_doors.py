@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pika import BasicProperties
 
 from archiving.cdr.records import Records, Settlement
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.senders import Senders
 from contract.address import MAX_LENGTH
 from contract.cdr import CDR_TYPE, Activity, encode_activities

@@ -10,7 +10,7 @@ from pika import BasicProperties
 
 import archiving.migrations
 from archiving.cdr.records import Records, Settlement
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.senders import Senders
 from contract.address import MAX_LENGTH, parse_address
 from contract.cdr import CDR_TYPE, Activity, encode_activities

@@ -15,7 +15,7 @@ from pika.spec import BasicProperties
 
 from archiving.archive import Archive
 from archiving.cdr.records import Records
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.journal import Trace
 from archiving.parked.replay import replay_all
 from archiving.senders import Senders

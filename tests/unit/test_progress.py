@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika.spec import BasicProperties
 
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.progress import Progress
 
 NOW = 1_800_000_000

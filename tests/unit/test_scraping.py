@@ -12,7 +12,7 @@ import admin_api.metrics  # noqa: F401 -- registers
 import archiving.metrics  # noqa: F401
 import frontend.metrics  # noqa: F401
 import runtime.security  # noqa: F401
-from archiving.consumer import Delivery, Unacknowledged
+from archiving.delivery import Delivery, Unacknowledged
 from deploy.grafana.boards import render_all
 from tests.chaos.containers.cluster import NODES
 

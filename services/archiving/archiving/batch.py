@@ -10,7 +10,7 @@ import msgspec
 from pika.spec import BasicProperties
 
 from archiving.archive import Numbers
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.parked.parking import Parked, agent_in, number_in, numbers_in
 from archiving.senders import Senders
 from contract.message import (

@@ -4,9 +4,8 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
@@ -15,7 +14,7 @@ from pika.spec import Basic, BasicProperties
 
 from archiving import amqp_tables
 from archiving.config import ConsumerSettings
-from contract.message import COUNT_HEADER, MAX_COUNT, PEOPLE_HEADER
+from archiving.delivery import Delivery, Unacknowledged
 from contract.topology import PARKED_QUEUE
 from runtime.broker import BrokerAddress
 
@@ -26,79 +25,6 @@ _QUIET_SECONDS: Final = 5.0
 """Without a message for so long, the queue is asked whether it has any."""
 _MOMENT: Final = 0.2
 """Who acknowledged no longer ago than this is at work: the rest follows soon."""
-
-
-class Delivery(NamedTuple):
-    """One AMQP message, not yet acknowledged."""
-
-    channel: int
-    """Number of the channel that brought it: its tag is void on any other."""
-    tag: int
-    properties: BasicProperties
-    body: bytes
-    parked: bool = False
-    """Whether it came by ``lcslog.parked``: the broker itself has given it up."""
-    consumed: float = 0
-    """When it came: seconds since 1970."""
-
-    @property
-    def comes_again(self) -> int:
-        """How often it was given out before and came back (quorum queues count it in a header)."""
-        count = (self.properties.headers or {}).get("x-delivery-count")
-        return count if isinstance(count, int) else 0
-
-    @property
-    def published(self) -> float:
-        """When its front end sent it: seconds since 1970; it came to the queue no earlier."""
-        return self.properties.timestamp or self.consumed
-
-    @property
-    def ims(self) -> int:
-        """How many IMs it says it holds; 1 if it doesn't say so sanely."""
-        count = (self.properties.headers or {}).get(COUNT_HEADER)
-        return count if isinstance(count, int) and 1 <= count <= MAX_COUNT else 1
-
-    @property
-    def people(self) -> int:
-        """How many recipients its IMs have, if it says so; a front end of before doesn't."""
-        people = (self.properties.headers or {}).get(PEOPLE_HEADER)
-        return people if isinstance(people, int) and people > 0 else self.ims
-
-
-class Unacknowledged:
-    """Messages taken and not yet acknowledged. One thread changes it, others may read."""
-
-    def __init__(self) -> None:
-        """None yet."""
-        self.ims = 0
-        """IMs in them."""
-        self._messages: deque[Delivery] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._messages)
-
-    @property
-    def oldest(self) -> float:
-        """When the message taken first was published: seconds since 1970; 0: there is none."""
-        try:
-            return self._messages[0].published
-        except IndexError:
-            return 0
-
-    def add(self, delivery: Delivery) -> None:
-        """Count a message that was taken."""
-        self._messages.append(delivery)
-        self.ims += delivery.ims
-
-    def remove(self, tag: int) -> None:
-        """Count messages no more, up to the one with this tag."""
-        while self._messages and self._messages[0].tag <= tag:
-            self.ims -= self._messages.popleft().ims
-
-    def clear(self) -> None:
-        """Count none any more: their channel is gone."""
-        self._messages.clear()
-        self.ims = 0
 
 
 class SilentError(Exception):

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 from archiving.archive import Archive
 from archiving.config import WorkerSettings
-from archiving.consumer import Consumer, Delivery
+from archiving.consumer import Consumer
+from archiving.delivery import Delivery
 from archiving.storing import Prepared, prepare_batch
 
 log = logging.getLogger("archiving")

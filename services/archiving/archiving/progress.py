@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 
 _SAY_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 1.0

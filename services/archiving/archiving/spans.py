@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.journal import Trace
 from contract.message import TRACEPARENT_HEADER, TRACEPARENTS_HEADER
 

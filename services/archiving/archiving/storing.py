@@ -9,7 +9,7 @@ from pika.spec import BasicProperties
 
 from archiving.archive import Account, Archive, ConflictError, Numbers, runs_of
 from archiving.batch import Batch, park_unread, read_message
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.evidence import Sieve, Thing
 from archiving.journal import Trace, describe_publishes
 from archiving.metrics import PARKED, observe_batch

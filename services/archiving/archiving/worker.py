@@ -17,7 +17,8 @@ import psycopg
 from archiving.archive import Archive
 from archiving.batch import park_unread
 from archiving.config import WorkerSettings
-from archiving.consumer import Consumer, Delivery
+from archiving.consumer import Consumer
+from archiving.delivery import Delivery
 from archiving.evidence import DOUBT_PAUSE, DoubtError
 from archiving.journal import Trace
 from archiving.metrics import (

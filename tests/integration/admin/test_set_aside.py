@@ -14,7 +14,7 @@ from pika.spec import BasicProperties
 
 import archiving.migrations
 from archiving.archive import Archive
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.parked.replay import replay_all
 from archiving.senders import Senders
 from archiving.storing import Settlement

@@ -13,7 +13,7 @@ from pika.spec import BasicProperties
 
 from archiving.archive import connect
 from archiving.cdr.talks import Talks
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.evidence import DoubtError, Sieve
 from archiving.parked.parking import Replays, describe, storable
 from archiving.senders import Senders

@@ -15,7 +15,8 @@ import psycopg
 
 from archiving.cdr.records import Records, Settlement
 from archiving.config import CDRSettings
-from archiving.consumer import Consumer, Delivery
+from archiving.consumer import Consumer
+from archiving.delivery import Delivery
 from archiving.evidence import DOUBT_PAUSE, DoubtError
 from archiving.metrics import (
     BROKER_CONNECTED,

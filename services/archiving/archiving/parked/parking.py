@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 from pika.spec import BasicProperties
 
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from contract.message import (
     AGENT_HEADER,
     COUNT_HEADER,

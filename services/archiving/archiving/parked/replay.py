@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from archiving.archive import Archive
 from archiving.batch import read_message
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.evidence import DoubtError
 from archiving.parked.parking import Replays
 from archiving.senders import Senders

@@ -22,7 +22,7 @@ import msgspec
 
 from archiving.archive import Archive
 from archiving.config import StoreSettings
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.evidence import DoubtError
 from archiving.journal import Trace
 from archiving.metrics import COMMITTED, DUPLICATES, PARKED
