@@ -263,7 +263,7 @@ def store(chance: random.Random, archive: Archive, deliveries: Sequence[Delivery
         else:
             Settlement(SENDERS, batch).settle(archive)
         if chance.random() < 0.1:
-            queue.append(chance.choice(batch)._replace(parked=True))
+            queue.append(chance.choice(batch)._replace(given_up=True))
 
 
 def look_after_parked(chance: random.Random, connection: psycopg.Connection, archive: Archive) -> None:

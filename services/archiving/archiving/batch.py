@@ -110,7 +110,7 @@ def refusal_of(delivery: Delivery, part: Batch, senders: Senders) -> str:
 
 def _read(delivery: Delivery, batch: Batch) -> None:
     properties = delivery.properties
-    if delivery.parked:
+    if delivery.given_up:
         _park_whole(delivery, "the broker gave it up: delivered too often", batch)
         return
     try:

@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import pika
@@ -47,8 +48,12 @@ class Consumer(threading.Thread):
         super().__init__(name="consumer", daemon=True)
         amqp_tables.use()
         self.deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
-        self.channel_number = 0
-        self.consuming = False
+        self.epoch = 0
+        """Count of the channels opened so far. A delivery is void unless its epoch is the consumer's.
+
+        The consumer's thread alone changes it. Another thread may read it at any time: if the epoch ends just
+        then, the thread works in vain, for ``acknowledge`` compares once more and the message comes again.
+        """
         self.unacknowledged = Unacknowledged()
         self.empty_at = 0.0
         """When no queue had anything, nor this consumer: by ``time.monotonic``."""
@@ -58,10 +63,20 @@ class Consumer(threading.Thread):
         self._queues = queues
         self._stop_taking = threading.Event()
         self._ended = threading.Event()
+        self._subscribed = False
         self._connection: pika.BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
         self._acknowledged_at = 0.0
         self._quiet_since = 0.0
+
+    @property
+    def consuming(self) -> bool:
+        """The broker hands messages to this consumer."""
+        return self._subscribed and not self._stop_taking.is_set()
+
+    def holds(self, delivery: Delivery) -> bool:
+        """Return whether a delivery can still be acknowledged; else its message comes again."""
+        return delivery.epoch == self.epoch
 
     def run(self) -> None:
         """Consume until ``end``; connect again after every failure, ever slower up to 2 s."""
@@ -74,11 +89,11 @@ class Consumer(threading.Thread):
                     pause = 0.1
                 failed_at = time.monotonic()
                 log.warning("broker out of reach", extra={"error": repr(error)[:200], "retry_in": pause})
-                self.consuming = False
+                self._subscribed = False
                 self.unacknowledged.clear()
                 self._ended.wait(pause)
                 pause = min(pause * 2, _MAX_PAUSE)
-        self.consuming = False
+        self._subscribed = False
 
     def _consume(self) -> None:
         connection = pika.BlockingConnection(_parameters_for(self._nodes.next_url()))
@@ -93,35 +108,41 @@ class Consumer(threading.Thread):
                 connection.close()
 
     def _consume_on(self, connection: pika.BlockingConnection, channel: BlockingChannel) -> None:
-        """Consume until it is time for another channel; all that came on this one is acknowledged then."""
+        """Consume for one epoch; return when its every delivery is acknowledged, or at the end."""
         channel.basic_qos(prefetch_count=self._prefetch)
         channel.add_on_cancel_callback(_raise_cancelled)
-        self.channel_number += 1
+        self.epoch += 1
         self._channel = channel
         self._quiet_since = time.monotonic()
-        tags: list[str] = []
-        if not self._stop_taking.is_set():
-            tags = [
-                channel.basic_consume(queue, self._take_parked if queue == PARKED_QUEUE else self._take)
-                for queue in self._queues
-            ]
-            if not self.consuming:
-                log.info("consuming", extra={"queue": self._queues[0], "prefetch": self._prefetch})
-            self.consuming = True
-            log.debug("took a channel", extra={"number": self.channel_number})
-        renew_at = time.monotonic() + self._channel_seconds
-        while not self._ended.is_set():
+        tags = [] if self._stop_taking.is_set() else self._subscribe(channel)
+        self._take(connection, channel)
+        for tag in tags:
+            channel.basic_cancel(tag)
+        while not self._ended.is_set() and (self.unacknowledged or self._stop_taking.is_set()):
             connection.process_data_events(time_limit=1)
-            if tags and (self._stop_taking.is_set() or self._may_renew(renew_at)):
-                for tag in tags:
-                    channel.basic_cancel(tag)
-                tags = []
-            if self._stop_taking.is_set():
-                self.consuming = False
-            elif not self.unacknowledged:
-                if not tags:
-                    channel.close()
-                    return
+        if not self._ended.is_set():
+            channel.close()
+
+    def _subscribe(self, channel: BlockingChannel) -> list[str]:
+        """Ask for the messages of all queues; return the tags by which that is cancelled."""
+        tags = [
+            channel.basic_consume(queue, partial(self._receive, given_up=queue == PARKED_QUEUE))
+            for queue in self._queues
+        ]
+        if not self._subscribed:
+            log.info("consuming", extra={"queue": self._queues[0], "prefetch": self._prefetch})
+        self._subscribed = True
+        log.debug("took a channel", extra={"epoch": self.epoch})
+        return tags
+
+    def _take(self, connection: pika.BlockingConnection, channel: BlockingChannel) -> None:
+        """Receive messages until the channel is old, or the consumer is told to take no more."""
+        renew_at = time.monotonic() + self._channel_seconds
+        while True:
+            connection.process_data_events(time_limit=1)
+            if self._ended.is_set() or self._stop_taking.is_set() or self._may_renew(renew_at):
+                return
+            if not self.unacknowledged:
                 self._listen(connection, channel)
 
     def _may_renew(self, renew_at: float) -> bool:
@@ -149,19 +170,16 @@ class Consumer(threading.Thread):
         if not self.unacknowledged:
             raise SilentError(f"{waiting} messages wait, none comes")
 
-    def _take(
-        self, _channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+    def _receive(
+        self,
+        _channel: BlockingChannel,
+        method: Basic.Deliver,
+        properties: BasicProperties,
+        body: bytes,
+        *,
+        given_up: bool,
     ) -> None:
-        self._put(method, properties, body, parked=False)
-
-    def _take_parked(
-        self, _channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes
-    ) -> None:
-        self._put(method, properties, body, parked=True)
-
-    def _put(self, method: Basic.Deliver, properties: BasicProperties, body: bytes, *, parked: bool) -> None:
-        tag = method.delivery_tag
-        delivery = Delivery(self.channel_number, tag, properties, body, parked, time.time())
+        delivery = Delivery(self.epoch, method.delivery_tag, properties, body, given_up, time.time())
         self.unacknowledged.add(delivery)
         self.deliveries.put(delivery)
 
@@ -170,7 +188,7 @@ class Consumer(threading.Thread):
         self._call(lambda: self._acknowledge(delivery))
 
     def _acknowledge(self, delivery: Delivery) -> None:
-        if delivery.channel == self.channel_number and self._channel is not None:
+        if self.holds(delivery) and self._channel is not None:
             self._channel.basic_ack(delivery.tag, multiple=True)
             self._acknowledged_at = time.monotonic()
             self.unacknowledged.remove(delivery.tag)

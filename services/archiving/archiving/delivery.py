@@ -11,13 +11,13 @@ from contract.message import COUNT_HEADER, MAX_COUNT, PEOPLE_HEADER
 class Delivery(NamedTuple):
     """One AMQP message, not yet acknowledged."""
 
-    channel: int
-    """Number of the channel that brought it: its tag is void on any other."""
+    epoch: int
+    """The consumer's when it came: its tag is void in any other."""
     tag: int
     properties: BasicProperties
     body: bytes
-    parked: bool = False
-    """Whether it came by ``lcslog.parked``: the broker itself has given it up."""
+    given_up: bool = False
+    """RabbitMQ moved it to ``lcslog.parked``: it was delivered too often."""
     consumed: float = 0
     """When it came: seconds since 1970."""
 

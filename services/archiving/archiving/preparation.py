@@ -102,7 +102,7 @@ class Preparation(threading.Thread):
                 break
             if not deliveries:
                 deadline = time.monotonic() + self._settings.batch_milliseconds / 1000
-            if delivery.channel == self._consumer.channel_number:
+            if self._consumer.holds(delivery):
                 deliveries.append(delivery)
                 ims += delivery.ims
                 people += delivery.people

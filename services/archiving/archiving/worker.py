@@ -206,7 +206,7 @@ class Worker:
             if not self._consumer.is_alive():
                 return False
             # The broker has them again, and gives them to somebody else, once their channel is gone.
-            if self._stopping.wait(pause) or deliveries[-1].channel != self._consumer.channel_number:
+            if self._stopping.wait(pause) or not self._consumer.holds(deliveries[-1]):
                 return False
             pause = min(pause * 2, _MAX_PAUSE)
 

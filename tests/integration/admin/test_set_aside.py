@@ -40,12 +40,12 @@ def come(
     ims: Sequence[IM],
     body: bytes | None = None,
     *,
-    parked: bool = False,
+    given_up: bool = False,
     user: str | None = None,
 ) -> None:
-    """Have the archiving service take a message from the queue; ``body`` replaces the IMs'."""
+    """Have the archiving service take a message; ``body`` replaces the IMs'."""
     properties = BasicProperties(type=IM_TYPE, headers=headers_of(ims), user_id=user)
-    delivery = Delivery(1, 1, properties, encode_ims(ims) if body is None else body, parked)
+    delivery = Delivery(1, 1, properties, encode_ims(ims) if body is None else body, given_up)
     archive = Archive(database.url("lcs_archiving"))
     Settlement(SENDERS, [delivery]).settle(archive)
     archive.close()
@@ -110,7 +110,7 @@ def test_an_im_set_aside_is_accounted_for_until_it_is_deleted_by_hand(api: Admin
         case "unreadable":
             come(api.database, [bad], spoil(bad))
         case _:
-            come(api.database, [bad], parked=True)
+            come(api.database, [bad], given_up=True)
     assert counts(api) == (2, 1, 1, 0, 0)
     [number] = numbers_parked(api)
     api.compliance.post(f"/v1/parked/{number}/discard", json=WHY).raise_for_status()
@@ -126,7 +126,7 @@ def test_nothing_set_aside_makes_up_for_an_im_that_is_deleted_by_hand(api: Admin
     ims = make_ims(3, start_ms=AT_MS)
     record(api.database, ims)
     come(api.database, ims[:2])
-    come(api.database, ims, parked=True)  # what is stored of it already is archived, not parked
+    come(api.database, ims, given_up=True)  # what is stored of it already is archived, not parked
     assert counts(api) == (3, 2, 1, 0, 0)
     api.execute("DELETE FROM archive.messages WHERE seq = 1")
     assert counts(api) == (3, 1, 1, 0, 1)
@@ -135,7 +135,7 @@ def test_nothing_set_aside_makes_up_for_an_im_that_is_deleted_by_hand(api: Admin
 def test_what_is_replayed_is_counted_where_it_is_then(api: AdminApi) -> None:
     ims = make_ims(2, start_ms=AT_MS)
     record(api.database, ims)
-    come(api.database, ims, parked=True)
+    come(api.database, ims, given_up=True)
     assert counts(api) == (2, 0, 2, 0, 0)
     api.operator.post("/v1/parked/replay").raise_for_status()
     assert counts(api) == (2, 0, 2, 0, 0)
@@ -198,7 +198,7 @@ def test_a_sum_of_an_older_front_end_goes_over_the_ends_of_the_time_with_what_is
         ims = [make_im(at_ms=AT_MS + 1000 * at, conversation=conversation) for at in seconds]
         record(database, ims, last=ims[-1].sent_at)
         for im in ims:
-            come(database, [im], parked=True)
+            come(database, [im], given_up=True)
     assert database.rows(RECONCILED) == [("after", 2, 2, 0)]  # of the others nothing is counted here
 
 
@@ -206,6 +206,6 @@ def test_what_was_parked_before_is_accounted_for_too(database: ArchiveDatabase) 
     database.begin_anew(archiving.migrations, "0023")
     ims = make_ims(2, start_ms=AT_MS)
     record(database, ims)
-    come(database, ims, parked=True)
+    come(database, ims, given_up=True)
     archiving.migrations.migrate(database.url("lcs_owner"))
     assert database.rows(RECONCILED) == [("c1", 2, 2, 0)]

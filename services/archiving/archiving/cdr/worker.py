@@ -156,7 +156,7 @@ class CDRWorker:
         """Store what is held, together; if that fails, for whatever reason, message by message."""
         held, self._held, self._held_bytes = self._held, [], 0
         # What another channel brought comes again.
-        held = [each for each in held if each.channel == self._consumer.channel_number]
+        held = [each for each in held if self._consumer.holds(each)]
         if len(held) > 1:
             with contextlib.suppress(Exception):  # it is told apart
                 stored = self._connect().store_all(held, self._senders)
@@ -181,6 +181,6 @@ class CDRWorker:
                 self._consumer.acknowledge(delivery)
                 CDR_ACTIVITIES.inc(stored)
                 return True
-            if self._stopping.wait(pause) or delivery.channel != self._consumer.channel_number:
+            if self._stopping.wait(pause) or not self._consumer.holds(delivery):
                 return False
             pause = min(pause * 2, _MAX_PAUSE)

@@ -48,7 +48,7 @@ _DONE: Final = b"done "
 class _Message(msgspec.Struct):
     body: bytes
     properties: str
-    parked: bool
+    given_up: bool
     consumed: float
 
 
@@ -108,7 +108,7 @@ def _try(deliveries: Sequence[Delivery], rehearse: Callable[[Delivery], object])
 def _child(deliveries: Sequence[Delivery]) -> "Iterator[subprocess.Popen[bytes]]":
     """Run a child process that stores messages; at the end it is ended. Raises OSError."""
     messages = [
-        _Message(each.body, describe(each.properties), each.parked, each.consumed) for each in deliveries
+        _Message(each.body, describe(each.properties), each.given_up, each.consumed) for each in deliveries
     ]
     with os.fdopen(os.memfd_create("trial"), "w+b") as file:
         file.write(msgspec.msgpack.encode(messages))
@@ -156,7 +156,7 @@ def run_trial(settings: StoreSettings) -> int:
     for each in messages:
         _say(_BEGIN)
         properties = properties_of(msgspec.json.decode(each.properties))
-        delivery = Delivery(0, 0, properties, each.body, each.parked, each.consumed)
+        delivery = Delivery(0, 0, properties, each.body, each.given_up, each.consumed)
         settlement = Settlement(settings.senders, [delivery], Trace())
         if not session.do(settlement.settle):
             return _AWAY
