@@ -89,10 +89,7 @@ def worker_environment(vhost: Vhost, database: ArchiveDatabase) -> dict[str, str
     }
 
 
-HASTY = (
-    "import archiving.cdr.worker as c, archiving.worker as w\n"
-    "w._MAX_PAUSE = c._MAX_PAUSE = w.DOUBT_PAUSE = c.DOUBT_PAUSE = 0.1\n"
-)
+HASTY = "import archiving.session\narchiving.session._MAX_PAUSE = archiving.session.DOUBT_PAUSE = 0.1\n"
 """A patch: what fails is tried again at once, not ever slower."""
 
 

@@ -84,7 +84,7 @@ def test_a_worker_told_to_end_acknowledges_nothing_behind_what_it_gives_up(
     worker.stop()
     worker._store_held()
     assert acknowledged == [1]
-    assert worker._records is None, "it is told apart in another session"
+    assert worker._session.current is None, "it is told apart in another session"
     assert database.rows(PARKED) == []
 
 

@@ -11,7 +11,8 @@ from pika.spec import BasicProperties
 import archiving.parked.trial
 from archiving.archive import Archive
 from archiving.delivery import Delivery
-from archiving.parked.trial import NoVerdictError, find_killers
+from archiving.evidence import NoVerdictError
+from archiving.parked.trial import find_killers
 from contract.message import IM, IM_TYPE, encode_ims, headers_of
 from deploy.credentials import FRONT_END_USER
 from tests.conftest import ArchiveDatabase

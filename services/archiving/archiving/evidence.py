@@ -39,6 +39,10 @@ class DoubtError(Exception):
     """Some things failed though others would be stored: more evidence is needed, a little later."""
 
 
+class NoVerdictError(Exception):
+    """A trial was cut short: the child could not begin, the database was away, or somebody ended it."""
+
+
 class _Piece(Generic[Thing]):
     def __init__(self, things: Sequence[Thing], *, failed: bool) -> None:
         self.things = things

@@ -6,7 +6,6 @@ from typing import Final
 
 from archiving.delivery import Delivery
 
-_SAY_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 1.0
 _IN_HANDS_SECONDS: Final = 10.0
 """So long another worker may have in its hands what it took before the queue was seen empty."""
@@ -21,12 +20,7 @@ class Progress:
         """Nothing yet."""
         self._until = 0.0
         self._said = 0.0
-        self._look_at = self._say_at = 0.0
-
-    @property
-    def is_due(self) -> bool:
-        """Whether it is time to say it."""
-        return time.monotonic() >= self._say_at
+        self._look_at = 0.0
 
     def note_empty(self, at: float) -> None:
         """Nothing waited on the queue, nor was in this worker's hands; ``at``: by ``time.monotonic``."""
@@ -46,7 +40,6 @@ class Progress:
 
     def take(self) -> float | None:
         """Return up to how many seconds ago the queue has been read; None if that is no news."""
-        self._say_at = time.monotonic() + _SAY_SECONDS
         if self._until <= self._said:
             return None
         self._said = self._until

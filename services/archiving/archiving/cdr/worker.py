@@ -11,13 +11,11 @@ import time
 from datetime import timedelta
 from typing import Final
 
-import psycopg
-
 from archiving.cdr.records import Records, Settlement
+from archiving.chores import Every, do_due
 from archiving.config import CDRSettings
 from archiving.consumer import Consumer
 from archiving.delivery import Delivery
-from archiving.evidence import DOUBT_PAUSE, DoubtError
 from archiving.metrics import (
     BROKER_CONNECTED,
     CDR_ACTIVITIES,
@@ -25,6 +23,7 @@ from archiving.metrics import (
     PERSON_ATTEMPTS,
 )
 from archiving.parked.replay import replay_each
+from archiving.session import DatabaseSession
 from contract.topology import CDR_QUEUE
 
 log = logging.getLogger("archiving")
@@ -41,7 +40,6 @@ _IDLE_EVERY: Final = 5.0
 _REPLAY_EVERY: Final = 1.0
 _REPLAY_SECONDS: Final = 0.5
 """At a time: what is on the queue waits meanwhile."""
-_MAX_PAUSE: Final = 2.0
 _MOST_NAMED: Final = 10
 """People whose attempts Prometheus is told of: it keeps a series of each."""
 
@@ -51,24 +49,25 @@ class CDRWorker:
 
     def __init__(self, settings: CDRSettings) -> None:
         """Nothing starts yet."""
-        self._settings = settings
         self._senders = settings.senders
-        self._idle = timedelta(seconds=settings.cdr_idle_seconds)
         self._consumer = Consumer(settings, _PREFETCH, [CDR_QUEUE])
-        self._records: Records | None = None
         self._held: list[Delivery] = []
         self._held_bytes = 0
         self._held_until = 0.0
         self._stopping = threading.Event()
-        self._idle_due = 0.0
-        self._replay_due = 0.0
+        idle = timedelta(seconds=settings.cdr_idle_seconds)
+        self._session = DatabaseSession(lambda: Records(settings.database_url, idle))
+        self._chores = (
+            Every(_IDLE_EVERY, self._end_idle, after_failure=0),
+            Every(_REPLAY_EVERY, self._replay, after_failure=0),
+        )
         BROKER_CONNECTED.set_function(lambda: self.readiness()["broker"])
         DATABASE_CONNECTED.set_function(lambda: self.readiness()["database"])
 
     def readiness(self) -> dict[str, bool]:
         """Return whether the broker and the database are at our service."""
         consuming = self._consumer.consuming and self._consumer.is_alive()
-        return {"broker": consuming, "database": self._records is not None}
+        return {"broker": consuming, "database": self._session.current is not None}
 
     def stop(self) -> None:
         """Store what is in hand, then return from ``run``. Safe in a signal handler."""
@@ -80,58 +79,35 @@ class CDRWorker:
         while not self._stopping.is_set():
             if not self._consumer.is_alive():
                 raise RuntimeError("the consumer's thread ended by itself: see the log above")
-            self._keep_house()
+            self._do_chores()
             quiet = not self._take()
             if self._held and (self._is_enough() or (quiet and self._held_bytes <= _FEW_BYTES)):
                 self._store_held()
         self._store_held()
         self._consumer.stop_taking()
         self._consumer.end()  # what was taken and is not stored comes again
-        if self._records is not None:
-            self._records.close()
+        self._session.close()
         log.info("stopped")
 
-    def _keep_house(self) -> None:
-        try:
-            records = self._connect()
-            if time.monotonic() >= self._idle_due:
-                records.end_idle()
-                attempts = records.most_attempts(_MOST_NAMED)
-                PERSON_ATTEMPTS.clear()
-                PERSON_ATTEMPTS.labels("").set(0)  # nobody: else there would be no series to alert on
-                for address, count in attempts:
-                    PERSON_ATTEMPTS.labels(address).set(count)
-                self._idle_due = time.monotonic() + _IDLE_EVERY
-            if time.monotonic() >= self._replay_due:
-                over = time.monotonic() + _REPLAY_SECONDS
-                replay_each(
-                    records,
-                    lambda number, delivery: records.replay(number, delivery, self._senders),
-                    lambda: self._stopping.is_set() or time.monotonic() >= over,
-                )
-                self._replay_due = time.monotonic() + _REPLAY_EVERY
-        except Exception as error:
-            self._disconnect(error)
+    def _do_chores(self) -> None:
+        if self._session.attempt(lambda records: do_due(self._chores, records)):
             self._stopping.wait(_LOOK_SECONDS)
 
-    def _connect(self) -> Records:
-        if self._records is None:
-            self._records = Records(self._settings.database_url, self._idle)
-            log.info("connected to the database")
-        return self._records
+    def _end_idle(self, records: Records) -> None:
+        records.end_idle()
+        attempts = records.most_attempts(_MOST_NAMED)
+        PERSON_ATTEMPTS.clear()
+        PERSON_ATTEMPTS.labels("").set(0)  # nobody: else there would be no series to alert on
+        for address, count in attempts:
+            PERSON_ATTEMPTS.labels(address).set(count)
 
-    def _disconnect(self, error: Exception) -> None:
-        """End the session: in another one it may be well."""
-        fields = {"error": repr(error)[:300], "sqlstate": getattr(error, "sqlstate", None)}
-        if isinstance(error, DoubtError):
-            log.warning("some of a message can't be stored, and more evidence is needed", extra=fields)
-        elif isinstance(error, psycopg.Error):
-            log.warning("database out of reach", extra=fields)
-        else:
-            log.error("nothing can be stored", extra=fields, exc_info=error)
-        if self._records is not None:
-            self._records.close()
-            self._records = None
+    def _replay(self, records: Records) -> None:
+        over = time.monotonic() + _REPLAY_SECONDS
+        replay_each(
+            records,
+            lambda number, delivery: records.replay(number, delivery, self._senders),
+            lambda: self._stopping.is_set() or time.monotonic() >= over,
+        )
 
     def _take(self) -> bool:
         """Take a message to those that are held, if one comes in a moment; return whether one did."""
@@ -158,8 +134,8 @@ class CDRWorker:
         # What another channel brought comes again.
         held = [each for each in held if self._consumer.holds(each)]
         if len(held) > 1:
-            with contextlib.suppress(Exception):  # it is told apart
-                stored = self._connect().store_all(held, self._senders)
+            with contextlib.suppress(Exception):  # each by itself shows what is wrong with it
+                stored = self._session.get().store_all(held, self._senders)
                 self._consumer.acknowledge(held[-1])
                 CDR_ACTIVITIES.inc(stored)
                 return
@@ -168,19 +144,13 @@ class CDRWorker:
                 return  # the acknowledgement of a later one would count for it too
 
     def _store(self, delivery: Delivery) -> bool:
-        """Store an AMQP message, however long it takes; give it up (False) only if it will come again."""
+        """Store a delivery, however long it takes, and acknowledge it; False: given up, it comes again."""
         settlement = Settlement(delivery, self._senders)
-        pause = 0.1
-        while True:
-            try:
-                stored = settlement.settle(self._connect())
-            except Exception as error:
-                self._disconnect(error)
-                pause = DOUBT_PAUSE if isinstance(error, DoubtError) else pause
-            else:
-                self._consumer.acknowledge(delivery)
-                CDR_ACTIVITIES.inc(stored)
-                return True
-            if self._stopping.wait(pause) or not self._consumer.holds(delivery):
-                return False
-            pause = min(pause * 2, _MAX_PAUSE)
+        stored = self._session.persist(
+            lambda records: CDR_ACTIVITIES.inc(settlement.settle(records)),
+            self._stopping,
+            lambda: not self._consumer.holds(delivery),
+        )
+        if stored:
+            self._consumer.acknowledge(delivery)
+        return stored

@@ -23,10 +23,11 @@ import msgspec
 from archiving.archive import Archive
 from archiving.config import StoreSettings
 from archiving.delivery import Delivery
-from archiving.evidence import DoubtError
+from archiving.evidence import DoubtError, NoVerdictError
 from archiving.journal import Trace
 from archiving.metrics import COMMITTED, DUPLICATES, PARKED
 from archiving.parked.parking import describe, properties_of
+from archiving.session import DatabaseSession
 from archiving.storing import Counts, Settlement
 
 log = logging.getLogger("archiving")
@@ -50,10 +51,6 @@ class _Message(msgspec.Struct):
     properties: str
     given_up: bool
     consumed: float
-
-
-class NoVerdictError(Exception):
-    """The trial was cut short: the child could not begin, the database was away, or somebody ended it."""
 
 
 def find_killers(
@@ -150,15 +147,15 @@ def _count(counts: bytes) -> None:
 def run_trial(settings: StoreSettings) -> int:
     """Store the messages on standard input, say on standard output how it goes; return the exit code."""
     messages = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=list[_Message])
-    session = _Session(settings.database_url)
-    if not session.do(lambda archive: archive.rehearse()):
+    session = DatabaseSession(lambda: Archive(settings.database_url))
+    if not _persist(session, lambda archive: archive.rehearse()):
         return _AWAY
     for each in messages:
         _say(_BEGIN)
         properties = properties_of(msgspec.json.decode(each.properties))
         delivery = Delivery(0, 0, properties, each.body, each.given_up, each.consumed)
         settlement = Settlement(settings.senders, [delivery], Trace())
-        if not session.do(settlement.settle):
+        if not _persist(session, settlement.settle):
             return _AWAY
         _say(_DONE + msgspec.json.encode(settlement.counts))
     return os.EX_OK
@@ -169,30 +166,13 @@ def _say(line: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-class _Session:
-    """A session with the archive, taken anew whenever something fails."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._archive: Archive | None = None
-
-    def do(self, what: Callable[[Archive], object]) -> bool:
-        """Do something, again until it is done; False if nothing can be stored for long."""
-        over = time.monotonic() + _AWAY_SECONDS
-        while True:
-            try:
-                if self._archive is None:
-                    self._archive = Archive(self._url)
-                what(self._archive)
-            except Exception as error:
-                log.warning("not stored", extra={"error": repr(error)[:300]})
-                if isinstance(error, DoubtError):
-                    over = time.monotonic() + _AWAY_SECONDS
-                elif time.monotonic() >= over:
-                    return False
-            else:
-                return True
-            if self._archive is not None:
-                self._archive.close()
-                self._archive = None
-            time.sleep(_PAUSE)
+def _persist(session: DatabaseSession[Archive], action: Callable[[Archive], object]) -> bool:
+    """Attempt an action until it succeeds; return False if nothing can be stored for long."""
+    over = time.monotonic() + _AWAY_SECONDS
+    while (error := session.attempt(action)) is not None:
+        if isinstance(error, DoubtError):
+            over = time.monotonic() + _AWAY_SECONDS
+        elif time.monotonic() >= over:
+            return False
+        time.sleep(_PAUSE)
+    return True
