@@ -8,7 +8,7 @@ import httpx
 import psycopg
 import pytest
 
-import archiving.names
+import archiving.numbers
 from archiving.archive import Archive
 from contract.message import (
     AGENT_TYPE,
@@ -262,7 +262,7 @@ def test_a_session_is_not_closed_under_the_thread_that_waits_in_it(database: Arc
 def test_people_of_large_groups_are_not_remembered_without_bound(
     database: ArchiveDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archiving.names, "_MAX_CACHED", 100)
+    monkeypatch.setattr(archiving.numbers, "_MAX_CACHED", 100)
     archive = Archive(database.url("lcs_archiving"))
     members = tuple(f"sip:{number}@contoso.com" for number in range(60))
     groups = [

@@ -8,11 +8,11 @@ import psycopg
 import pytest
 from pika.spec import BasicProperties
 
-import archiving.parked.trial
+import archiving.trial
 from archiving.archive import Archive
 from archiving.delivery import Delivery
 from archiving.evidence import NoVerdictError
-from archiving.parked.trial import find_killers
+from archiving.trial import find_killers
 from contract.message import IM, IM_TYPE, encode_ims, headers_of
 from deploy.credentials import FRONT_END_USER
 from tests.conftest import ArchiveDatabase
@@ -72,7 +72,7 @@ def trials(database: ArchiveDatabase, tmp_path: Path, monkeypatch: pytest.Monkey
         "    os.kill(os.getpid(), 9)\n",
         "    sys.modules['psycopg'] = None\n",
         "    os.environ['LCS_DATABASE_URL'] = 'postgresql://lcs_archiving:wrong@127.0.0.1:1/lcslog'\n"
-        "    import archiving.parked.trial; archiving.parked.trial._AWAY_SECONDS = 0.1\n",
+        "    import archiving.trial; archiving.trial._AWAY_SECONDS = 0.1\n",
         "    import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 26, 1 << 26))\n",
         "    print('done'); sys.exit(0)\n",
         "executable",
@@ -108,7 +108,7 @@ def test_true_killers_among_many_are_found(trials: Trials, places: set[int]) -> 
 
 
 def test_one_that_hangs_is_found(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archiving.parked.trial, "_SECONDS", 10.0)
+    monkeypatch.setattr(archiving.trial, "_SECONDS", 10.0)
     trials.break_children(DIE_AT.format("time.sleep(600)"))
     ims = make_ims(3)
     ims[1] = changed(ims[1], body="killer")
@@ -117,7 +117,7 @@ def test_one_that_hangs_is_found(trials: Trials, monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_that_waits_for_a_lock_is_not_guilty(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archiving.parked.trial, "_SECONDS", 8.0)
+    monkeypatch.setattr(archiving.trial, "_SECONDS", 8.0)
     trials.break_children(
         "    from archiving.archive import Archive\n"
         "    Archive.rehearse = lambda *_, **__: None\n"  # it begins, and then the lock is there
@@ -149,7 +149,7 @@ def test_one_death_is_no_verdict(trials: Trials, tmp_path: Path, signal: int) ->
 
 def test_a_death_between_messages_is_no_verdict(trials: Trials) -> None:
     trials.break_children(
-        "    import archiving.parked.trial as trial\n"
+        "    import archiving.trial as trial\n"
         "    say, said = trial._say, []\n"
         "    def broken(line):\n"
         "        say(line); said.append(line)\n"

@@ -17,9 +17,9 @@ from archiving.cdr.worker import CDRWorker
 from archiving.config import CDRSettings, ConsumerSettings, MigrationSettings, StoreSettings, WorkerSettings
 from archiving.metrics import serve_health
 from archiving.parked.replay import replay_all
-from archiving.parked.trial import COMMAND as TRIAL
-from archiving.parked.trial import run_trial
 from archiving.rerendering import render_again
+from archiving.trial import COMMAND as TRIAL
+from archiving.trial import run_trial
 from archiving.worker import Worker
 from runtime.logs import start_logging
 from runtime.settings import load_settings

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import psycopg
 from pika.spec import BasicProperties
 
-from archiving.names import Names
+from archiving.numbers import Names
 from archiving.parked.parking import Parked, Replays, park
 from archiving.rows import COLUMNS, join_rows
 from contract.message import IM, MAX_SEQ, AgentStatement, make_id, milliseconds_of, time_of

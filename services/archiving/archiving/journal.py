@@ -11,7 +11,7 @@ import msgspec
 
 from archiving.archive import BatchEntry
 from archiving.batch import Publish
-from archiving.names import Names
+from archiving.numbers import Names
 
 _QUIET_SECONDS: Final = 1.0
 

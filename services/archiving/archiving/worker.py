@@ -29,11 +29,11 @@ from archiving.metrics import (
     UNACKNOWLEDGED_OLDEST,
 )
 from archiving.parked.replay import replay_all
-from archiving.parked.trial import find_killers
 from archiving.preparation import Preparation, Work
 from archiving.progress import Progress
 from archiving.session import DatabaseSession
 from archiving.storing import Settlement, store_prepared
+from archiving.trial import find_killers
 from contract.topology import PARKED_QUEUE, QUEUE
 
 if TYPE_CHECKING:
