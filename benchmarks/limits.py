@@ -138,7 +138,7 @@ def measure_copy(owner_url: str, archive: Archive, ims: Sequence[IM], *, size: i
     The rows are packed beforehand, half of them for each figure.
     """
     batches = [
-        (len(ims[first : first + size]), join_rows(archive.names.pack(ims[first : first + size])))
+        (len(ims[first : first + size]), join_rows(archive.numbers.pack(ims[first : first + size])))
         for first in range(0, len(ims), size)
     ]
     half = len(batches) // 2

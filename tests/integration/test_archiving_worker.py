@@ -248,7 +248,7 @@ def test_a_session_is_not_closed_under_the_thread_that_waits_in_it(database: Arc
     waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with psycopg.connect(database.url("postgres")) as lock, ThreadPoolExecutor(1) as pool:
         lock.execute("LOCK TABLE archive.users IN ACCESS EXCLUSIVE MODE")
-        packing = pool.submit(archive.names.pack, make_ims(1))
+        packing = pool.submit(archive.numbers.pack, make_ims(1))
         wait_for(lambda: len(database.rows(waiting)) == 1, "the thread to wait")
         archive.close()
         another = Archive(database.url("lcs_archiving"))
@@ -269,8 +269,8 @@ def test_people_of_large_groups_are_not_remembered_without_bound(
         changed(im, conversation=f"group {place}", recipients=members) for place, im in enumerate(make_ims(3))
     ]
     for im in groups:
-        archive.names.pack([im])
-    rows, unknown = archive.names.pack_known(groups)
+        archive.numbers.pack([im])
+    rows, unknown = archive.numbers.pack_known(groups)
     assert (len(rows), unknown) == (1, groups[:2])
     archive.close()
 

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from archiving.archive import Archive
-from archiving.parked.replay import replay_all
 from archiving.senders import Senders
+from archiving.storing import replay_all
 from contract.message import (
     IM,
     IM_TYPE,

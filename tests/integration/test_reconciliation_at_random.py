@@ -17,9 +17,8 @@ from archiving.archive import Archive
 from archiving.cdr.records import Records
 from archiving.delivery import Delivery
 from archiving.journal import Trace
-from archiving.parked.replay import replay_all
 from archiving.senders import Senders
-from archiving.storing import Settlement, prepare_batch, store_prepared
+from archiving.storing import Settlement, prepare_batch, replay_all, store_prepared
 from contract.cdr import CDR_TYPE
 from contract.conversation import filed_key
 from contract.message import (
@@ -88,7 +87,7 @@ class Port:
 
 
 class FrontEnd:
-    """Numbers and publishes IMs as a front end does, and counts them by its call detail records."""
+    """NumberRange and publishes IMs as a front end does, and counts them by its call detail records."""
 
     def __init__(self, chance: random.Random) -> None:
         self.published: list[Delivery] = []
@@ -98,9 +97,9 @@ class FrontEnd:
         self.ids: dict[Number, UUID] = {}
         """Of IMs, by their numbers."""
         self.confirmed: set[Number] = set()
-        """Numbers that the broker has confirmed."""
+        """NumberRange that the broker has confirmed."""
         self.disowned: set[Number] = set()
-        """Numbers of which it says that nothing was accepted under them."""
+        """NumberRange of which it says that nothing was accepted under them."""
         self.refused: list[tuple[UUID, dict[str, Any], str]] = []
         """IMs that were answered 503."""
         self._chance = chance

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from pika.spec import BasicProperties
 
-from archiving.archive import Archive, Numbers
+from archiving.archive import Archive
 from archiving.evidence import IN_THINGS
 from archiving.parked.parking import Parked
+from archiving.ranges import NumberRange
 from contract.message import IM, AgentStatement
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
@@ -121,7 +122,7 @@ def test_tables_of_names_that_are_replaced_alone_are_another_archive(
             archive.store([_next(ben)])
         assert not isinstance(refused.value, IN_THINGS)
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
-            archive.store([], [Numbers(ben.agent, "pool1", 2, 2)])
+            archive.store([], [NumberRange(ben.agent, "pool1", 2, 2)])
     with closing(Archive(database.url("lcs_archiving"))) as archive:
         archive.store([cleo, _next(ben)])
 

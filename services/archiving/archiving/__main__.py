@@ -16,8 +16,8 @@ from archiving.archive import Archive
 from archiving.cdr.worker import CDRWorker
 from archiving.config import CDRSettings, ConsumerSettings, MigrationSettings, StoreSettings, WorkerSettings
 from archiving.metrics import serve_health
-from archiving.parked.replay import replay_all
 from archiving.rerendering import render_again
+from archiving.storing import replay_all
 from archiving.trial import COMMAND as TRIAL
 from archiving.trial import run_trial
 from archiving.worker import Worker

@@ -12,8 +12,10 @@ from uuid import UUID, uuid4
 import psycopg
 from pika.spec import BasicProperties
 
-from archiving.numbers import Names
-from archiving.parked.parking import Parked, Replays, park
+from archiving.numbers import Numbers
+from archiving.parked.parking import Parked, park
+from archiving.parked.replay import Replays
+from archiving.ranges import NumberRange, ranges_of
 from archiving.rows import COLUMNS, join_rows
 from contract.message import IM, MAX_SEQ, AgentStatement, make_id, milliseconds_of, time_of
 
@@ -59,20 +61,6 @@ class ConflictError(Exception):
         self.ims = ims
 
 
-class Numbers(NamedTuple):
-    """Some of an agent's numbers, from ``first`` to ``last``."""
-
-    agent: UUID
-    pool: str
-    first: int
-    last: int
-
-    def check(self) -> None:
-        """Raise ValueError for numbers that no agent reaches."""
-        if not 1 <= self.first <= self.last <= MAX_SEQ:
-            raise ValueError(f"its numbers, {self.first} to {self.last}, are out of bounds")
-
-
 class BatchEntry(NamedTuple):
     """What the archive notes of a batch for the trace; times in seconds since 1970."""
 
@@ -101,7 +89,7 @@ class Archive(Replays):
         """
         with contextlib.ExitStack() as opened:
             session = opened.enter_context(contextlib.closing(connect(url)))
-            self.names = Names(session)
+            self.numbers = Numbers(session)
             connection = connect(url)
             opened.callback(connection.close)
             super().__init__(connection, "im")
@@ -113,7 +101,7 @@ class Archive(Replays):
     def close(self) -> None:
         """End the sessions. Other threads may be at ``names``."""
         self._connection.close()
-        self.names.close()
+        self.numbers.close()
 
     def ensure_partitions(self) -> int:
         """Make the partitions of the months to come; return how many have none, for the default one has all.
@@ -135,21 +123,21 @@ class Archive(Replays):
         with self._connection.transaction(), self._connection.cursor() as cursor:
             with cursor.copy(_APPEND) as copy:
                 copy.write(rows)
-            cursor.execute(_LOG_NUMBERS, (self.names.incarnation, *account, *entry), prepare=True)
+            cursor.execute(_LOG_NUMBERS, (self.numbers.incarnation, *account, *entry), prepare=True)
 
-    def store(self, ims: Sequence[IM], parked: Sequence[Numbers] = ()) -> int:
+    def store(self, ims: Sequence[IM], parked: Sequence[NumberRange] = ()) -> int:
         """Store IMs once each, in one transaction; return how many were new when it is committed.
 
         ``parked`` are numbers to account for as parked. Raises ConflictError, ValueError and struct.error for
         an IM that cannot be a row, and psycopg.Error; then nothing is stored.
         """
-        rows = join_rows(self.names.pack(ims))
-        account = self.account(runs_of(ims), parked)
+        rows = join_rows(self.numbers.pack(ims))
+        account = self.account(ranges_of(ims), parked)
         with self._connection.transaction():
             inserted, agent_ids, seqs = self._compare(rows, len(ims), account)
             if agent_ids:
                 conflicting = set(zip(agent_ids, seqs, strict=True))
-                number_of = self.names.number_of
+                number_of = self.numbers.number_of
                 raise ConflictError(
                     [im for im in ims if (number_of(im.agent, im.pool), im.seq) in conflicting]
                 )
@@ -160,7 +148,7 @@ class Archive(Replays):
             if ims:
                 with cursor.copy(_COMPARE) as copy:
                     copy.write(rows)
-            cursor.execute(_LOG_MESSAGES, [self.names.incarnation, ims, *account], prepare=True)
+            cursor.execute(_LOG_MESSAGES, [self.numbers.incarnation, ims, *account], prepare=True)
             result = cursor.fetchone()
             assert result is not None
             return result
@@ -175,23 +163,23 @@ class Archive(Replays):
         there. So it needs the same locks and the same room on disk, for which no IM is to blame. Raises
         whatever fails.
         """
-        self.names.check()
+        self.numbers.check()
         locked: list[int] = []
         for agent in {*agents, *((im.agent, im.pool) for im in ims)}:
             try:
-                locked.append(self.names.number_of(*agent))
+                locked.append(self.numbers.number_of(*agent))
             except psycopg.errors.LockNotAvailable:
                 raise
             except Exception as error:  # it is the IM's fault, also if it ends the session of names
                 log.debug("no such agent can be", extra={"error": repr(error)[:200]})
         size = max((size, *(len(im.body) for im in ims)))
         named = (ims[0].pool, ims[0].rule) if ims else ("", "")
-        if not self.names.know(*named):
+        if not self.numbers.know(*named):
             named = _REHEARSED, _REHEARSED
         im = _rehearsed(ims, min(size, _MAX_REHEARSED), *named)
         with self._connection.transaction(force_rollback=True):
             self._connection.execute(_LOCK_TIMEOUT)
-            names = Names(self._connection)  # of its own: what is taken back must not be remembered
+            names = Numbers(self._connection)  # of its own: what is taken back must not be remembered
             rows = join_rows(names.pack([im]))
             numbers = [names.number_of(im.agent, im.pool), *locked]
             nothing = ["{}"] * len(numbers)
@@ -200,7 +188,7 @@ class Archive(Replays):
                 with cursor.copy(_APPEND) as copy:
                     copy.write(rows)
                 entry = BatchEntry(str(im.id), 0, 1, None, None, "[]")
-                cursor.execute(_LOG_NUMBERS, (self.names.incarnation, *account, *entry), prepare=True)
+                cursor.execute(_LOG_NUMBERS, (self.numbers.incarnation, *account, *entry), prepare=True)
             self._compare(rows, 1, account)
             self._connection.execute(_LOG_AGENT, [names.incarnation, numbers[0], "", 1, None, None, "{}"])
             parked = Parked(im.body.encode(), BasicProperties(), str(im.id), None)
@@ -224,7 +212,7 @@ class Archive(Replays):
 
     def log_batch(self, entry: BatchEntry) -> None:
         """Note a batch for the trace. Raises psycopg.Error."""
-        self._connection.execute(f"SELECT {_HOLD}, {_LOG_BATCH}", (self.names.incarnation, *entry))
+        self._connection.execute(f"SELECT {_HOLD}, {_LOG_BATCH}", (self.numbers.incarnation, *entry))
 
     def log_reading(self, seconds: float) -> None:
         """Note that what was put on the queue so long ago has been read. Raises psycopg.Error."""
@@ -247,12 +235,12 @@ class Archive(Replays):
         for at in (statement.at, statement.confirmed_at or statement.at):
             at.astimezone(UTC)
         for first, last in statement.uncounted:
-            Numbers(statement.agent, statement.pool, first, last).check()
+            NumberRange(statement.agent, statement.pool, first, last).check()
         self._connection.execute(
             _LOG_AGENT,
             [
-                self.names.incarnation,
-                self.names.number_of(statement.agent, statement.pool),
+                self.numbers.incarnation,
+                self.numbers.number_of(statement.agent, statement.pool),
                 statement.front_end,
                 statement.confirmed,
                 statement.confirmed_at,
@@ -261,15 +249,15 @@ class Archive(Replays):
             ],
         )
 
-    def expect(self, numbers: Numbers) -> None:
+    def expect(self, numbers: NumberRange) -> None:
         """Note that an agent numbered IMs so far: those that never come are missing."""
         numbers.check()
-        agent = self.names.number_of(numbers.agent, numbers.pool)
+        agent = self.numbers.number_of(numbers.agent, numbers.pool)
         self._connection.execute(
-            _LOG_AGENT, [self.names.incarnation, agent, None, numbers.last, None, None, "{}"]
+            _LOG_AGENT, [self.numbers.incarnation, agent, None, numbers.last, None, None, "{}"]
         )
 
-    def account(self, archived: Iterable[Numbers], parked: Iterable[Numbers] = ()) -> Account:
+    def account(self, archived: Iterable[NumberRange], parked: Iterable[NumberRange] = ()) -> Account:
         """Return what ``append`` is to note of the agents' numbers.
 
         Raises psycopg.Error, ValueError for numbers that no agent reaches.
@@ -278,7 +266,7 @@ class Archive(Replays):
         for place, some in enumerate((archived, parked)):
             for numbers in some:
                 numbers.check()
-                agent = self.names.number_of(numbers.agent, numbers.pool)
+                agent = self.numbers.number_of(numbers.agent, numbers.pool)
                 ranges.setdefault(agent, ([], []))[place].append(f"[{numbers.first},{numbers.last}]")
         return (
             list(ranges),
@@ -299,19 +287,6 @@ def connect(url: str) -> psycopg.Connection:
         keepalives_count=3,
         tcp_user_timeout=30_000,
     )
-
-
-def runs_of(ims: Sequence[IM]) -> Iterable[Numbers]:
-    """Yield the runs of IMs that one agent numbered without a gap."""
-    if not ims:
-        return
-    first = last = ims[0]
-    for im in ims[1:]:
-        if im.seq != last.seq + 1 or im.agent.int != last.agent.int:
-            yield Numbers(first.agent, first.pool, first.seq, last.seq)
-            first = im
-        last = im
-    yield Numbers(first.agent, first.pool, first.seq, last.seq)
 
 
 def _rehearsed(ims: Sequence[IM], size: int, pool: str, rule: str) -> IM:

@@ -9,9 +9,9 @@ from uuid import UUID
 import msgspec
 from pika.spec import BasicProperties
 
-from archiving.archive import Numbers
 from archiving.delivery import Delivery
 from archiving.parked.parking import Parked, agent_in, number_in, numbers_in
+from archiving.ranges import NumberRange
 from archiving.senders import Senders
 from contract.message import (
     AGENT_TYPE,
@@ -56,11 +56,11 @@ class Batch:
     ims: list[IM] = field(default_factory=list)
     statements: list[tuple[AgentStatement, Delivery]] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
-    numbers: list[Numbers] = field(default_factory=list)
+    numbers: list[NumberRange] = field(default_factory=list)
     """The agents' numbers of what is in ``parked``, as far as they are known."""
     publishes: list[Publish] = field(default_factory=list)
     """For the trace: of what could be read."""
-    announced: list[Numbers] = field(default_factory=list)
+    announced: list[NumberRange] = field(default_factory=list)
     """Of messages that hold fewer IMs than they say: all that they should hold."""
 
     def add(self, other: "Batch") -> None:
@@ -77,7 +77,7 @@ class Batch:
         self.ims.remove(im)
         line, properties = _origin_of(im, deliveries)
         self.parked.append(Parked(line, properties, reason, im.seq, im.id))
-        self.numbers.append(Numbers(im.agent, im.pool, im.seq, im.seq))
+        self.numbers.append(NumberRange(im.agent, im.pool, im.seq, im.seq))
 
 
 def read_message(delivery: Delivery, senders: Senders) -> Batch:
@@ -211,10 +211,12 @@ def _origin_of(im: IM, deliveries: Iterable[Delivery]) -> tuple[bytes, BasicProp
     return encode_ims([im]).rstrip(), BasicProperties(type=IM_TYPE)
 
 
-def _numbers_of(properties: BasicProperties, first: int, count: int) -> list[Numbers]:
+def _numbers_of(properties: BasicProperties, first: int, count: int) -> list[NumberRange]:
     """Return so many numbers of a message's agent; none if its headers don't name one."""
     headers = properties.headers or {}
     agent, pool = agent_in(headers), headers.get(POOL_HEADER)
     return (
-        [] if agent is None or not isinstance(pool, str) else [Numbers(agent, pool, first, first + count - 1)]
+        []
+        if agent is None or not isinstance(pool, str)
+        else [NumberRange(agent, pool, first, first + count - 1)]
     )

@@ -11,13 +11,13 @@ import msgspec
 
 from archiving.archive import BatchEntry
 from archiving.batch import Publish
-from archiving.numbers import Names
+from archiving.numbers import Numbers
 
 _QUIET_SECONDS: Final = 1.0
 
 
 class Trace:
-    """Numbers one worker's batches, and remembers what became of the last."""
+    """NumberRange one worker's batches, and remembers what became of the last."""
 
     def __init__(self) -> None:
         """Another name for each run of a worker."""
@@ -56,11 +56,11 @@ class Trace:
         self._quiet_since = None
 
 
-def describe_publishes(publishes: Iterable[Publish], names: Names) -> str:
+def describe_publishes(publishes: Iterable[Publish], numbers: Numbers) -> str:
     """Return what came as ``archive.log_batch()`` takes it, but for agents of which nothing was stored."""
     rows = []
     for agent, pool, *rest in publishes:
-        number = names.known_number(agent, pool)
+        number = numbers.known_number(agent, pool)
         if number is not None:
             rows.append((number, *rest))
     return msgspec.json.encode(rows).decode()

@@ -25,7 +25,7 @@ _Route = tuple[str, str, tuple[str, ...], str]
 """Conversation, sender, recipients, scope: few IMs bring a new one."""
 
 
-class Names:
+class Numbers:
     """Numbers of users, conversations and the like, kept for as long as the session lasts."""
 
     def __init__(self, connection: psycopg.Connection) -> None:

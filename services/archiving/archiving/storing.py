@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 from pika.spec import BasicProperties
 
-from archiving.archive import Account, Archive, ConflictError, Numbers, runs_of
+from archiving.archive import Account, Archive, ConflictError
 from archiving.batch import Batch, park_unread, read_message
 from archiving.delivery import Delivery
-from archiving.evidence import Sieve, Thing
+from archiving.evidence import DoubtError, Sieve, Thing
 from archiving.journal import Trace, describe_publishes
 from archiving.metrics import PARKED, observe_batch
 from archiving.parked.parking import Parked
+from archiving.parked.replay import replay_each
+from archiving.ranges import NumberRange, ranges_of
 from archiving.rows import join_rows
 from archiving.senders import Senders
 from contract.message import IM, AgentStatement, milliseconds_of
@@ -51,7 +53,7 @@ def prepare_batch(archive: Archive, deliveries: Sequence[Delivery], senders: Sen
     Returns None if some of it can't be read; raises whatever else is wrong: a ``Settlement`` tells it apart.
     """
     rows: list[bytes] = []
-    runs: list[Numbers] = []
+    runs: list[NumberRange] = []
     accepted: list[int] = []
     rest = Batch()
     unknown: list[IM] = []
@@ -62,14 +64,14 @@ def prepare_batch(archive: Archive, deliveries: Sequence[Delivery], senders: Sen
         rest.statements += batch.statements
         rest.announced += batch.announced
         if batch.ims:
-            packed, others = archive.names.pack_known(batch.ims)
+            packed, others = archive.numbers.pack_known(batch.ims)
             rows += packed
             unknown += others
-            runs += runs_of(batch.ims)
+            runs += ranges_of(batch.ims)
             accepted += [milliseconds_of(im.id) for im in batch.ims]
             rest.publishes += batch.publishes
-    rows += archive.names.pack(unknown)
-    came = describe_publishes(rest.publishes, archive.names)
+    rows += archive.numbers.pack(unknown)
+    came = describe_publishes(rest.publishes, archive.numbers)
     return Prepared(archive, join_rows(rows), archive.account(runs), len(rows), accepted, came, rest)
 
 
@@ -106,10 +108,10 @@ class Settlement:
         self._conflicting: set[int] = set()
         self._unread = Sieve(deliveries, self._park_unread)
         self._ims: Sieve[IM] | None = None
-        self._announced: Sieve[Numbers]
+        self._announced: Sieve[NumberRange]
         self._statements: Sieve[tuple[AgentStatement, Delivery]]
         self._parked: Sieve[Parked] | None = None
-        self._numbers: Sieve[Numbers]
+        self._numbers: Sieve[NumberRange]
         self._bare: list[Parked] = []
 
     def settle(self, archive: Archive) -> None:
@@ -196,7 +198,7 @@ class Settlement:
             return
         try:
             archive.log_batch(
-                trace.enter(len(self._batch.ims), describe_publishes(self._batch.publishes, archive.names))
+                trace.enter(len(self._batch.ims), describe_publishes(self._batch.publishes, archive.numbers))
             )
         except Exception as error:  # whoever needs the session next sees what is wrong with it
             log.warning("no trace of a batch", extra={"error": repr(error)[:200]})
@@ -216,6 +218,32 @@ class Settlement:
         self._bare.append(Parked(parked.body, properties, reason, None))
 
 
+def replay_all(
+    archive: Archive, senders: Senders, is_over: Callable[[], bool] = lambda: False
+) -> tuple[int, int]:
+    """Try all IMs whose replay was asked for, as ``replay_each``.
+
+    Who asks vouches for what has no sender; what has a wrong one stays parked.
+    """
+    return replay_each(archive, lambda _, delivery: _replay(archive, delivery, senders.vouched()), is_over)
+
+
+def _replay(archive: Archive, delivery: Delivery, senders: Senders) -> str | None:
+    """Store what can be; return why not all could."""
+    try:
+        batch = read_message(delivery, senders)
+    except Exception as error:  # as when it was parked
+        return f"unreadable: {error!r}"
+    batch.announced.clear()  # a line that was parked alone is less than its message's headers say
+    settlement = Settlement(senders, batch=batch)
+    while True:
+        try:
+            settlement.commit(archive)
+        except DoubtError:  # at worst it stays parked
+            continue
+        return settlement.failure
+
+
 def _each(store: Callable[[Thing], None]) -> Callable[[Sequence[Thing]], None]:
     def store_all(things: Sequence[Thing]) -> None:
         for thing in things:
@@ -224,10 +252,10 @@ def _each(store: Callable[[Thing], None]) -> Callable[[Sequence[Thing]], None]:
     return store_all
 
 
-def _expect(archive: Archive, numbers: Numbers) -> None:
+def _expect(archive: Archive, numbers: NumberRange) -> None:
     archive.expect(numbers)
     log.error("a message holds fewer IMs than it says", extra={"numbers": numbers})
 
 
-def _forgo(numbers: Numbers, reason: str) -> None:
+def _forgo(numbers: NumberRange, reason: str) -> None:
     log.error("cannot account for IMs", extra={"numbers": numbers, "error": reason[:200]})

@@ -28,11 +28,10 @@ from archiving.metrics import (
     UNACKNOWLEDGED,
     UNACKNOWLEDGED_OLDEST,
 )
-from archiving.parked.replay import replay_all
 from archiving.preparation import Preparation, Work
 from archiving.progress import Progress
 from archiving.session import DatabaseSession
-from archiving.storing import Settlement, store_prepared
+from archiving.storing import Settlement, replay_all, store_prepared
 from archiving.trial import find_killers
 from contract.topology import PARKED_QUEUE, QUEUE
 

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from archiving.archive import Archive, Numbers
+from archiving.archive import Archive
+from archiving.ranges import NumberRange
 from contract.message import MAX_SEQ, AgentStatement
 from tests.integration.admin.conftest import AdminApi, make_im
 
@@ -13,7 +14,7 @@ def store(api: AdminApi, agent: UUID, *seqs: int, pool: str = "pool1", parked: t
     archive = Archive(api.database.url("lcs_archiving"))
     archive.store(
         [make_im(agent=agent, seq=seq, pool=pool) for seq in seqs],
-        [Numbers(agent, pool, seq, seq) for seq in parked],
+        [NumberRange(agent, pool, seq, seq) for seq in parked],
     )
     archive.close()
 

@@ -11,10 +11,11 @@ import psycopg
 import pytest
 from pika.spec import BasicProperties
 
-from archiving.archive import Archive, Numbers
+from archiving.archive import Archive
 from archiving.parked.parking import Parked
-from archiving.parked.replay import replay_all
+from archiving.ranges import NumberRange
 from archiving.senders import Senders
+from archiving.storing import replay_all
 from contract.message import IM_TYPE, encode_ims
 from tests.conftest import ArchiveDatabase
 from tests.integration.admin.conftest import AdminApi, make_im
@@ -115,7 +116,7 @@ def test_a_replay_is_asked_for_by_the_operator_and_done_by_a_worker(api: AdminAp
     good = [make_im(seq=seq, agent=UUID(int=7)) for seq in (1, 2)]
     park(api, *(encode_ims([im]).rstrip() for im in good), b"still no IM")
     archive = Archive(api.database.url("lcs_archiving"))
-    archive.store([], [Numbers(UUID(int=7), "pool1", 1, 3)])
+    archive.store([], [NumberRange(UUID(int=7), "pool1", 1, 3)])
     archive.close()
     numbers = [each["id"] for each in reversed(listed(api))]
     assert api.operator.post(f"/v1/parked/{numbers[0]}/replay", json=WHY).json() == {"changed": 1}

@@ -15,9 +15,8 @@ from pika.spec import BasicProperties
 import archiving.migrations
 from archiving.archive import Archive
 from archiving.delivery import Delivery
-from archiving.parked.replay import replay_all
 from archiving.senders import Senders
-from archiving.storing import Settlement
+from archiving.storing import Settlement, replay_all
 from contract.cdr import Activity
 from contract.message import IM, IM_TYPE, encode_ims, headers_of
 from tests.conftest import ArchiveDatabase

@@ -15,7 +15,8 @@ from archiving.archive import connect
 from archiving.cdr.talks import Talks
 from archiving.delivery import Delivery
 from archiving.evidence import DoubtError, Sieve
-from archiving.parked.parking import Replays, describe, storable
+from archiving.parked.parking import describe, storable
+from archiving.parked.replay import Replays
 from archiving.senders import Senders
 from contract.address import address_of
 from contract.cdr import CDR_TYPE, Activity, decode_activities, decode_activity

@@ -10,7 +10,6 @@ import msgspec
 import psycopg
 from pika.spec import BasicProperties
 
-from archiving.delivery import Delivery
 from contract.message import (
     AGENT_HEADER,
     COUNT_HEADER,
@@ -37,49 +36,6 @@ class Parked(NamedTuple):
     """The IM's number, if it is one IM and the number is known."""
     im: UUID | None = None
     """Its id, if it can be read."""
-
-
-class Replays:
-    """What is parked and is to be tried again, as one session with the database sees it."""
-
-    def __init__(self, connection: psycopg.Connection, kind: str) -> None:
-        """``kind``: ``im``, or ``cdr``: lines of call detail records. Whoever stores a kind replays it."""
-        self._connection = connection
-        self._kind = kind
-        self._lock = "archive.replay" if kind == "im" else f"{kind}.replay"
-        self._taken_from: UUID | None = None
-        """The archive's incarnation that the last was taken from: in another its number may be another's."""
-
-    def lock_replays(self) -> bool:
-        """Return whether this session alone may replay now."""
-        row = self._connection.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [self._lock]).fetchone()
-        assert row is not None
-        return bool(row[0])
-
-    def unlock_replays(self) -> None:
-        """Let another session replay."""
-        if not self._connection.closed and not self._connection.broken:
-            self._connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", [self._lock])
-
-    def take_replay(self) -> tuple[int, Delivery] | None:
-        """Return the next whose replay was asked for: its number among the parked, and what came."""
-        row = self._connection.execute(
-            "SELECT archive.incarnation(), id, body, properties FROM archive.take_replay(%s)", [self._kind]
-        ).fetchone()
-        assert row is not None
-        self._taken_from, number, body, properties = row
-        return None if number is None else (number, Delivery(0, 0, properties_of(properties), body))
-
-    def end_replay(self, number: int, failure: str | None) -> None:
-        """Note how the replay last taken ended; ``failure``: why something of it could not be stored.
-
-        Raises psycopg.Error, also if the archive was restored meanwhile.
-        """
-        reason = None if failure is None else storable(failure)
-        self._connection.execute(
-            "SELECT archive.hold_incarnation(%s), archive.end_replay(%s, %s)",
-            [self._taken_from, number, reason],
-        )
 
 
 def park(connection: psycopg.Connection, parked: Parked, *, quiet: bool = False) -> None:

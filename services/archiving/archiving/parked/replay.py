@@ -2,26 +2,57 @@
 
 import logging
 from collections.abc import Callable
+from uuid import UUID
 
-from archiving.archive import Archive
-from archiving.batch import read_message
+import psycopg
+
 from archiving.delivery import Delivery
-from archiving.evidence import DoubtError
-from archiving.parked.parking import Replays
-from archiving.senders import Senders
-from archiving.storing import Settlement
+from archiving.parked.parking import properties_of, storable
 
 log = logging.getLogger("archiving")
 
 
-def replay_all(
-    archive: Archive, senders: Senders, is_over: Callable[[], bool] = lambda: False
-) -> tuple[int, int]:
-    """Try all IMs whose replay was asked for, as ``replay_each``.
+class Replays:
+    """What is parked and is to be tried again, as one session with the database sees it."""
 
-    Who asks vouches for what has no sender; what has a wrong one stays parked.
-    """
-    return replay_each(archive, lambda _, delivery: _replay(archive, delivery, senders.vouched()), is_over)
+    def __init__(self, connection: psycopg.Connection, kind: str) -> None:
+        """``kind``: ``im``, or ``cdr``: lines of call detail records. Whoever stores a kind replays it."""
+        self._connection = connection
+        self._kind = kind
+        self._lock = "archive.replay" if kind == "im" else f"{kind}.replay"
+        self._taken_from: UUID | None = None
+        """The archive's incarnation that the last was taken from: in another its number may be another's."""
+
+    def lock_replays(self) -> bool:
+        """Return whether this session alone may replay now."""
+        row = self._connection.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [self._lock]).fetchone()
+        assert row is not None
+        return bool(row[0])
+
+    def unlock_replays(self) -> None:
+        """Let another session replay."""
+        if not self._connection.closed and not self._connection.broken:
+            self._connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", [self._lock])
+
+    def take_replay(self) -> tuple[int, Delivery] | None:
+        """Return the next whose replay was asked for: its number among the parked, and what came."""
+        row = self._connection.execute(
+            "SELECT archive.incarnation(), id, body, properties FROM archive.take_replay(%s)", [self._kind]
+        ).fetchone()
+        assert row is not None
+        self._taken_from, number, body, properties = row
+        return None if number is None else (number, Delivery(0, 0, properties_of(properties), body))
+
+    def end_replay(self, number: int, failure: str | None) -> None:
+        """Note how the replay last taken ended; ``failure``: why something of it could not be stored.
+
+        Raises psycopg.Error, also if the archive was restored meanwhile.
+        """
+        reason = None if failure is None else storable(failure)
+        self._connection.execute(
+            "SELECT archive.hold_incarnation(%s), archive.end_replay(%s, %s)",
+            [self._taken_from, number, reason],
+        )
 
 
 def replay_each(
@@ -47,19 +78,3 @@ def replay_each(
     finally:
         replays.unlock_replays()
     return stored, failed
-
-
-def _replay(archive: Archive, delivery: Delivery, senders: Senders) -> str | None:
-    """Store what can be; return why not all could."""
-    try:
-        batch = read_message(delivery, senders)
-    except Exception as error:  # as when it was parked
-        return f"unreadable: {error!r}"
-    batch.announced.clear()  # a line that was parked alone is less than its message's headers say
-    settlement = Settlement(senders, batch=batch)
-    while True:
-        try:
-            settlement.commit(archive)
-        except DoubtError:  # at worst it stays parked
-            continue
-        return settlement.failure
