@@ -16,7 +16,7 @@ from pika.spec import BasicProperties
 from archiving.archive import Archive
 from archiving.cdr.records import Records
 from archiving.delivery import Delivery
-from archiving.journal import Trace
+from archiving.journal import Journal
 from archiving.senders import Senders
 from archiving.storing import Settlement, prepare_batch, replay_all, store_prepared
 from contract.cdr import CDR_TYPE
@@ -87,7 +87,7 @@ class Port:
 
 
 class FrontEnd:
-    """NumberRange and publishes IMs as a front end does, and counts them by its call detail records."""
+    """Numbers and publishes IMs as a front end does, and counts them by its call detail records."""
 
     def __init__(self, chance: random.Random) -> None:
         self.published: list[Delivery] = []
@@ -97,9 +97,9 @@ class FrontEnd:
         self.ids: dict[Number, UUID] = {}
         """Of IMs, by their numbers."""
         self.confirmed: set[Number] = set()
-        """NumberRange that the broker has confirmed."""
+        """Numbers that the broker has confirmed."""
         self.disowned: set[Number] = set()
-        """NumberRange of which it says that nothing was accepted under them."""
+        """Numbers of which it says that nothing was accepted under them."""
         self.refused: list[tuple[UUID, dict[str, Any], str]] = []
         """IMs that were answered 503."""
         self._chance = chance
@@ -257,7 +257,7 @@ def store(chance: random.Random, archive: Archive, deliveries: Sequence[Delivery
     while queue:
         batch = [queue.pop() for _ in range(min(len(queue), chance.randint(1, 5)))]
         prepared = prepare_batch(archive, batch, SENDERS)
-        if prepared is not None and store_prepared(prepared, Trace()):
+        if prepared is not None and store_prepared(prepared, Journal()):
             Settlement(SENDERS, batch=prepared.rest).settle(archive)
         else:
             Settlement(SENDERS, batch).settle(archive)

@@ -16,8 +16,8 @@ from archiving.numbers import Numbers
 _QUIET_SECONDS: Final = 1.0
 
 
-class Trace:
-    """NumberRange one worker's batches, and remembers what became of the last."""
+class Journal:
+    """Numbers one worker's batches, and remembers what became of the last."""
 
     def __init__(self) -> None:
         """Another name for each run of a worker."""

@@ -10,18 +10,18 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from archiving.delivery import Delivery
-from archiving.journal import Trace
+from archiving.journal import Journal
 from contract.message import TRACEPARENT_HEADER, TRACEPARENTS_HEADER
 
 
-class Tracing:
+class Spans:
     """Adds to an IM's trace that it was committed."""
 
-    def __init__(self, endpoint: str, trace: Trace) -> None:
+    def __init__(self, endpoint: str, journal: Journal) -> None:
         """``endpoint``: of the collector. Nothing is sent yet."""
-        self._trace = trace
+        self._journal = journal
         self._provider = TracerProvider(
-            resource=Resource({"service.name": "lcs-archiving", "service.instance.id": trace.worker})
+            resource=Resource({"service.name": "lcs-archiving", "service.instance.id": journal.worker})
         )
         exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -37,7 +37,7 @@ class Tracing:
                     "commit IM",
                     self._context.extract({TRACEPARENT_HEADER: str(traceparent)}),
                     SpanKind.CONSUMER,
-                    {"lcs.seq": seq, "lcs.worker": self._trace.worker, "lcs.batch": self._trace.number},
+                    {"lcs.seq": seq, "lcs.worker": self._journal.worker, "lcs.batch": self._journal.number},
                     start_time=int(delivery.consumed * 1e9),
                 )
                 span.end()

@@ -11,7 +11,7 @@ from archiving.archive import Account, Archive, ConflictError
 from archiving.batch import Batch, park_unread, read_message
 from archiving.delivery import Delivery
 from archiving.evidence import DoubtError, Sieve, Thing
-from archiving.journal import Trace, describe_publishes
+from archiving.journal import Journal, describe_publishes
 from archiving.metrics import PARKED, observe_batch
 from archiving.parked.parking import Parked
 from archiving.parked.replay import replay_each
@@ -75,16 +75,18 @@ def prepare_batch(archive: Archive, deliveries: Sequence[Delivery], senders: Sen
     return Prepared(archive, join_rows(rows), archive.account(runs), len(rows), accepted, came, rest)
 
 
-def store_prepared(prepared: Prepared, trace: Trace) -> bool:
+def store_prepared(prepared: Prepared, journal: Journal) -> bool:
     """Commit a batch's IMs; False if nothing is stored: it must be told apart."""
     if prepared.ims:
         started = time.monotonic()
         try:
-            prepared.archive.append(prepared.rows, prepared.account, trace.enter(prepared.ims, prepared.came))
+            prepared.archive.append(
+                prepared.rows, prepared.account, journal.enter(prepared.ims, prepared.came)
+            )
         except Exception as error:  # some are known already, most likely
             log.debug("not appended", extra={"error": repr(error)[:200]})
             return False
-        trace.note_commit()
+        journal.note_commit()
         observe_batch(prepared.ims, prepared.ims, started, prepared.accepted)
     return True
 
@@ -96,14 +98,14 @@ class Settlement:
         self,
         senders: Senders,
         deliveries: Sequence[Delivery] = (),
-        trace: Trace | None = None,
+        journal: Journal | None = None,
         batch: Batch | None = None,
     ) -> None:
-        """``batch``: what was read already, of messages not in ``deliveries``; ``trace`` is told of IMs."""
+        """``batch``: what was read already, of messages not in ``deliveries``; ``journal`` is told of IMs."""
         self._batch = batch or Batch()
         self._deliveries = deliveries
         self._senders = senders
-        self._trace = trace
+        self._journal = journal
         self._inserted = 0
         self._conflicting: set[int] = set()
         self._unread = Sieve(deliveries, self._park_unread)
@@ -187,22 +189,24 @@ class Settlement:
                     self._refuse(im, "its id is archived already with another content")
             else:
                 self._inserted += inserted
-                if self._trace is not None:
+                if self._journal is not None:
                     observe_batch(len(rest), inserted, started, [milliseconds_of(im.id) for im in rest])
                 return
 
     def _note(self, archive: Archive) -> None:
         """Note the batch for the trace, once; without one it is as good."""
-        trace, self._trace = self._trace, None
-        if trace is None or not self._batch.ims:
+        journal, self._journal = self._journal, None
+        if journal is None or not self._batch.ims:
             return
         try:
             archive.log_batch(
-                trace.enter(len(self._batch.ims), describe_publishes(self._batch.publishes, archive.numbers))
+                journal.enter(
+                    len(self._batch.ims), describe_publishes(self._batch.publishes, archive.numbers)
+                )
             )
         except Exception as error:  # whoever needs the session next sees what is wrong with it
             log.warning("no trace of a batch", extra={"error": repr(error)[:200]})
-        trace.note_commit()
+        journal.note_commit()
 
     def _refuse(self, im: IM, reason: str) -> None:
         self._batch.refuse(im, reason, self._deliveries)

@@ -24,7 +24,7 @@ from archiving.archive import Archive
 from archiving.config import StoreSettings
 from archiving.delivery import Delivery
 from archiving.evidence import DoubtError, NoVerdictError
-from archiving.journal import Trace
+from archiving.journal import Journal
 from archiving.metrics import COMMITTED, DUPLICATES, PARKED
 from archiving.parked.parking import describe, properties_of
 from archiving.session import DatabaseSession
@@ -154,7 +154,7 @@ def run_trial(settings: StoreSettings) -> int:
         _say(_BEGIN)
         properties = properties_of(msgspec.json.decode(each.properties))
         delivery = Delivery(0, 0, properties, each.body, each.given_up, each.consumed)
-        settlement = Settlement(settings.senders, [delivery], Trace())
+        settlement = Settlement(settings.senders, [delivery], Journal())
         if not _persist(session, settlement.settle):
             return _AWAY
         _say(_DONE + msgspec.json.encode(settlement.counts))

@@ -20,7 +20,7 @@ from archiving.chores import Every, do_due
 from archiving.config import WorkerSettings
 from archiving.consumer import Consumer
 from archiving.delivery import Delivery
-from archiving.journal import Trace
+from archiving.journal import Journal
 from archiving.metrics import (
     BROKER_CONNECTED,
     DATABASE_CONNECTED,
@@ -36,7 +36,7 @@ from archiving.trial import find_killers
 from contract.topology import PARKED_QUEUE, QUEUE
 
 if TYPE_CHECKING:
-    from archiving.spans import Tracing
+    from archiving.spans import Spans
 
 log = logging.getLogger("archiving")
 
@@ -64,27 +64,27 @@ class Worker:
         self._stopping = threading.Event()
         self._session = DatabaseSession(lambda: Archive(settings.database_url))
         self._preparation = Preparation(settings, self._consumer, lambda: self._session.current)
-        self._trace = Trace()
+        self._journal = Journal()
         self._progress = Progress()
-        self._tracing = self._export()
+        self._spans = self._open_spans()
         self._chores = (
             Every(_PARTITIONS_EVERY, self._ensure_partitions, after_failure=_PARTITIONS_AGAIN),
             Every(_REPLAY_EVERY, self._replay),
             Every(0, self._note_acknowledgement),
             Every(_PROGRESS_EVERY, self._report_progress),
-            Every(_FORGET_EVERY, self._forget_traces),
+            Every(_FORGET_EVERY, self._forget_journal),
         )
         BROKER_CONNECTED.set_function(lambda: self.readiness()["broker"])
         DATABASE_CONNECTED.set_function(lambda: self.readiness()["database"])
         UNACKNOWLEDGED.set_function(lambda: self._consumer.unacknowledged.ims)
         UNACKNOWLEDGED_OLDEST.set_function(lambda: self._consumer.unacknowledged.oldest)
 
-    def _export(self) -> "Tracing | None":
+    def _open_spans(self) -> "Spans | None":
         if self._settings.otlp_endpoint is None:
             return None
-        from archiving.spans import Tracing  # noqa: PLC0415 - OpenTelemetry is loaded only where it is used
+        from archiving.spans import Spans  # noqa: PLC0415 - OpenTelemetry is loaded only where it is used
 
-        return Tracing(str(self._settings.otlp_endpoint), self._trace)
+        return Spans(str(self._settings.otlp_endpoint), self._journal)
 
     def readiness(self) -> dict[str, bool]:
         """Return whether the broker and the database are at our service."""
@@ -115,10 +115,10 @@ class Worker:
         self._consumer.end()
         if self._session.current is not None:
             with contextlib.suppress(psycopg.Error):
-                self._session.current.log_batch(self._trace.enter())
+                self._session.current.log_batch(self._journal.enter())
         self._session.close()
-        if self._tracing is not None:
-            self._tracing.close()
+        if self._spans is not None:
+            self._spans.close()
         log.info("stopped")
 
     def _do_chores(self) -> None:
@@ -136,9 +136,9 @@ class Worker:
 
     def _note_acknowledgement(self, archive: Archive) -> None:
         """Store when the last batch was acknowledged, if no next batch brings it."""
-        if self._trace.is_due:
-            entry = self._trace.enter()
-            self._trace.note_said()
+        if self._journal.is_due:
+            entry = self._journal.enter()
+            self._journal.note_said()
             archive.log_batch(entry)
 
     def _report_progress(self, archive: Archive) -> None:
@@ -146,7 +146,7 @@ class Worker:
         if (seconds := self._progress.take()) is not None:
             archive.log_reading(seconds)
 
-    def _forget_traces(self, archive: Archive) -> float | None:
+    def _forget_journal(self, archive: Archive) -> float | None:
         forgotten = archive.forget_traces(self._settings.trace_days, _FORGET_ROWS)
         return _FORGET_AGAIN if forgotten >= _FORGET_ROWS else None
 
@@ -174,10 +174,10 @@ class Worker:
             return False
         self._consumer.acknowledge(deliveries[-1])
         self._progress.note_stored(deliveries)
-        self._trace.note_acknowledgement()
-        log.debug("acknowledged", extra={"worker": self._trace.worker, "batch": self._trace.number})
-        if self._tracing is not None:
-            self._tracing.end_batch(deliveries)
+        self._journal.note_acknowledgement()
+        log.debug("acknowledged", extra={"worker": self._journal.worker, "batch": self._journal.number})
+        if self._spans is not None:
+            self._spans.end_batch(deliveries)
         return True
 
     def _holds(self, delivery: Delivery) -> bool:
@@ -188,10 +188,10 @@ class Worker:
         deliveries, prepared = work
         # Rows packed with an earlier session's numbers are packed again.
         if prepared is not None and prepared.archive is archive:
-            committed = store_prepared(prepared, self._trace)
+            committed = store_prepared(prepared, self._journal)
             if committed:
                 return Settlement(self._senders, batch=prepared.rest)
-        return Settlement(self._senders, deliveries, self._trace)
+        return Settlement(self._senders, deliveries, self._journal)
 
     def _try(self, archive: Archive, deliveries: Sequence[Delivery]) -> None:
         """Store messages of which one may end the worker; park the one that would."""
