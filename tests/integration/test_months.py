@@ -43,7 +43,7 @@ _IN_THE_WAY = {
     f" FOR VALUES FROM ('{_FIRST} 00:00Z') TO ('{_FIRST} 00:01Z')",
 }
 
-_TOLD_APART = "import archiving.worker\narchiving.worker.store_prepared = lambda *_: False"
+_TOLD_APART = "import archiving.worker\narchiving.worker.append_prepared = lambda *_: False"
 """As if the archive knew some of a batch already."""
 
 

@@ -18,7 +18,7 @@ from archiving.cdr.records import Records
 from archiving.delivery import Delivery
 from archiving.journal import Journal
 from archiving.senders import Senders
-from archiving.storing import Settlement, prepare_batch, replay_all, store_prepared
+from archiving.storing import Settlement, append_prepared, prepare_batch, replay_all
 from contract.cdr import CDR_TYPE
 from contract.conversation import filed_key
 from contract.message import (
@@ -257,7 +257,7 @@ def store(chance: random.Random, archive: Archive, deliveries: Sequence[Delivery
     while queue:
         batch = [queue.pop() for _ in range(min(len(queue), chance.randint(1, 5)))]
         prepared = prepare_batch(archive, batch, SENDERS)
-        if prepared is not None and store_prepared(prepared, Journal()):
+        if prepared is not None and append_prepared(prepared, Journal()):
             Settlement(SENDERS, batch=prepared.rest).settle(archive)
         else:
             Settlement(SENDERS, batch).settle(archive)

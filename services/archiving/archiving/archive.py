@@ -70,8 +70,8 @@ class BatchEntry(NamedTuple):
     last_committed: float | None
     """When the worker's batch before this one was; None if nobody knows."""
     last_acknowledged: float | None
-    came: str
-    """JSON of its publishes."""
+    publishes: str
+    """Its publishes as the JSON that ``archive.log_batch()`` takes."""
 
 
 class Archive(Replays):
@@ -174,7 +174,7 @@ class Archive(Replays):
                 log.debug("no such agent can be", extra={"error": repr(error)[:200]})
         size = max((size, *(len(im.body) for im in ims)))
         named = (ims[0].pool, ims[0].rule) if ims else ("", "")
-        if not self.numbers.know(*named):
+        if not self.numbers.knows(*named):
             named = _REHEARSED, _REHEARSED
         im = _rehearsed(ims, min(size, _MAX_REHEARSED), *named)
         with self._connection.transaction(force_rollback=True):

@@ -56,11 +56,11 @@ class Batch:
     ims: list[IM] = field(default_factory=list)
     statements: list[tuple[AgentStatement, Delivery]] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
-    numbers: list[NumberRange] = field(default_factory=list)
+    parked_ranges: list[NumberRange] = field(default_factory=list)
     """The agents' numbers of what is in ``parked``, as far as they are known."""
     publishes: list[Publish] = field(default_factory=list)
     """For the trace: of what could be read."""
-    announced: list[NumberRange] = field(default_factory=list)
+    promised_ranges: list[NumberRange] = field(default_factory=list)
     """Of messages that hold fewer IMs than they say: all that they should hold."""
 
     def add(self, other: "Batch") -> None:
@@ -68,16 +68,16 @@ class Batch:
         self.ims += other.ims
         self.statements += other.statements
         self.parked += other.parked
-        self.numbers += other.numbers
+        self.parked_ranges += other.parked_ranges
         self.publishes += other.publishes
-        self.announced += other.announced
+        self.promised_ranges += other.promised_ranges
 
     def refuse(self, im: IM, reason: str, deliveries: Iterable[Delivery]) -> None:
         """Move an IM to what is to be parked, as it came."""
         self.ims.remove(im)
         line, properties = _origin_of(im, deliveries)
         self.parked.append(Parked(line, properties, reason, im.seq, im.id))
-        self.numbers.append(NumberRange(im.agent, im.pool, im.seq, im.seq))
+        self.parked_ranges.append(NumberRange(im.agent, im.pool, im.seq, im.seq))
 
 
 def read_message(delivery: Delivery, senders: Senders) -> Batch:
@@ -148,7 +148,7 @@ def _note_shortage(delivery: Delivery, ims: int, batch: Batch) -> None:
     """Note what a message should hold by its headers, if it holds less."""
     numbers = numbers_in(delivery.properties.headers or {})
     if numbers is not None and ims < numbers[1]:
-        batch.announced += _numbers_of(delivery.properties, *numbers)
+        batch.promised_ranges += _numbers_of(delivery.properties, *numbers)
 
 
 def _time_in(headers: Mapping[str, Any], name: str) -> float | None:
@@ -161,7 +161,7 @@ def _park_whole(delivery: Delivery, reason: str, batch: Batch) -> None:
     headers = delivery.properties.headers or {}
     numbers = numbers_in(headers)
     if numbers is not None:
-        batch.numbers += _numbers_of(delivery.properties, *numbers)
+        batch.parked_ranges += _numbers_of(delivery.properties, *numbers)
     elif named := {name: headers[name] for name in (FIRST_SEQ_HEADER, COUNT_HEADER) if name in headers}:
         reason = f"{reason}; it is not accounted for: no message has the numbers {str(named)[:100]}"
     batch.parked.append(Parked(delivery.body, delivery.properties, reason, None))
@@ -172,7 +172,7 @@ def park_unread(delivery: Delivery, reason: str, senders: Senders) -> Batch:
     batch = Batch()
     _park_whole(delivery, reason, batch)
     if refusal_of(delivery, batch, senders):
-        batch.numbers.clear()
+        batch.parked_ranges.clear()
     return batch
 
 
@@ -191,7 +191,7 @@ def _read_lines(delivery: Delivery, batch: Batch) -> None:
             seq = first + place if first is not None and place < count else None
             batch.parked.append(Parked(line, delivery.properties, f"unreadable: {error}", seq))
             if seq is not None:
-                batch.numbers += _numbers_of(delivery.properties, seq, 1)
+                batch.parked_ranges += _numbers_of(delivery.properties, seq, 1)
     if good:
         batch.ims += good
         _note_publish(delivery, good[0], good[0].seq if first is None else first, len(lines), batch)

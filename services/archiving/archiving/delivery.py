@@ -22,7 +22,7 @@ class Delivery(NamedTuple):
     """When it came: seconds since 1970."""
 
     @property
-    def comes_again(self) -> int:
+    def delivery_count(self) -> int:
         """How often it was given out before and came back (quorum queues count it in a header)."""
         count = (self.properties.headers or {}).get("x-delivery-count")
         return count if isinstance(count, int) else 0

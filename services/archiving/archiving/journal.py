@@ -28,13 +28,13 @@ class Journal:
         self._acknowledged: float | None = None
         self._quiet_since: float | None = None
 
-    def enter(self, ims: int = 0, came: str = "[]") -> BatchEntry:
-        """Return the entry of the next batch; ``came`` as ``describe_publishes`` makes it.
+    def enter(self, ims: int = 0, publishes: str = "[]") -> BatchEntry:
+        """Return the entry of the next batch; ``publishes`` as ``describe_publishes`` makes it.
 
         A batch that is tried again is another: of the try before nobody may know whether it was committed.
         """
         self.number += 1
-        return BatchEntry(self.worker, self.number, ims, self._committed, self._acknowledged, came)
+        return BatchEntry(self.worker, self.number, ims, self._committed, self._acknowledged, publishes)
 
     def note_commit(self) -> None:
         """The batch last entered is committed."""
@@ -57,7 +57,7 @@ class Journal:
 
 
 def describe_publishes(publishes: Iterable[Publish], numbers: Numbers) -> str:
-    """Return what came as ``archive.log_batch()`` takes it, but for agents of which nothing was stored."""
+    """Return publishes as ``archive.log_batch()`` takes it, but for agents of which nothing was stored."""
     rows = []
     for agent, pool, *rest in publishes:
         number = numbers.known_number(agent, pool)

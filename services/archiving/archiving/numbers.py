@@ -87,7 +87,7 @@ class Numbers:
         """Raise psycopg.Error if the session is over."""
         self._connection.execute("SELECT")
 
-    def know(self, pool: str, rule: str) -> bool:
+    def knows(self, pool: str, rule: str) -> bool:
         """Return whether both have numbers, as far as we met them."""
         return pool in self._pools.values() and rule in self._ids["rules"]
 

@@ -34,7 +34,7 @@ class Work(NamedTuple):
     @property
     def suspect(self) -> bool:
         """Whether a message of it may have ended other workers."""
-        return any(delivery.comes_again >= SUSPECT for delivery in self.deliveries)
+        return any(delivery.delivery_count >= SUSPECT for delivery in self.deliveries)
 
 
 class Preparation(threading.Thread):

@@ -33,8 +33,8 @@ class Prepared(NamedTuple):
     """How many there are."""
     accepted: list[int]
     """When each of them was: milliseconds since 1970."""
-    came: str
-    """By which publishes, for the trace."""
+    publishes: str
+    """By which publishes the IMs came, for the journal."""
     rest: Batch
     """What else there is: statements."""
 
@@ -62,7 +62,7 @@ def prepare_batch(archive: Archive, deliveries: Sequence[Delivery], senders: Sen
         if batch.parked:
             return None
         rest.statements += batch.statements
-        rest.announced += batch.announced
+        rest.promised_ranges += batch.promised_ranges
         if batch.ims:
             packed, others = archive.numbers.pack_known(batch.ims)
             rows += packed
@@ -71,17 +71,17 @@ def prepare_batch(archive: Archive, deliveries: Sequence[Delivery], senders: Sen
             accepted += [milliseconds_of(im.id) for im in batch.ims]
             rest.publishes += batch.publishes
     rows += archive.numbers.pack(unknown)
-    came = describe_publishes(rest.publishes, archive.numbers)
-    return Prepared(archive, join_rows(rows), archive.account(runs), len(rows), accepted, came, rest)
+    publishes = describe_publishes(rest.publishes, archive.numbers)
+    return Prepared(archive, join_rows(rows), archive.account(runs), len(rows), accepted, publishes, rest)
 
 
-def store_prepared(prepared: Prepared, journal: Journal) -> bool:
+def append_prepared(prepared: Prepared, journal: Journal) -> bool:
     """Commit a batch's IMs; False if nothing is stored: it must be told apart."""
     if prepared.ims:
         started = time.monotonic()
         try:
             prepared.archive.append(
-                prepared.rows, prepared.account, journal.enter(prepared.ims, prepared.came)
+                prepared.rows, prepared.account, journal.enter(prepared.ims, prepared.publishes)
             )
         except Exception as error:  # some are known already, most likely
             log.debug("not appended", extra={"error": repr(error)[:200]})
@@ -110,20 +110,20 @@ class Settlement:
         self._conflicting: set[int] = set()
         self._unread = Sieve(deliveries, self._park_unread)
         self._ims: Sieve[IM] | None = None
-        self._announced: Sieve[NumberRange]
+        self._promised: Sieve[NumberRange]
         self._statements: Sieve[tuple[AgentStatement, Delivery]]
         self._parked: Sieve[Parked] | None = None
-        self._numbers: Sieve[NumberRange]
+        self._parked_ranges: Sieve[NumberRange]
         self._bare: list[Parked] = []
 
     def settle(self, archive: Archive) -> None:
-        """Commit everything, as IMs or as parked; raises as ``commit``, and then goes on where it was too."""
+        """Commit everything, as IMs or as parked; raises as ``store``, and then goes on where it was too."""
         batch = self._batch
-        self.commit(archive)
-        self._note(archive)
+        self.store(archive)
+        self._enter_in_journal(archive)
         if self._parked is None:
             self._parked = Sieve(batch.parked, self._strip)
-            self._numbers = Sieve(batch.numbers, _forgo)
+            self._parked_ranges = Sieve(batch.parked_ranges, _forgo)
         self._parked.sift(
             _each(archive.park),
             lambda some: archive.rehearse(size=max(len(parked.body) for parked in some)),
@@ -131,7 +131,7 @@ class Settlement:
         while self._bare:
             archive.park(self._bare[-1])
             self._bare.pop()
-        self._numbers.sift(
+        self._parked_ranges.sift(
             lambda some: archive.store([], some),
             lambda some: archive.rehearse(agents=[(each.agent, each.pool) for each in some]),
         )
@@ -142,7 +142,7 @@ class Settlement:
         """What became of the IMs."""
         return Counts(self._inserted, len(self._batch.ims) - self._inserted, len(self._batch.parked))
 
-    def commit(self, archive: Archive) -> None:
+    def store(self, archive: Archive) -> None:
         """Commit what can be stored.
 
         Raises what the database has to say if it stores nothing at all, and DoubtError: in both cases the
@@ -150,11 +150,11 @@ class Settlement:
         """
         self._unread.sift(self._read_all, lambda _: archive.rehearse())
         if self._ims is None:
-            self._announced = Sieve(self._batch.announced, _forgo)
+            self._promised = Sieve(self._batch.promised_ranges, _forgo)
             self._statements = Sieve(self._batch.statements, self._refuse_statement)
             self._ims = Sieve(self._batch.ims, self._refuse)
-        self._ims.sift(lambda ims: self._store(archive, ims), archive.rehearse)
-        self._announced.sift(
+        self._ims.sift(lambda ims: self._store_ims(archive, ims), archive.rehearse)
+        self._promised.sift(
             _each(lambda numbers: _expect(archive, numbers)),
             lambda some: archive.rehearse(agents=[(each.agent, each.pool) for each in some]),
         )
@@ -176,7 +176,7 @@ class Settlement:
     def _park_unread(self, delivery: Delivery, reason: str) -> None:
         self._batch.add(park_unread(delivery, reason, self._senders))
 
-    def _store(self, archive: Archive, ims: Sequence[IM]) -> None:
+    def _store_ims(self, archive: Archive, ims: Sequence[IM]) -> None:
         while rest := [im for im in ims if id(im) not in self._conflicting]:
             started = time.monotonic()
             try:
@@ -193,7 +193,7 @@ class Settlement:
                     observe_batch(len(rest), inserted, started, [milliseconds_of(im.id) for im in rest])
                 return
 
-    def _note(self, archive: Archive) -> None:
+    def _enter_in_journal(self, archive: Archive) -> None:
         """Note the batch for the trace, once; without one it is as good."""
         journal, self._journal = self._journal, None
         if journal is None or not self._batch.ims:
@@ -238,11 +238,11 @@ def _replay(archive: Archive, delivery: Delivery, senders: Senders) -> str | Non
         batch = read_message(delivery, senders)
     except Exception as error:  # as when it was parked
         return f"unreadable: {error!r}"
-    batch.announced.clear()  # a line that was parked alone is less than its message's headers say
+    batch.promised_ranges.clear()  # a line that was parked alone is less than its message's headers say
     settlement = Settlement(senders, batch=batch)
     while True:
         try:
-            settlement.commit(archive)
+            settlement.store(archive)
         except DoubtError:  # at worst it stays parked
             continue
         return settlement.failure

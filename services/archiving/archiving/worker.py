@@ -31,7 +31,7 @@ from archiving.metrics import (
 from archiving.preparation import Preparation, Work
 from archiving.progress import Progress
 from archiving.session import DatabaseSession
-from archiving.storing import Settlement, replay_all, store_prepared
+from archiving.storing import Settlement, append_prepared, replay_all
 from archiving.trial import find_killers
 from contract.topology import PARKED_QUEUE, QUEUE
 
@@ -188,7 +188,7 @@ class Worker:
         deliveries, prepared = work
         # Rows packed with an earlier session's numbers are packed again.
         if prepared is not None and prepared.archive is archive:
-            committed = store_prepared(prepared, self._journal)
+            committed = append_prepared(prepared, self._journal)
             if committed:
                 return Settlement(self._senders, batch=prepared.rest)
         return Settlement(self._senders, deliveries, self._journal)
@@ -198,7 +198,9 @@ class Worker:
 
         def rehearse(delivery: Delivery) -> None:
             # Nothing looks into the delivery here.
-            agents = {(each.agent, each.pool) for each in park_unread(delivery, "", self._senders).numbers}
+            agents = {
+                (each.agent, each.pool) for each in park_unread(delivery, "", self._senders).parked_ranges
+            }
             archive.rehearse(agents=agents, size=len(delivery.body))
 
         for delivery, how in find_killers(deliveries, rehearse):

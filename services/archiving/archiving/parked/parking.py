@@ -105,14 +105,14 @@ def describe(properties: BasicProperties) -> str:
     try:
         encoded = msgspec.json.encode(document | {"headers": headers}, enc_hook=str)
     except Exception:  # of many kinds: half a character, a name that is no text, tables nested too deep
-        named = {name: _plain(headers.get(name)) for name in _NAMED}
-        plain = {name: _plain(value) for name, value in document.items()}
+        named = {name: _as_scalar(headers.get(name)) for name in _NAMED}
+        plain = {name: _as_scalar(value) for name, value in document.items()}
         encoded = msgspec.json.encode(plain | {"headers": named})
     # U+0000 is the one character that PostgreSQL's jsonb cannot hold.
     return encoded.decode().replace("\\u0000", "\\ufffd")
 
 
-def _plain(value: object) -> int | str | None:
+def _as_scalar(value: object) -> int | str | None:
     return storable(value) if isinstance(value, str) else value if isinstance(value, int) else None
 
 
