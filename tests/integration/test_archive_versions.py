@@ -71,6 +71,17 @@ def test_an_older_archive_keeps_its_rows_and_its_workers_wait_until_they_are_new
     assert rows == [("text/plain", "hello")] * 2
 
 
+def test_a_worker_packs_each_column_as_the_table_declares_it(database: ArchiveDatabase) -> None:
+    with psycopg.connect(database.url("lcs_owner")) as connection:
+        declared = connection.execute(
+            "SELECT name FROM unnest(%s::text[], %s::text[]) AS packed (name, type)"
+            " JOIN pg_attribute ON attrelid = 'archive.messages'::regclass AND attname = name"
+            " AND atttypid = type::regtype",
+            [list(COLUMNS), list(COLUMNS.values())],
+        ).fetchall()
+    assert {name for (name,) in declared} == set(COLUMNS)
+
+
 def test_a_worker_that_knows_fewer_columns_goes_on(database: ArchiveDatabase) -> None:
     known = ", ".join(name for name in COLUMNS if name not in ("content_encoding", "encryption", "spelled"))
     with psycopg.connect(database.url("lcs_archiving")) as older:

@@ -9,14 +9,15 @@ from uuid import uuid4
 import psycopg
 from pika.spec import BasicProperties
 
-from archiving.archive import Archive, BatchEntry, Numbers, runs_of
+from archiving.archive import Archive, BatchEntry
 from archiving.cdr.records import Records
-from archiving.consumer import Delivery
+from archiving.delivery import Delivery
 from archiving.parked.parking import Parked
-from archiving.parked.replay import replay_all
+from archiving.ranges import NumberRange, ranges_of
 from archiving.rerendering import render_again
 from archiving.rows import COLUMNS, join_rows
 from archiving.senders import Senders
+from archiving.storing import replay_all
 from contract.cdr import CDR_TYPE, Activity, encode_activities
 from contract.message import IM, IM_TYPE, AgentStatement, encode_ims, make_id, time_of
 from tests.conftest import ArchiveDatabase
@@ -154,7 +155,7 @@ def _full_ims(count: int) -> list[IM]:
 
 def _append(archive: Archive, *ims: IM) -> None:
     entry = BatchEntry(str(uuid4()), 1, len(ims), None, None, "[[1, 1, 1, 1.5, null, 2.5]]")
-    archive.append(join_rows(archive.names.pack(ims)), archive.account(runs_of(ims)), entry)
+    archive.append(join_rows(archive.numbers.pack(ims)), archive.account(ranges_of(ims)), entry)
 
 
 def _fill_archive(database: ArchiveDatabase) -> None:
@@ -163,7 +164,7 @@ def _fill_archive(database: ArchiveDatabase) -> None:
     far = changed(first, id=far_id, sent_at=time_of(far_id), seq=4)
     with closing(Archive(database.url("lcs_archiving"))) as archive:
         _append(archive, first)
-        numbers = Numbers(first.agent, first.pool, 5, 5)
+        numbers = NumberRange(first.agent, first.pool, 5, 5)
         assert archive.store([first, second, far, *_full_ims(1)], parked=[numbers]) == 3
         assert archive.store([changed(first, agent=uuid4())]) == 0
         archive.rehearse([first])

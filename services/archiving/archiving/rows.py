@@ -5,6 +5,7 @@ length and bytes, a trailer. Packing it by hand costs 1 µs a row instead of 6.
 """
 
 import struct
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, get_args
 
@@ -13,23 +14,44 @@ from archiving.rendering import may_be_encrypted, needs_rendering, render
 from contract.encryption import EncryptionKind
 from contract.message import IM, content_of
 
-COLUMNS: Final = (
-    *("id", "sent_at"),
-    *("conversation_id", "sender_id", "recipient_ids", "federated"),
-    *("content_type_id", "body", "content", "content_encoding", "encryption"),
-    *("agent_id", "seq", "policy_version", "rule_id", "received_at"),
-    "spelled",
-)
-"""The columns of a row, in their order; a line for what is packed together."""
+# Each column of messages that a worker fills, with its type; a group is packed together.
+_KEY: Final = {"id": "uuid", "sent_at": "timestamptz"}
+_ROUTE: Final = {"conversation_id": "int8", "sender_id": "int4", "recipient_ids": "int4[]"}
+_SCOPE: Final = {"federated": "bool"}
+_TEXT: Final = {"content_type_id": "int4", "body": "text"}
+_CONTENT: Final = {"content": "bytea", "content_encoding": "text", "encryption": "text"}
+_ORIGIN: Final = {"agent_id": "int4", "seq": "int8", "policy_version": "int8", "rule_id": "int2"}
+_RECEIVED: Final = {"received_at": "timestamptz"}
+_SPELLED: Final = {"spelled": "text[]"}
+
+COLUMNS: Final = _KEY | _ROUTE | _SCOPE | _TEXT | _CONTENT | _ORIGIN | _RECEIVED | _SPELLED
+"""The columns of a row in their order, each with its type."""
+
+_FORMATS: Final = {
+    "uuid": "i16s",
+    "timestamptz": "iq",
+    "int8": "iq",
+    "int4": "ii",
+    "int2": "ih",
+    "bool": "i?",
+}
+"""``struct``'s formats of a field: its length and its value. Of another type only the length is packed so."""
+
+
+def _format_of(*groups: Mapping[str, str]) -> str:
+    return "".join(_FORMATS.get(kind, "i") for group in groups for kind in group.values())
+
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER: Final = struct.pack(">h", -1)
 _NULL: Final = struct.pack(">i", -1)
-_KEY: Final = struct.Struct(">hi16siq")  # number of fields, id, sent_at
-_TEXT: Final = struct.Struct(">iii")  # content_type_id, length of body
-_NO_CONTENT: Final = _NULL * 3  # content, content_encoding, encryption
-_ORIGIN: Final = struct.Struct(">iiiqiqihiq")  # agent_id, seq, policy_version, rule_id, received_at
-_OLD_ORIGIN: Final = struct.Struct(">iiiqiqihi")  # as _ORIGIN, received_at is null
+_NO_CONTENT: Final = _NULL * len(_CONTENT)
+_PACK_KEY: Final = struct.Struct(f">h{_format_of(_KEY)}").pack  # begins with the number of fields
+_PACK_ROUTE: Final = struct.Struct(f">{_format_of(_ROUTE)}").pack
+_PACK_SCOPE: Final = struct.Struct(f">{_format_of(_SCOPE)}").pack
+_PACK_TEXT: Final = struct.Struct(f">{_format_of(_TEXT)}").pack
+_PACK_ORIGIN: Final = struct.Struct(f">{_format_of(_ORIGIN, _RECEIVED)}").pack
+_PACK_OLD_ORIGIN: Final = struct.Struct(f">{_format_of(_ORIGIN)}i").pack  # received_at is null
 
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)  # from which PostgreSQL counts
@@ -67,18 +89,18 @@ def pack_row(im: IM, route: bytes, content_type: int, agent: int, rule: int) -> 
     if (
         im.content_type == "text/plain" and im.encoding == "text" and not may_be_encrypted(content)
     ):  # as nearly always
-        head, tail = _TEXT.pack(4, content_type, len(content)), _NO_CONTENT
+        head, tail = _PACK_TEXT(4, content_type, len(content)), _NO_CONTENT
     else:
         head, content, tail = _pack_content(im, content_type, content)
     if im.received_at is None:
-        origin = _OLD_ORIGIN.pack(4, agent, 8, im.seq, 8, im.policy_version, 2, rule, -1)
+        origin = _PACK_OLD_ORIGIN(4, agent, 8, im.seq, 8, im.policy_version, 2, rule, -1)
     else:
         elapsed = im.received_at - _EPOCH
         received = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
-        origin = _ORIGIN.pack(4, agent, 8, im.seq, 8, im.policy_version, 2, rule, 8, received)
+        origin = _PACK_ORIGIN(4, agent, 8, im.seq, 8, im.policy_version, 2, rule, 8, received)
     return b"".join(
         (
-            _KEY.pack(len(COLUMNS), 16, im_id.to_bytes(16), 8, (milliseconds - _MILLISECONDS_TO_2000) * 1000),
+            _PACK_KEY(len(COLUMNS), 16, im_id.to_bytes(16), 8, (milliseconds - _MILLISECONDS_TO_2000) * 1000),
             route,
             head,
             content,
@@ -90,33 +112,29 @@ def pack_row(im: IM, route: bytes, content_type: int, agent: int, rule: int) -> 
 
 
 def pack_route(conversation: int, sender: int, recipients: list[int], federated: bool) -> bytes:
-    """Return the fields of the second line of ``COLUMNS``."""
+    """Return the fields of ``_ROUTE`` and ``_SCOPE``."""
     elements = b"".join(struct.pack(">ii", 4, recipient) for recipient in recipients)
     array = struct.pack(">iiiii", 1, 0, _INT4, len(recipients), 1) + elements
-    return (
-        struct.pack(">iqiii", 8, conversation, 4, sender, len(array))
-        + array
-        + struct.pack(">i?", 1, federated)
-    )
+    return _PACK_ROUTE(8, conversation, 4, sender, len(array)) + array + _PACK_SCOPE(1, federated)
 
 
 def _pack_content(im: IM, content_type: int, content: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the fields of the third line of ``COLUMNS``: up to the length of body, body, and the rest.
+    """Return the fields of ``_TEXT`` up to the length of body, body, and those of ``_CONTENT``.
 
     Content that needs one gets a text beside its bytes.
     """
     is_text = im.encoding == "text"
     readable = is_text and not needs_rendering(im.content_type)
     if readable and not may_be_encrypted(content):
-        return _TEXT.pack(4, content_type, len(content)), content, _NO_CONTENT
+        return _PACK_TEXT(4, content_type, len(content)), content, _NO_CONTENT
     text, encryption = render(im.content_type, content, im.content_encoding, is_text=is_text)
     if readable and encryption is None:
-        return _TEXT.pack(4, content_type, len(content)), content, _NO_CONTENT
+        return _PACK_TEXT(4, content_type, len(content)), content, _NO_CONTENT
     if encryption is not None:
         ENCRYPTED.labels(encryption).inc()
     body = b"" if text is None else text.encode()
     return (
-        _TEXT.pack(4, content_type, -1 if text is None else len(body)),
+        _PACK_TEXT(4, content_type, -1 if text is None else len(body)),
         body,
         _field(content) + _optional(im.content_encoding) + _optional(encryption),
     )
