@@ -13,7 +13,7 @@ _GROUP = 1000
 
 
 def measure_accept(system: System, count: int, rounds: int) -> Answer:
-    """Measure without a worker: what is accepted stays in the queue."""
+    """Measure without a worker: accepted IMs stay in the queue."""
     answer = Answer("accept", "How many IMs does a front end accept?", ["what", "figure", "ratio"])
     found: dict[str, list[float]] = {name: [] for name in ("single", "stream", "confirm", "group")}
     system.stop_worker()

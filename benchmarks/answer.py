@@ -1,4 +1,4 @@
-"""What a question's measurement leaves: a table and a plot, kept as a file until the report is made."""
+"""A question's measurement: a table and a plot, kept as a file until the report is made."""
 
 import json
 import os
@@ -11,7 +11,7 @@ STATE = Path(__file__).parent.parent / ".state" / "bench"
 
 
 def describe_machine() -> str:
-    """Return what the figures depend on."""
+    """Return the circumstances that the figures depend on."""
     cpu = next(
         (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
          if line.startswith("model name")), platform.machine(),
@@ -21,7 +21,7 @@ def describe_machine() -> str:
 
 @dataclass
 class Answer:
-    """A table of text, and bars of what matters most in it."""
+    """A table of text, and bars of its most important column."""
 
     name: str
     question: str
@@ -52,6 +52,6 @@ class Answer:
 
 
 def read_answers() -> dict[str, Answer]:
-    """Return what was kept, by name."""
+    """Return the kept answers, by name."""
     files = sorted((STATE / "answers").glob("*.json"))
     return {file.stem: Answer(**json.loads(file.read_text())) for file in files}

@@ -1,4 +1,4 @@
-"""What becomes of rate and latency as the archive grows, and as the organisation does."""
+"""Rate and latency as the archive grows, and as the organisation does."""
 
 import time
 from statistics import median

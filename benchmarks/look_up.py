@@ -1,4 +1,4 @@
-"""What a decision costs a front end that knows a million users' flags: time and memory."""
+"""The cost of a decision to a front end that knows the flags of a million users: time and memory."""
 
 import time
 import tracemalloc

@@ -60,7 +60,7 @@ def _read_peers() -> Answer | None:
 
 
 def main() -> None:
-    """Fill the page's places, each between ``<!-- NAME -->`` and ``<!-- end -->``, with what was measured."""
+    """Fill the page's places, each between ``<!-- NAME -->`` and ``<!-- end -->``, with the measurements."""
     answers = read_answers()
     if (peers := _read_peers()) is not None:
         answers[peers.name] = peers

@@ -24,7 +24,7 @@ _WORD: Final = "x" * 400
 
 
 class Run(NamedTuple):
-    """What became of MESSAGEs sent at a rate."""
+    """Counts of MESSAGEs sent at a rate, by their outcome."""
 
     sent: int
     failed: int
@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
 
 def measure_sip(system: System, rates: list[int]) -> tuple[Answer, Answer]:
-    """Answer for some rates, in MESSAGEs a second; and what one costs at the last that none failed at."""
+    """Answer for some rates, in MESSAGEs a second; and the cost of one at the last rate without failures."""
     answer = Answer(
         "sip",
         "How many SIP MESSAGEs a second are archived and delivered?",
@@ -75,7 +75,7 @@ def measure_sip(system: System, rates: list[int]) -> tuple[Answer, Answer]:
 
 
 class _Edge:
-    """An edge of contoso.com, and somebody there who answers."""
+    """An edge of contoso.com, and a client there that answers."""
 
     def __init__(self, engine: docker.DockerClient, folder: Path, hook: str, token: str) -> None:
         self._engine = engine
@@ -90,7 +90,7 @@ class _Edge:
 
     @property
     def processes(self) -> dict[str, int]:
-        """The edge, and who answers there."""
+        """The edge, and the client that answers there."""
         return {"edge": self._edge.pid, "the client that answers": self._sipp.pids[0]}
 
     def send(self, rate: int) -> Run:

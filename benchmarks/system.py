@@ -44,7 +44,7 @@ class System:
         self._connection = psycopg.connect(self.database_url, autocommit=True)
 
     def close(self) -> None:
-        """End what this opened; the stack goes on."""
+        """End the processes and connections opened here; the stack goes on."""
         self._connection.close()
         self._admin.close()
 
@@ -89,7 +89,7 @@ class System:
         wait_for(lambda: self.count() >= count, f"{count:,} rows", seconds=_SECONDS, every=0.02)
 
     def settle(self) -> None:
-        """Have PostgreSQL write out what earlier runs left: no run pays for another's."""
+        """Have PostgreSQL write out the changes of earlier runs: no run pays for another's."""
         self._connection.execute("CHECKPOINT")
 
     def purge(self) -> None:

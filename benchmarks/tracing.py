@@ -1,4 +1,4 @@
-"""What it costs to tell a collector of OpenTelemetry."""
+"""The cost of exporting spans to a collector of OpenTelemetry."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +13,7 @@ _RATIOS: Final = {"nobody (the default)": None, "1 IM in 100": "0.01", "every IM
 
 
 def measure_tracing(system: System, count: int, rounds: int) -> Answer:
-    """Measure the whole way; what is told goes to a collector in this process that drops it."""
+    """Measure the whole way; spans go to a collector in this process that drops them."""
     answer = Answer(
         "tracing", "What does it cost to tell a collector?",
         ["told of", "the whole way", "÷ nobody", "CPU of front end and worker"], unit="IMs/s",

@@ -1,4 +1,4 @@
-"""A run of any XMPP server whose message archive (XEP-0313) is in PostgreSQL."""
+"""A run of any XMPP server with its message archive (XEP-0313) in PostgreSQL."""
 
 import asyncio
 import secrets

@@ -27,7 +27,7 @@ class Consumer:
     beside = DRAIN_SINGLES
 
     def __init__(self, ground: Ground, name: str, package: str, command: list[str]) -> None:
-        """``command`` is what Python is told; ``package`` is the library whose version is shown."""
+        """``command``: arguments of Python; ``package``: the library, for its version."""
         self.name = name
         self._ground = ground
         self._package = package

@@ -1,4 +1,4 @@
-"""What all peers stand on: one PostgreSQL server and one RabbitMQ node, those of a local stack."""
+"""The ground of all peers: one PostgreSQL server and one RabbitMQ node, those of a local stack."""
 
 import secrets
 import shutil
@@ -33,14 +33,14 @@ class Ground:
         )
 
     def start(self) -> None:
-        """Start the stack from nothing, after ending what a killed run left. Raises StartError."""
+        """Start the stack from nothing; first end the remains of a killed run. Raises StartError."""
         kill_leftovers(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.stack.start()
         self.system = System(self.stack)
 
     def end_services(self) -> None:
-        """End what is LCS Archive's own, so that the other peers have the machine to themselves.
+        """End LCS Archive's own services, so that the other peers have the machine to themselves.
 
         Its archive goes too: PostgreSQL would vacuum and analyse it in their time.
         """
@@ -85,7 +85,7 @@ class Ground:
                 connection.execute(drop)
 
     def settle(self) -> None:
-        """Let PostgreSQL write out what earlier runs left, so that no run pays for another's."""
+        """Let PostgreSQL write out the changes of earlier runs, so that no run pays for another's."""
         with psycopg.connect(self.database.url(), autocommit=True) as connection:
             connection.execute("CHECKPOINT")
 

@@ -1,4 +1,4 @@
-"""What every peer is to the main program: a name, a version, and a run of so many IMs."""
+"""A peer to the main program: a name, a version, and a run of so many IMs."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -9,12 +9,12 @@ DRAIN_SINGLES = "LCS Archive, worker, one IM a message"
 
 
 class NotInstalledError(RuntimeError):
-    """A peer's program is not on this machine; the text says what to install."""
+    """Raised when a peer's program is not on this machine; the text says how to install it."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured: so many IMs, committed in so many seconds, for so much CPU time."""
+    """A measurement: so many IMs, committed in so many seconds, for so much CPU time."""
 
     ims: int
     seconds: float
@@ -37,11 +37,11 @@ class Peer(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in the report."""
+        """Its name in the report."""
 
     @property
     def measured(self) -> str:
-        """What its figure is a figure of."""
+        """The unit of its figure."""
 
     @property
     def beside(self) -> str:

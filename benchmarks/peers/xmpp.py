@@ -1,4 +1,4 @@
-"""Load on an XMPP server: logged-in users who write to each other as fast as the server takes it."""
+"""Load on an XMPP server: logged-in users write to each other as fast as the server takes it."""
 
 import asyncio
 import base64
@@ -61,7 +61,7 @@ class _User:
                 raise ConnectionError(f"the server answered {answer.decode(errors='replace')}")
 
     async def _receive(self) -> None:
-        """Take what is delivered, as a client must, and drop it: looking at it would cost time."""
+        """Take delivered stanzas, as a client must, and drop them: looking at them would cost time."""
         while await self._reader.read(1 << 18):
             pass
 
@@ -82,7 +82,7 @@ class _User:
 
 
 class Crowd:
-    """Users in pairs, each of whom writes to the other."""
+    """Users in pairs that write to each other."""
 
     def __init__(self, port: int, accounts: dict[str, str], count: int) -> None:
         """Prepare ``count`` messages, with the bodies that LCS Archive gets; each has a number of its own."""

@@ -1,6 +1,4 @@
-"""``python -m archiving``: the worker; ``… cdr``: that of call detail records; ``… migrate``: the schema;
-``… replay``: try what is parked again; ``… render --who NAME``: render again what is stored.
-"""
+"""Commands of ``python -m archiving``: the worker, ``cdr``, ``migrate``, ``replay`` and ``render``."""
 
 import argparse
 import gc
@@ -40,7 +38,7 @@ def _work() -> None:
 
 
 def _run(worker: Worker | CDRWorker, settings: ConsumerSettings) -> None:
-    """Run a worker until it is told to stop, and say how it is."""
+    """Run a worker until it is told to stop, and serve its health."""
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     signal.signal(signal.SIGINT, lambda *_: worker.stop())
     server = serve_health(settings.host, settings.port, worker.readiness)
@@ -64,7 +62,7 @@ def _migrate() -> None:
 
 
 def _replay() -> None:
-    """Exit code 1 if something that was parked still cannot be stored."""
+    """Exit with 1 if a parked IM still cannot be stored."""
     settings = load_settings(StoreSettings)
     start_logging(settings.log_level)
     try:
@@ -80,7 +78,7 @@ def _replay() -> None:
 
 
 def _render() -> None:
-    """Exit code 2 if somebody does it already, 1 if the database is out of reach."""
+    """Exit with 2 if another process renders already, with 1 if the database is out of reach."""
     parser = argparse.ArgumentParser(
         prog="python -m archiving render", description="Render again what is stored."
     )

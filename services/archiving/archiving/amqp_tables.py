@@ -1,8 +1,8 @@
-"""AMQP tables, such as a message's headers, of which pika can read every value or its bytes.
+"""AMQP tables, such as a message's headers: pika reads every value, or the bytes of one that it cannot read.
 
-pika gives up the connection for one value that it can't read: a time in milliseconds is beyond the year 9999,
-a float may be no number, a type may be unknown, lists may be too deep. The message is the first again on the
-next connection, for ever. A header that nobody needs must not stop an archive.
+pika drops the connection for one value that it cannot read: a time in milliseconds is beyond the year 9999, a
+float may be no number, a type may be unknown, lists may be too deep. The message is the first again on the
+next connection, for ever. An unused header must not stop an archive.
 
 Upstream: pika issue 1698, mended for times alone by pull request 1699, which is in no release up to 1.4.4. It
 can be offered to pika as it is: ``decode_table`` is a drop-in for ``pika.data.decode_table``.
@@ -16,12 +16,12 @@ _WIDTHS: Final = {b"T": 8, b"d": 8, b"f": 4}
 
 
 def use() -> None:
-    """Have pika read tables so, in this process: it has no other way to be given a decoder."""
+    """Replace pika's decoder of tables in this process: pika offers no other way."""
     data.decode_table = decode_table
 
 
 def decode_table(encoded: bytes, offset: int) -> tuple[dict[str | bytes, Any], int]:
-    """Return an AMQP table and where it ends; what can't be read of it as text of its bytes."""
+    """Return an AMQP table and the offset of its end; an unreadable value is the text of its bytes."""
     end = offset + 4 + int.from_bytes(encoded[offset : offset + 4])
     offset += 4
     table: dict[str | bytes, Any] = {}
@@ -36,7 +36,7 @@ def decode_table(encoded: bytes, offset: int) -> tuple[dict[str | bytes, Any], i
 
 
 def _end_of_value(encoded: bytes, offset: int, end: int) -> int:
-    """Return where a value ends; ``end``, that of its table, if nobody can tell."""
+    """Return the end of a value; ``end``, that of its table, if its type does not tell."""
     kind, rest = encoded[offset : offset + 1], offset + 1
     if kind in _WIDTHS:
         return rest + _WIDTHS[kind]

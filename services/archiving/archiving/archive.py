@@ -53,33 +53,32 @@ Account = tuple[list[int], list[str], list[str]]
 
 
 class ConflictError(Exception):
-    """IMs whose ids the archive knows with another content. Nothing of the batch was stored."""
+    """Raised when the archive has ids of the batch with another content. Nothing of the batch was stored."""
 
     def __init__(self, ims: list[IM]) -> None:
-        """``ims``: those of the batch that conflict."""
         super().__init__(f"{len(ims)} ids are archived already with another content")
         self.ims = ims
 
 
 class BatchEntry(NamedTuple):
-    """What the archive notes of a batch for the trace; times in seconds since 1970."""
+    """A batch's line in the journal; times in seconds since 1970."""
 
     worker: str
     number: int
     ims: int
     last_committed: float | None
-    """When the worker's batch before this one was; None if nobody knows."""
+    """Time at which the worker's batch before this one was committed; None if unknown."""
     last_acknowledged: float | None
     publishes: str
     """Its publishes as the JSON that ``archive.log_batch()`` takes."""
 
 
 class Archive(Replays):
-    """What one worker has with the database ``lcslog``: a session that stores, and one that numbers names.
+    """A worker's two sessions with the database ``lcslog``: one stores, one numbers names.
 
-    Numbers are good in the incarnation of the archive that gave them. In another, restored from a backup,
-    what takes any raises psycopg.errors.ObjectNotInPrerequisiteState and stores nothing: an Archive made
-    anew knows the numbers of now.
+    Numbers are valid in the incarnation of the archive that gave them. In another, restored from a backup,
+    each method that takes numbers raises psycopg.errors.ObjectNotInPrerequisiteState and stores nothing. A
+    new Archive has the numbers of the present incarnation.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,14 +98,14 @@ class Archive(Replays):
             opened.pop_all()
 
     def close(self) -> None:
-        """End the sessions. Other threads may be at ``names``."""
+        """Close both sessions. Other threads may be using ``numbers``."""
         self._connection.close()
         self.numbers.close()
 
     def ensure_partitions(self) -> int:
-        """Make the partitions of the months to come; return how many have none, for the default one has all.
+        """Create the partitions of the coming months; return how many months have none.
 
-        Raises psycopg.Error if the database is not at our service.
+        Raises psycopg.Error.
         """
         row = self._connection.execute("SELECT archive.ensure_partitions()").fetchone()
         assert row is not None
@@ -115,10 +114,11 @@ class Archive(Replays):
         return len(row[0])
 
     def append(self, rows: bytes, account: Account, entry: BatchEntry) -> None:
-        """Store IMs of which the archive knows none, in one transaction: nearly always it doesn't.
+        """Store new IMs in one transaction: the fast way, which nearly every batch takes.
 
-        ``rows`` as ``names`` packs them; ``entry`` goes to the trace. Raises psycopg.errors.UniqueViolation
-        if it does know one, and as ``store``; then nothing is stored.
+        ``rows`` are packed by ``numbers``; ``entry`` goes into the journal. Raises
+        psycopg.errors.UniqueViolation if the archive has one of the IMs, and the errors of ``store``; then
+        nothing is stored.
         """
         with self._connection.transaction(), self._connection.cursor() as cursor:
             with cursor.copy(_APPEND) as copy:
@@ -126,10 +126,10 @@ class Archive(Replays):
             cursor.execute(_LOG_NUMBERS, (self.numbers.incarnation, *account, *entry), prepare=True)
 
     def store(self, ims: Sequence[IM], parked: Sequence[NumberRange] = ()) -> int:
-        """Store IMs once each, in one transaction; return how many were new when it is committed.
+        """Store IMs of which the archive may have some, in one transaction: the careful way.
 
-        ``parked`` are numbers to account for as parked. Raises ConflictError, ValueError and struct.error for
-        an IM that cannot be a row, and psycopg.Error; then nothing is stored.
+        Return how many were new. ``parked`` are ranges to count as parked. Raises ConflictError,
+        psycopg.Error, and for an IM that cannot be a row ValueError or struct.error; then nothing is stored.
         """
         rows = join_rows(self.numbers.pack(ims))
         account = self.account(ranges_of(ims), parked)
@@ -156,12 +156,12 @@ class Archive(Replays):
     def rehearse(
         self, ims: Sequence[IM] = (), agents: Iterable[tuple[UUID, str]] = (), size: int = 0
     ) -> None:
-        """Do all that storing a batch takes, with an IM that nothing is wrong with, and take it back.
+        """Store a faultless IM in all the ways of a batch, and roll back. Raises any error of that.
 
-        It has ``size`` bytes, or as many as the longest of ``ims``; it is of the month of ``ims``, if that is
-        one IM; and the rows of their agents, and of ``agents`` with their pools, are locked if they can be
-        there. So it needs the same locks and the same room on disk, for which no IM is to blame. Raises
-        whatever fails.
+        The IM has ``size`` bytes, or as many as the longest of ``ims``. If ``ims`` is one IM, it is of that
+        IM's month. The rows of agents, those of ``ims`` and of ``agents`` with their pools, are locked if
+        they can exist. So a rehearsal needs the same locks and the same space on disk, for which no IM is to
+        blame.
         """
         self.numbers.check()
         locked: list[int] = []
@@ -195,40 +195,40 @@ class Archive(Replays):
             park(self._connection, parked, quiet=True)
 
     def park(self, parked: Parked) -> None:
-        """Keep what can't be stored. Raises psycopg.Error."""
+        """Store an IM or message as parked. Raises psycopg.Error."""
         park(self._connection, parked)
 
     def count_parked(self) -> tuple[int, bool]:
-        """Return how many IMs are parked, and whether a replay of some was asked for."""
+        """Return how many IMs are parked, and whether a replay of some is requested."""
         row = self._connection.execute("SELECT parked_ims, replaying FROM archive.count_parked()").fetchone()
         assert row is not None
         return int(row[0]), row[1] > 0
 
     def request_replay(self, who: str, why: str) -> int:
-        """Ask for a replay of all that is parked; return how much that is."""
+        """Request a replay of all parked IMs and records; return how many there are."""
         row = self._connection.execute("SELECT archive.request_replay(NULL, %s, %s)", [who, why]).fetchone()
         assert row is not None
         return int(row[0])
 
     def log_batch(self, entry: BatchEntry) -> None:
-        """Note a batch for the trace. Raises psycopg.Error."""
+        """Store a batch's entry in the journal. Raises psycopg.Error."""
         self._connection.execute(f"SELECT {_HOLD}, {_LOG_BATCH}", (self.numbers.incarnation, *entry))
 
     def log_reading(self, seconds: float) -> None:
-        """Note that what was put on the queue so long ago has been read. Raises psycopg.Error."""
+        """Store that the queue has been read up to so many seconds ago. Raises psycopg.Error."""
         self._connection.execute("SELECT archive.log_reading(%s)", [seconds])
 
     def forget_traces(self, days: int, most: int) -> int:
-        """Forget some of the trace that is older; return how many rows."""
+        """Delete up to ``most`` rows of the journal that are older than ``days``; return how many."""
         row = self._connection.execute("SELECT archive.forget_traces(%s, %s)", [days, most]).fetchone()
         assert row is not None
         return int(row[0])
 
     def log_agent(self, statement: AgentStatement) -> None:
-        """Note how far an agent says it got.
+        """Store an agent's statement of how far it got.
 
-        Raises ValueError for a number that no agent reaches, OverflowError for a time of no year from 1 to
-        9999 in UTC: nobody could read it again.
+        Raises ValueError for a number that no agent reaches, OverflowError for a time outside the years 1 to
+        9999 in UTC, which could not be read again.
         """
         if not 0 <= statement.confirmed <= MAX_SEQ:
             raise ValueError(f"its number {statement.confirmed} is out of bounds")
@@ -250,7 +250,7 @@ class Archive(Replays):
         )
 
     def expect(self, numbers: NumberRange) -> None:
-        """Note that an agent numbered IMs so far: those that never come are missing."""
+        """Store that an agent numbered IMs so far: those that never come are missing."""
         numbers.check()
         agent = self.numbers.number_of(numbers.agent, numbers.pool)
         self._connection.execute(
@@ -258,7 +258,7 @@ class Archive(Replays):
         )
 
     def account(self, archived: Iterable[NumberRange], parked: Iterable[NumberRange] = ()) -> Account:
-        """Return what ``append`` is to note of the agents' numbers.
+        """Return ranges of numbers, archived and parked, by the agents' numbers in the archive.
 
         Raises psycopg.Error, ValueError for numbers that no agent reaches.
         """
@@ -290,7 +290,7 @@ def connect(url: str) -> psycopg.Connection:
 
 
 def _rehearsed(ims: Sequence[IM], size: int, pool: str, rule: str) -> IM:
-    """Return an IM like some, that nothing is wrong with."""
+    """Return a faultless IM like others."""
     im_id = make_id()
     if len(ims) == 1:
         with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""A batch: what some AMQP messages hold, told apart into IMs, statements and what nobody can read."""
+"""A batch: the IMs, statements and unreadable lines of some AMQP messages."""
 
 import contextlib
 from collections.abc import Iterable, Mapping
@@ -33,11 +33,11 @@ from contract.message import (
 _MAX_TIME: Final = 1 << 52
 """Microseconds since 1970: in the year 2112."""
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What reading raises that lies in what is read."""
+"""Errors in reading a body that lie in the body."""
 
 
 class Publish(NamedTuple):
-    """An AMQP message of IMs as it came: all times in seconds since 1970, None if not told."""
+    """A publish, for the journal: times in seconds since 1970, None if unknown."""
 
     agent: UUID
     pool: str
@@ -57,14 +57,14 @@ class Batch:
     statements: list[tuple[AgentStatement, Delivery]] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     parked_ranges: list[NumberRange] = field(default_factory=list)
-    """The agents' numbers of what is in ``parked``, as far as they are known."""
+    """Numbers of the IMs in ``parked``, as far as they are known."""
     publishes: list[Publish] = field(default_factory=list)
-    """For the trace: of what could be read."""
+    """Publishes of the readable IMs, for the journal."""
     promised_ranges: list[NumberRange] = field(default_factory=list)
-    """Of messages that hold fewer IMs than they say: all that they should hold."""
+    """Number ranges promised by the headers of messages with fewer IMs."""
 
     def add(self, other: "Batch") -> None:
-        """Take in what another batch holds."""
+        """Add the contents of another batch."""
         self.ims += other.ims
         self.statements += other.statements
         self.parked += other.parked
@@ -73,7 +73,7 @@ class Batch:
         self.promised_ranges += other.promised_ranges
 
     def refuse(self, im: IM, reason: str, deliveries: Iterable[Delivery]) -> None:
-        """Move an IM to what is to be parked, as it came."""
+        """Move an IM to ``parked``, as the line that brought it."""
         self.ims.remove(im)
         line, properties = _origin_of(im, deliveries)
         self.parked.append(Parked(line, properties, reason, im.seq, im.id))
@@ -81,9 +81,9 @@ class Batch:
 
 
 def read_message(delivery: Delivery, senders: Senders) -> Batch:
-    """Read what an AMQP message holds.
+    """Return the contents of an AMQP message, all of them.
 
-    What cannot be read, or is of a sender who may not say it, is in ``parked``; nothing is left out.
+    Lines that cannot be read are in ``parked``; the whole message is if its sender may not send it.
     """
     batch = Batch()
     _read(delivery, batch)
@@ -94,9 +94,9 @@ def read_message(delivery: Delivery, senders: Senders) -> Batch:
 
 
 def refusal_of(delivery: Delivery, part: Batch, senders: Senders) -> str:
-    """Return why nothing of a message is taken, not even its numbers; empty if it is taken.
+    """Return the reason to refuse a whole message, its numbers too; empty if it is taken.
 
-    ``part``: what was read of it.
+    ``part``: its contents as far as they were read.
     """
     pools = {im.pool for im in part.ims}
     if isinstance(named := (delivery.properties.headers or {}).get(POOL_HEADER), str):
@@ -136,7 +136,7 @@ def _read(delivery: Delivery, batch: Batch) -> None:
 
 
 def _note_publish(delivery: Delivery, im: IM, first_seq: int, ims: int, batch: Batch) -> None:
-    """Note a message for the trace. ``im``: any one of it."""
+    """Add a message to the publishes. ``im``: any one of its IMs."""
     headers = delivery.properties.headers or {}
     published, confirmed = _time_in(headers, PUBLISHED_HEADER), _time_in(headers, CONFIRMED_HEADER)
     batch.publishes.append(
@@ -145,7 +145,7 @@ def _note_publish(delivery: Delivery, im: IM, first_seq: int, ims: int, batch: B
 
 
 def _note_shortage(delivery: Delivery, ims: int, batch: Batch) -> None:
-    """Note what a message should hold by its headers, if it holds less."""
+    """Add the range that a message's headers promise, if it holds fewer IMs."""
     numbers = numbers_in(delivery.properties.headers or {})
     if numbers is not None and ims < numbers[1]:
         batch.promised_ranges += _numbers_of(delivery.properties, *numbers)
@@ -157,7 +157,7 @@ def _time_in(headers: Mapping[str, Any], name: str) -> float | None:
 
 
 def _park_whole(delivery: Delivery, reason: str, batch: Batch) -> None:
-    """Park a message without a look into it; its headers tell the numbers of what it holds."""
+    """Park a message unread, with the numbers that its headers name."""
     headers = delivery.properties.headers or {}
     numbers = numbers_in(headers)
     if numbers is not None:
@@ -168,7 +168,7 @@ def _park_whole(delivery: Delivery, reason: str, batch: Batch) -> None:
 
 
 def park_unread(delivery: Delivery, reason: str, senders: Senders) -> Batch:
-    """Return a message parked without a look into it, with its numbers if its sender may name them."""
+    """Return a message as parked unread, with its numbers if its sender may name them."""
     batch = Batch()
     _park_whole(delivery, reason, batch)
     if refusal_of(delivery, batch, senders):

@@ -27,7 +27,7 @@ class Every(Generic[Session]):
         self._due = 0.0
 
     def do_if_due(self, session: Session) -> None:
-        """Do the action if it is due. Raises what the action raises."""
+        """Do the action if it is due. Its errors pass through."""
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + self._after_failure
@@ -36,6 +36,6 @@ class Every(Generic[Session]):
 
 
 def do_due(chores: Iterable[Every[Session]], session: Session) -> None:
-    """Do the chores that are due, in order. Raises what the first one that fails raises; the others wait."""
+    """Do the chores that are due, in order. At the first error, which passes through, the others wait."""
     for chore in chores:
         chore.do_if_due(session)

@@ -1,4 +1,4 @@
-"""What the archiving service is told at start."""
+"""Settings of the archiving service."""
 
 from typing import Literal
 
@@ -17,15 +17,15 @@ class MigrationSettings(ServiceSettings):
 
 
 class StoreSettings(ServiceSettings):
-    """Settings of what stores without the broker: ``python -m archiving replay``, and a trial."""
+    """Settings of commands without a broker: ``python -m archiving replay``, and a trial."""
 
     database_url: str
     """``postgresql://lcs_archiving:…@host/lcslog``"""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     front_end_users: dict[str, str] = Field(default_factory=dict)
-    """Users of front ends at the broker whose names don't say their pool, with that pool."""
+    """The broker's users of front ends that are named otherwise than after their pool, each with its pool."""
     trust_anonymous: bool = False
-    """Take messages without a user, as front ends of before sent them; else they are parked."""
+    """Accept messages without a user, as earlier front ends sent them; else they are parked."""
 
     @property
     def senders(self) -> Senders:
@@ -34,7 +34,7 @@ class StoreSettings(ServiceSettings):
 
 
 class ConsumerSettings(StoreSettings):
-    """Settings of what takes from the broker."""
+    """Settings of a worker of either kind."""
 
     amqp_url: BrokerUrl
     """``amqp://archiving:…@host1,host2/lcs``"""
@@ -42,7 +42,7 @@ class ConsumerSettings(StoreSettings):
     port: int = Field(default=8082, ge=0, le=65_535)
     """Where /healthz, /readyz and /metrics are served."""
     channel_seconds: float = Field(default=30, ge=1, le=3600)
-    """How long a channel is used: what a broken cluster has lost sight of comes again with the next."""
+    """Seconds to the next channel: messages that a damaged queue counts as delivered come again then."""
 
 
 class CDRSettings(ConsumerSettings):
@@ -62,6 +62,6 @@ class WorkerSettings(ConsumerSettings):
     prefetch: int = Field(default=300, ge=1, le=65_535)
     """AMQP messages of a queue on their way to us that are not acknowledged; each carries up to 1,000 IMs."""
     trace_days: int = Field(default=30, ge=1)
-    """How long the archive keeps by which publish and batch each IM came."""
+    """Days for which the archive keeps its journal: by which publish and batch each IM came."""
     otlp_endpoint: HttpUrl | None = None
     """An OpenTelemetry collector (OTLP over HTTP): ``http://collector:4318``; else nothing is exported."""

@@ -23,28 +23,27 @@ log = logging.getLogger("archiving")
 
 _MAX_PAUSE: Final = 2.0
 _QUIET_SECONDS: Final = 5.0
-"""Without a message for so long, the queue is asked whether it has any."""
+"""Seconds without a message after which the queue is asked whether it has any."""
 _MOMENT: Final = 0.2
-"""Who acknowledged no longer ago than this is at work: the rest follows soon."""
+"""Seconds. A worker that acknowledged within this time is busy; expect the other acknowledgements shortly."""
 
 
 class SilentError(Exception):
-    """The queue has messages, and the broker gives out none."""
+    """Raised when the queue has messages and the broker hands out none."""
 
 
 class Consumer(threading.Thread):
-    """Takes AMQP messages as long as it runs, over a connection that it rebuilds whenever it breaks.
+    """Receives AMQP messages in a thread of its own, over a connection that it rebuilds whenever it breaks.
 
-    What it takes waits in ``deliveries``, of each queue no more than the prefetch count. A connection that
-    is lost takes its unacknowledged messages back to the queue: they come again, here or elsewhere.
+    Messages wait in ``deliveries``, of each queue no more than the prefetch count. A lost connection returns
+    its unacknowledged messages to the queue: they come again, to this worker or another.
 
-    From time to time it takes a new channel. When a node dies, a quorum queue can count a message as handed
+    From time to time it opens a new channel. When a node dies, a quorum queue can count a message as handed
     to a channel that never got it, and keeps it for that channel as long as the channel is there
     (rabbitmq-server issue 15473); when the channel closes, the message comes again.
     """
 
     def __init__(self, settings: ConsumerSettings, prefetch: int, queues: Sequence[str]) -> None:
-        """Nothing starts yet."""
         super().__init__(name="consumer", daemon=True)
         amqp_tables.use()
         self.deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
@@ -56,7 +55,7 @@ class Consumer(threading.Thread):
         """
         self.unacknowledged = Unacknowledged()
         self.empty_at = 0.0
-        """When no queue had anything, nor this consumer: by ``time.monotonic``."""
+        """Time by ``time.monotonic`` at which all queues and this consumer's hands were empty."""
         self._nodes = BrokerAddress(settings.amqp_url)
         self._prefetch = prefetch
         self._channel_seconds = settings.channel_seconds
@@ -71,7 +70,7 @@ class Consumer(threading.Thread):
 
     @property
     def consuming(self) -> bool:
-        """The broker hands messages to this consumer."""
+        """Return whether the broker hands messages to this consumer."""
         return self._subscribed and not self._stop_taking.is_set()
 
     def holds(self, delivery: Delivery) -> bool:
@@ -146,15 +145,15 @@ class Consumer(threading.Thread):
                 self._listen(connection, channel)
 
     def _may_renew(self, renew_at: float) -> bool:
-        """Whether a channel is old, and what came on it is acknowledged now or in a moment."""
+        """Return whether a channel is old, and its deliveries are acknowledged now or in a moment."""
         now = time.monotonic()
         return now >= renew_at and (not self.unacknowledged or now < self._acknowledged_at + _MOMENT)
 
     def _listen(self, connection: pika.BlockingConnection, channel: BlockingChannel) -> None:
-        """Raise SilentError if nothing comes though something waits.
+        """Raise SilentError if messages wait and none comes.
 
-        Consumers have gone silent on brokers that failed, or whose queue was made anew (aio-pika issues 231,
-        563): then nothing but a new connection helps.
+        Consumers have gone silent on brokers that failed, or whose queue was declared again (aio-pika issues
+        231, 563): then only a new connection helps.
         """
         if time.monotonic() < self._quiet_since + _QUIET_SECONDS:
             return
@@ -184,7 +183,7 @@ class Consumer(threading.Thread):
         self.deliveries.put(delivery)
 
     def acknowledge(self, delivery: Delivery) -> None:
-        """Acknowledge a message and all before it; void if its channel is gone (they come again)."""
+        """Acknowledge a message and all before it; without effect if its epoch is over: they come again."""
         self._call(lambda: self._acknowledge(delivery))
 
     def _acknowledge(self, delivery: Delivery) -> None:
@@ -196,12 +195,12 @@ class Consumer(threading.Thread):
                 self._quiet_since = time.monotonic()
 
     def stop_taking(self) -> None:
-        """Let the broker send no more; what was taken can still be acknowledged."""
+        """Stop the broker from sending; deliveries can still be acknowledged."""
         self._stop_taking.set()
         self._call(lambda: None)
 
     def end(self) -> None:
-        """Send what is left to send, close the connection, end the thread."""
+        """Send the last acknowledgements, close the connection, end the thread."""
         self._ended.set()
         self._call(lambda: None)
         self.join(timeout=10)

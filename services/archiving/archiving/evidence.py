@@ -1,8 +1,8 @@
-"""Evidence: whether it lies in a thing or in the database that the thing cannot be stored.
+"""Evidence: does the fault lie in an item, or in the database, if the item cannot be stored?
 
-No error tells by its class. What tells is a rehearsal: something like the thing is stored and taken back. A
-thing that fails right after a rehearsal went well, again and again, is refused; while rehearsals fail too,
-nothing is known, and everything waits.
+The class of an error does not tell; a rehearsal does: a faultless item is stored and rolled back. An item
+that fails again and again, each time right after a successful rehearsal, is refused. While rehearsals fail
+too, nothing is known, and everything waits.
 """
 
 import struct
@@ -23,7 +23,7 @@ IN_THINGS: Final = (
     psycopg.IntegrityError,
     psycopg.errors.ProgramLimitExceeded,  # too large for an index, say
 )
-"""Errors that nearly always lie in a thing: less evidence will do."""
+"""Errors that nearly always lie in an item: less evidence is enough."""
 
 _TIMES: Final = 2
 _TIMES_AT_MOST: Final = 8
@@ -36,38 +36,38 @@ DOUBT_PAUSE: Final = 0.3
 
 
 class DoubtError(Exception):
-    """Some things failed though others would be stored: more evidence is needed, a little later."""
+    """Raised when some items failed though others would be stored: more evidence is needed, a bit later."""
 
 
 class NoVerdictError(Exception):
-    """A trial was cut short: the child could not begin, the database was away, or somebody ended it."""
+    """Raised when a trial is cut short: no child could begin, the database was away, a signal ended it."""
 
 
 class _Piece(Generic[Thing]):
     def __init__(self, things: Sequence[Thing], *, failed: bool) -> None:
         self.things = things
         self.failed = failed
-        """Whether it failed, or what it is a half of: it is tried only after a rehearsal."""
+        """True if it failed, or is half of a piece that did: it is tried only after a rehearsal."""
         self.times = 0
-        """It failed alone, after a rehearsal that went well."""
+        """How often it failed alone, after a successful rehearsal."""
 
 
 class Sieve(Generic[Thing]):
-    """Stores things together, and by halves where some cannot be stored; those are refused, each alone."""
+    """Stores items together, and by halves where some cannot be stored; it refuses those, each alone."""
 
     def __init__(self, things: Sequence[Thing], refuse: Callable[[Thing, str], object]) -> None:
-        """``refuse`` is told why a thing cannot be stored."""
+        """``refuse`` receives an item and the reason."""
         self._pieces = deque([_Piece(list(things), failed=False)] if things else [])
         self._refuse = refuse
 
     def sift(
         self, store: Callable[[Sequence[Thing]], object], rehearse: Callable[[Sequence[Thing]], object]
     ) -> None:
-        """Store what can be stored, and refuse the rest.
+        """Store all items that can be stored, and refuse the others.
 
-        ``store`` stores things together, and may be called again with what it has stored already;
-        ``rehearse`` stores things like these and takes them back. Raises what ``rehearse`` raises at first,
-        and DoubtError: then the caller takes a new session and comes again, until nothing is raised.
+        ``store`` stores items together, and may be called again with items that it has stored; ``rehearse``
+        stores faultless ones like them and rolls back. Raises DoubtError, and the error of the first
+        rehearsal: then the caller takes a new session and calls again, until nothing is raised.
         """
         doubtful: list[_Piece[Thing]] = []
         doubt: Exception | None = None

@@ -1,4 +1,4 @@
-"""The trace: by which publish and batch an IM came. What is known only later is said with the next batch."""
+"""The journal: by which publish and batch an IM came. Facts known only later go with the next batch."""
 
 import os
 import socket
@@ -17,47 +17,46 @@ _QUIET_SECONDS: Final = 1.0
 
 
 class Journal:
-    """Numbers one worker's batches, and remembers what became of the last."""
+    """Numbers a worker's batches, and remembers when the last was committed and acknowledged."""
 
     def __init__(self) -> None:
-        """Another name for each run of a worker."""
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
         self.number = 0
-        """Of the batch that was tried last."""
+        """Number of the batch tried last."""
         self._committed: float | None = None
         self._acknowledged: float | None = None
         self._quiet_since: float | None = None
 
     def enter(self, ims: int = 0, publishes: str = "[]") -> BatchEntry:
-        """Return the entry of the next batch; ``publishes`` as ``describe_publishes`` makes it.
+        """Return the entry of the next batch; ``publishes`` come from ``describe_publishes``.
 
-        A batch that is tried again is another: of the try before nobody may know whether it was committed.
+        A batch tried again has another number: whether the try before was committed may be unknown.
         """
         self.number += 1
         return BatchEntry(self.worker, self.number, ims, self._committed, self._acknowledged, publishes)
 
     def note_commit(self) -> None:
-        """The batch last entered is committed."""
+        """Note that the batch entered last is committed."""
         self._committed, self._acknowledged = time.time(), None
 
     def note_acknowledgement(self) -> None:
-        """And it is acknowledged. Of a batch without IMs nothing is noted."""
+        """Note when the last committed batch was acknowledged. Batches without IMs are not in the journal."""
         if self._committed is not None and self._acknowledged is None:
             self._acknowledged = time.time()
             self._quiet_since = time.monotonic()
 
     @property
     def is_due(self) -> bool:
-        """Whether there is something to say and no next batch to say it with."""
+        """Return whether an acknowledgement has waited a second for a next batch to carry it."""
         return self._quiet_since is not None and time.monotonic() - self._quiet_since >= _QUIET_SECONDS
 
     def note_said(self) -> None:
-        """All is said."""
+        """Note that the acknowledgement is on its way to the database."""
         self._quiet_since = None
 
 
 def describe_publishes(publishes: Iterable[Publish], numbers: Numbers) -> str:
-    """Return publishes as ``archive.log_batch()`` takes it, but for agents of which nothing was stored."""
+    """Return publishes as the JSON that ``archive.log_batch()`` takes, without unknown agents."""
     rows = []
     for agent, pool, *rest in publishes:
         number = numbers.known_number(agent, pool)

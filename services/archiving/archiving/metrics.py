@@ -1,4 +1,4 @@
-"""What the worker counts, and where it can be read. No label holds an address or content."""
+"""A worker's metrics and health, and the server that shows them. No label holds an address or content."""
 
 import contextlib
 import socket
@@ -80,7 +80,7 @@ class Latency(Collector):
         self._counts = [0] * (len(self._BOUNDS) + 1)
         self._milliseconds = 0
         self.newest = 0
-        """When the newest that was observed was accepted."""
+        """Time at which the newest observed IM was accepted."""
 
     def observe(self, accepted: Sequence[int], now: int) -> None:
         """Count IMs committed ``now`` by when they were ``accepted``: milliseconds since 1970, in order."""
@@ -102,7 +102,7 @@ class Latency(Collector):
 
 
 _HEALTH_SECONDS: Final = 5.0
-"""For each read and write of a connection."""
+"""Seconds for each read and write of a connection."""
 _MOST_CONNECTIONS: Final = 16
 _PAUSE_SECONDS: Final = 0.1
 _LATENCY: Final = Latency()
@@ -126,7 +126,7 @@ def observe_batch(archived: int, inserted: int, started: float, accepted: Sequen
 
 
 class _HealthServer(ThreadingHTTPServer):
-    """Serves few connections: whoever reaches the port could hold open so many that the worker has none."""
+    """Serves few connections: without a bound, a visitor could hold open so many that the worker has none."""
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(address, handler)
@@ -134,7 +134,7 @@ class _HealthServer(ThreadingHTTPServer):
         self._lock = threading.Lock()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Take a connection; raises OSError, not at once, if there is no descriptor for it."""
+        """Take a connection; raises OSError, after a pause, if no descriptor is left for it."""
         try:
             return super().get_request()
         except OSError:
@@ -158,7 +158,7 @@ class _HealthServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over a connection that breaks: it is no event."""
+        """Ignore a connection that breaks."""
 
 
 def serve_health(host: str, port: int, ready: Callable[[], dict[str, bool]]) -> ThreadingHTTPServer:

@@ -1,4 +1,4 @@
-"""The database's numbers for names: people, conversations, content types, rules, agents."""
+"""The archive's numbers for names: people, conversations, content types, rules, agents."""
 
 import threading
 from collections.abc import Iterable, Sequence
@@ -16,17 +16,17 @@ from contract.message import IM
 from contract.remembered import weigh_texts
 
 _MAX_CACHED: Final = 500_000
-"""Names in a cache at most, and recipients of all routes together; then they start anew."""
+"""Names in a cache, and recipients of all routes together, at most; beyond, the caches start again."""
 _MAX_BYTES: Final = 256 << 20
-"""Of all together, likewise: others choose how long a name is."""
+"""Bytes of all together at most, likewise: callers choose the length of a name."""
 _CLOSE_SECONDS: Final = 1.0
 
 _Route = tuple[str, str, tuple[str, ...], str]
-"""Conversation, sender, recipients, scope: few IMs bring a new one."""
+"""Conversation, sender, recipients, scope: few IMs bring a new route."""
 
 
 class Numbers:
-    """Numbers of users, conversations and the like, kept for as long as the session lasts."""
+    """Numbers of names, kept as long as the session lasts; and IMs packed as rows with them."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
         """``connection``: a session in autocommit, for this alone. Raises psycopg.Error."""
@@ -34,25 +34,25 @@ class Numbers:
         incarnation = connection.execute("SELECT archive.incarnation()").fetchone()
         assert incarnation is not None
         self.incarnation: Final[UUID] = incarnation[0]
-        """Of the archive, before it gave any number: only there they are good."""
+        """The archive's incarnation, read before it gave any number: the numbers are valid there alone."""
         self._lock = threading.Lock()
         self._ids: dict[str, dict[str, int]] = {
             kind: {} for kind in ("users", "conversations", "content_types", "rules")
         }
         self._agents: dict[int, int] = {}  # by UUID.int, whose hash is cheap
         self._pools: dict[int, str] = {}
-        """Of agents, likewise."""
+        """Pools of agents, by UUID.int too."""
         self._routes: dict[_Route, bytes] = {}
         self._recipients = 0
-        """Of all routes."""
+        """Count of the recipients of all routes."""
         self._bytes = 0
-        """Of names, and of routes, about."""
+        """Bytes of names and routes, about."""
 
     def close(self) -> None:
-        """End the session; if another thread waits in it for long, it ends when that thread lets it go.
+        """Close the session; if another thread uses it for long, that thread's end closes it.
 
-        To close it from under that thread would free what it reads from, and it might read from what the
-        next connection opens.
+        Closing it under that thread would free memory that the thread reads from, and that the next
+        connection may get.
         """
         if self._lock.acquire(timeout=_CLOSE_SECONDS):
             try:
@@ -72,7 +72,7 @@ class Numbers:
             return self._pack_known(ims)[0]
 
     def pack_known(self, ims: Sequence[IM]) -> tuple[list[bytes], list[IM]]:
-        """Return as ``pack`` does those IMs whose people we met before; and the others, left for ``pack``."""
+        """Return the rows of IMs between known people, and the other IMs, which are left for ``pack``."""
         with self._lock:
             return self._pack_known(ims)
 
@@ -84,15 +84,14 @@ class Numbers:
             return self._intern_agent(agent, pool)
 
     def check(self) -> None:
-        """Raise psycopg.Error if the session is over."""
         self._connection.execute("SELECT")
 
     def knows(self, pool: str, rule: str) -> bool:
-        """Return whether both have numbers, as far as we met them."""
+        """Return whether this session has numbers of both."""
         return pool in self._pools.values() and rule in self._ids["rules"]
 
     def known_number(self, agent: UUID, pool: str) -> int | None:
-        """Return the number of an agent that came before; else None."""
+        """Return the number of an agent that this session knows; else None."""
         return self._agents[agent.int] if self._pools.get(agent.int) == pool else None
 
     def _pack_known(self, ims: Sequence[IM]) -> tuple[list[bytes], list[IM]]:
@@ -112,7 +111,7 @@ class Numbers:
         return rows, unknown
 
     def _learn_routes(self, ims: Sequence[IM]) -> None:
-        """Have the database number the people and conversations that we meet for the first time."""
+        """Number people and conversations that are new to this session."""
         keys: list[_Route] = [(im.conversation, im.sender, im.recipients, im.scope) for im in ims]
         new = [key for key in dict.fromkeys(keys) if key not in self._routes]
         if not new:
@@ -146,7 +145,7 @@ class Numbers:
             )
 
     def _note_spellings(self, respelled: set[str], routes: Sequence[_Route]) -> None:
-        """Note whose names those are that an older front end gave."""
+        """Store the canonical names of people and conversations that earlier front ends spelled otherwise."""
         note_spellings(self._connection, "users", [(name, address_of(name)) for name in respelled])
         keys = [
             (filed_key(conversation), key_of(filed_key(conversation), (sender, *to)))

@@ -1,4 +1,4 @@
-"""Preparation: the next batch is taken, read and packed while the one before is being stored."""
+"""Preparation: the next batch is read and packed while the one before is being stored."""
 
 import logging
 import queue
@@ -16,24 +16,24 @@ from archiving.storing import Prepared, prepare_batch
 log = logging.getLogger("archiving")
 
 SUSPECT: Final = 2
-"""A message that came back so often may have ended the workers that had it: nobody looks into it here."""
+"""Count of returns. A message that came back so often may have ended workers: it is not read here."""
 _IDLE_SECONDS: Final = 0.2
 _MAX_PEOPLE: Final = 20_000
-"""Recipients of a batch's IMs, about: should all be new, the archive numbers them in a second."""
+"""Recipients of a batch's IMs at most, about: if all are new, the archive numbers them in a second."""
 _AHEAD: Final = 1
-"""Batches that wait, prepared: more would only be older when they are stored."""
+"""Batches that wait, prepared: more of them would only be stored later."""
 
 
 class Work(NamedTuple):
-    """A batch's messages, and what was made of them."""
+    """A batch's deliveries, and their rows if they could be packed."""
 
     deliveries: list[Delivery]
     prepared: Prepared | None
-    """None: it has to be told apart."""
+    """None: a ``Settlement`` reads it."""
 
     @property
     def suspect(self) -> bool:
-        """Whether a message of it may have ended other workers."""
+        """Return whether a delivery of it may have ended other workers."""
         return any(delivery.delivery_count >= SUSPECT for delivery in self.deliveries)
 
 
@@ -43,7 +43,7 @@ class Preparation(threading.Thread):
     def __init__(
         self, settings: WorkerSettings, consumer: Consumer, archive: Callable[[], Archive | None]
     ) -> None:
-        """``archive``: the one of now, None while the database is away. Nothing starts yet."""
+        """``archive`` returns the worker's present archive, None while the database is away."""
         super().__init__(name="preparation", daemon=True)
         self._settings = settings
         self._senders = settings.senders
@@ -53,23 +53,22 @@ class Preparation(threading.Thread):
         self._stopping = threading.Event()
 
     def next(self) -> Work | None:
-        """Return the next batch; None if none came in a moment."""
+        """Return the next batch; None if none comes within 0.2 s."""
         try:
             return self._work.get(timeout=_IDLE_SECONDS)
         except queue.Empty:
             return None
 
     def stop(self) -> None:
-        """Prepare what was taken, then end. The consumer must not take any more."""
+        """Prepare the deliveries taken so far, then end. The consumer must not take any more."""
         self._stopping.set()
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing more to come."""
+        """Return whether all batches are handed over."""
         return not self.is_alive() and self._work.empty()
 
     def run(self) -> None:
-        """Prepare batches."""
         while True:
             deliveries = self._take()
             if deliveries:
@@ -91,7 +90,7 @@ class Preparation(threading.Thread):
             return None
 
     def _take(self) -> list[Delivery]:
-        """Return a batch's messages: as many as fit, or what came within some milliseconds."""
+        """Return a batch's deliveries: as many as fit, or as come within some milliseconds."""
         deliveries: list[Delivery] = []
         ims = people = 0
         wait, deadline = _IDLE_SECONDS, 0.0

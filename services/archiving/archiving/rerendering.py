@@ -1,4 +1,4 @@
-"""Stored content is rendered again, with what the code of today can read."""
+"""Stored content is rendered again, by the present code."""
 
 import logging
 from typing import Final, NamedTuple
@@ -32,18 +32,18 @@ _READ: Final = (
 
 
 class Outcome(NamedTuple):
-    """Of a run: how many IMs with content there are, and how many read otherwise now."""
+    """Counts of a run: IMs with content, and those that are rendered otherwise now."""
 
     looked_at: int
     changed: int
 
 
 def render_again(database_url: str, who: str, *, anew: bool = False) -> Outcome:
-    """Render all content in the archive again, in the order of ids; go on where a run was cut short.
+    """Render all content in the archive again, in the order of ids; go on from where a run was cut short.
 
     Workers may store meanwhile. ``who`` stands in the audit trail; ``anew``: from the beginning in any case.
-    Raises psycopg.Error: what was changed by then stays, and the next run goes on from there;
-    psycopg.errors.LockNotAvailable if somebody does it already.
+    Raises psycopg.Error: changes made by then stay, and the next run goes on from there;
+    psycopg.errors.LockNotAvailable if another process renders already.
     """
     with psycopg.connect(database_url, autocommit=True) as connection:
         began = connection.execute(
@@ -66,7 +66,7 @@ def _read(connection: psycopg.Connection, run: object) -> list[_Stored]:
 
 
 def _change(connection: psycopg.Connection, incarnation: object, run: object, stored: list[_Stored]) -> None:
-    """Change what reads otherwise now; raises psycopg.Error if the archive was restored meanwhile."""
+    """Store the renderings that differ; raises psycopg.Error if the archive was restored meanwhile."""
     changes = [
         (im.id, im.sent_at, new.text, new.encryption)
         for im in stored

@@ -1,8 +1,8 @@
-"""Senders: of which pool the front end is that sent a message, by the broker's word.
+"""Senders: the pool of the front end that sent a message, on the broker's word.
 
 A front end names its user in each message (``user_id``), and the broker takes no message that names another
-(https://www.rabbitmq.com/docs/validated-user-id). The user's name says the pool. So nobody who has one pool's
-user can archive anything as of another.
+(https://www.rabbitmq.com/docs/validated-user-id). The user's name tells the pool. So a user of one pool can
+archive nothing as of another.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,19 +19,19 @@ ANONYMOUS: Final = (
 
 
 class Senders:
-    """The broker's users that may send, and what they may say."""
+    """The broker's users that may send, and the pools they may send for."""
 
     def __init__(self, users: Mapping[str, str], *, trust_anonymous: bool) -> None:
-        """``users``: those whose names don't say their pool, with their pool."""
+        """``users``: those that are named otherwise than after their pool, each with its pool."""
         self._users = users
         self._trust_anonymous = trust_anonymous
 
     def vouched(self) -> Self:
-        """Return senders of which a person vouches for what has no user."""
+        """Return senders that also take messages without a user: a person vouches for them."""
         return type(self)(self._users, trust_anonymous=True)
 
     def refusal_of(self, properties: BasicProperties, pools: Iterable[str], front_end: str = "") -> str:
-        """Return why a message is not taken that speaks for pools and, maybe, a front end; empty if it is."""
+        """Return why a message for these pools and, maybe, a front end is refused; empty if it is taken."""
         user = properties.user_id
         if user is None:
             return "" if self._trust_anonymous else ANONYMOUS

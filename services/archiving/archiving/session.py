@@ -22,7 +22,7 @@ _WARNINGS: Final = (
     ),
     (psycopg.Error, "database out of reach"),
 )
-"""The first class that an error is of says what to log; an error of no class is logged with its traceback."""
+"""Kinds of errors, each with its log message; the first that fits counts."""
 
 
 class _Closeable(Protocol):
@@ -41,7 +41,7 @@ class DatabaseSession(Generic[Opened]):
         """None while the database is away."""
 
     def get(self) -> Opened:
-        """Return the session, a new one if there is none. Raises what opening it raises."""
+        """Return the session, a new one if there is none. Errors in opening it pass through."""
         if self.current is None:
             self.current = self._open_session()
             log.info("connected to the database")

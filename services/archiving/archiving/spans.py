@@ -15,10 +15,10 @@ from contract.message import TRACEPARENT_HEADER, TRACEPARENTS_HEADER
 
 
 class Spans:
-    """Adds to an IM's trace that it was committed."""
+    """Exports a span for the commit of each sampled IM."""
 
     def __init__(self, endpoint: str, journal: Journal) -> None:
-        """``endpoint``: of the collector. Nothing is sent yet."""
+        """``endpoint``: the collector's."""
         self._journal = journal
         self._provider = TracerProvider(
             resource=Resource({"service.name": "lcs-archiving", "service.instance.id": journal.worker})
@@ -29,7 +29,7 @@ class Spans:
         self._context = TraceContextTextMapPropagator()
 
     def end_batch(self, deliveries: Iterable[Delivery]) -> None:
-        """Tell of a batch just committed and acknowledged."""
+        """Export the spans of a batch just committed and acknowledged."""
         for delivery in deliveries:
             contexts = (delivery.properties.headers or {}).get(TRACEPARENTS_HEADER)
             for seq, traceparent in contexts.items() if isinstance(contexts, dict) else ():
@@ -43,5 +43,5 @@ class Spans:
                 span.end()
 
     def close(self) -> None:
-        """Send what is left to send."""
+        """Send the remaining spans."""
         self._provider.shutdown()

@@ -1,4 +1,4 @@
-"""Names that older front ends gave to people and conversations, and those that are theirs now."""
+"""Names that earlier front ends gave to people and conversations, and their canonical names."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -43,7 +43,7 @@ _RENAME: Final = (
 
 
 def key_of(conversation: str, people: Iterable[str]) -> str:
-    """Return the key that a conversation has today, if it was made of the names of all who take part."""
+    """Return a conversation's present key, if its key was made of the names of its participants."""
     names = set(people)
     addresses = {address_of(name) for name in names}
     if conversation == pair_key(names) or (conversation == group_key(names) and len(addresses) <= 2):
@@ -52,7 +52,7 @@ def key_of(conversation: str, people: Iterable[str]) -> str:
 
 
 def note_spellings(connection: psycopg.Connection, kind: str, names: Iterable[tuple[str, str]]) -> None:
-    """Have the archive know which names of ``users`` or ``conversations`` are spellings of which others."""
+    """Store which names of ``users`` or ``conversations`` are spellings of which others."""
     pairs = [pair for pair in names if pair[0] != pair[1]]
     if pairs:
         spelled, canonical = map(list, zip(*pairs, strict=True))
@@ -62,10 +62,9 @@ def note_spellings(connection: psycopg.Connection, kind: str, names: Iterable[tu
 
 
 def note_all_spellings(connection: psycopg.Connection) -> None:
-    """Do so for all that is in the archive, some thousands at a time; within the caller's transaction.
+    """Store the spellings of all names in the archive, some thousands at a time, in the caller's transaction.
 
-    It asks today's ``contract.address``, not one of the time when it was written: what counts is what the
-    front ends of this version call somebody.
+    They follow the present ``contract.address``, by which the front ends of this version name people.
     """
     for people in _read(connection, "SELECT name FROM archive.users"):
         note_spellings(connection, "users", [(name, address_of(name)) for (name,) in people])
@@ -74,7 +73,7 @@ def note_all_spellings(connection: psycopg.Connection) -> None:
 
 
 def rename_parties(connection: psycopg.Connection) -> None:
-    """Have call detail records know people by their canonical addresses: who becomes one has one count."""
+    """Rename people in call detail records to their canonical addresses, and add up their counts."""
     for people in _read(connection, _PARTIES):
         for (name,) in people:
             if (address := address_of(name)) != name:

@@ -1,4 +1,8 @@
-"""What becomes of a batch: everything that can be stored is committed, the rest is parked with its reason."""
+"""Storing a batch: the fast way for new IMs, and the careful way for all else.
+
+Fast: ``prepare_batch``, then ``append_prepared``. Careful: a ``Settlement`` stores everything that can be
+stored, and parks the rest with its reason.
+"""
 
 import logging
 import time
@@ -24,23 +28,23 @@ log = logging.getLogger("archiving")
 
 
 class Prepared(NamedTuple):
-    """A batch that was read and packed ahead, for one archive's sessions, with nothing to be parked."""
+    """A batch read and packed ahead for one archive's sessions, with nothing to be parked."""
 
     archive: Archive
     rows: bytes
     account: Account
     ims: int
-    """How many there are."""
+    """Count of IMs."""
     accepted: list[int]
-    """When each of them was: milliseconds since 1970."""
+    """Time at which each was accepted: milliseconds since 1970."""
     publishes: str
     """By which publishes the IMs came, for the journal."""
     rest: Batch
-    """What else there is: statements."""
+    """The batch but for its IMs: statements, promised ranges, publishes."""
 
 
 class Counts(NamedTuple):
-    """What became of a batch's IMs."""
+    """Counts of a batch's IMs by their fate."""
 
     committed: int
     duplicates: int
@@ -48,9 +52,10 @@ class Counts(NamedTuple):
 
 
 def prepare_batch(archive: Archive, deliveries: Sequence[Delivery], senders: Senders) -> Prepared | None:
-    """Read and pack what some AMQP messages hold, one by one: an IM is packed while it is in the CPU's cache.
+    """Read and pack deliveries, one by one: an IM is packed while it is in the CPU's cache.
 
-    Returns None if some of it can't be read; raises whatever else is wrong: a ``Settlement`` tells it apart.
+    Return None if some of them cannot be read. Other errors pass through; a ``Settlement`` then tells the IMs
+    apart.
     """
     rows: list[bytes] = []
     runs: list[NumberRange] = []
@@ -76,7 +81,7 @@ def prepare_batch(archive: Archive, deliveries: Sequence[Delivery], senders: Sen
 
 
 def append_prepared(prepared: Prepared, journal: Journal) -> bool:
-    """Commit a batch's IMs; False if nothing is stored: it must be told apart."""
+    """Commit a batch's IMs; return False if nothing is stored: a ``Settlement`` must tell them apart."""
     if prepared.ims:
         started = time.monotonic()
         try:
@@ -92,7 +97,7 @@ def append_prepared(prepared: Prepared, journal: Journal) -> bool:
 
 
 class Settlement:
-    """What becomes of a batch: what can be stored is, all else is parked with its reason."""
+    """Settles a batch: stores everything that can be stored, parks the rest, each with its reason."""
 
     def __init__(
         self,
@@ -101,7 +106,7 @@ class Settlement:
         journal: Journal | None = None,
         batch: Batch | None = None,
     ) -> None:
-        """``batch``: what was read already, of messages not in ``deliveries``; ``journal`` is told of IMs."""
+        """``batch``: already read, of messages not in ``deliveries``; ``journal`` notes the batch of IMs."""
         self._batch = batch or Batch()
         self._deliveries = deliveries
         self._senders = senders
@@ -117,7 +122,7 @@ class Settlement:
         self._bare: list[Parked] = []
 
     def settle(self, archive: Archive) -> None:
-        """Commit everything, as IMs or as parked; raises as ``store``, and then goes on where it was too."""
+        """Store everything, as IMs or as parked. Raises as ``store``, and goes on if called again."""
         batch = self._batch
         self.store(archive)
         self._enter_in_journal(archive)
@@ -139,14 +144,14 @@ class Settlement:
 
     @property
     def counts(self) -> Counts:
-        """What became of the IMs."""
+        """Return the counts of the IMs by their fate."""
         return Counts(self._inserted, len(self._batch.ims) - self._inserted, len(self._batch.parked))
 
     def store(self, archive: Archive) -> None:
-        """Commit what can be stored.
+        """Store everything that can be stored as IMs and statements.
 
-        Raises what the database has to say if it stores nothing at all, and DoubtError: in both cases the
-        caller comes again, with another session, and it goes on where it was. Nothing is stored twice.
+        Raises the database's error if nothing at all can be stored, and DoubtError. In both cases the caller
+        calls again, with another session, and it goes on from where it was. Nothing is stored twice.
         """
         self._unread.sift(self._read_all, lambda _: archive.rehearse())
         if self._ims is None:
@@ -165,7 +170,7 @@ class Settlement:
 
     @property
     def failure(self) -> str | None:
-        """Why not all of it was stored; None if it was."""
+        """Return why not all of it was stored; None if it was."""
         return self._batch.parked[0].reason if self._batch.parked else None
 
     def _read_all(self, deliveries: Sequence[Delivery]) -> None:
@@ -194,7 +199,7 @@ class Settlement:
                 return
 
     def _enter_in_journal(self, archive: Archive) -> None:
-        """Note the batch for the trace, once; without one it is as good."""
+        """Enter the batch in the journal, once. The archive is as complete without an entry."""
         journal, self._journal = self._journal, None
         if journal is None or not self._batch.ims:
             return
@@ -216,7 +221,7 @@ class Settlement:
         self._batch.parked.append(Parked(delivery.body, delivery.properties, reason, None))
 
     def _strip(self, parked: Parked, reason: str) -> None:
-        """Have only the body kept, and who sent it, of what cannot be parked as it came."""
+        """Keep only the body and the sender of a message that cannot be parked with all its properties."""
         reason = f"its properties are lost, for with them it {reason}; {parked.reason}"
         properties = BasicProperties(type=parked.properties.type, user_id=parked.properties.user_id)
         self._bare.append(Parked(parked.body, properties, reason, None))
@@ -225,15 +230,15 @@ class Settlement:
 def replay_all(
     archive: Archive, senders: Senders, is_over: Callable[[], bool] = lambda: False
 ) -> tuple[int, int]:
-    """Try all IMs whose replay was asked for, as ``replay_each``.
+    """Replay all IMs requested, as ``replay_each``.
 
-    Who asks vouches for what has no sender; what has a wrong one stays parked.
+    Requesting it vouches for messages without a sender; one with a wrong sender stays parked.
     """
     return replay_each(archive, lambda _, delivery: _replay(archive, delivery, senders.vouched()), is_over)
 
 
 def _replay(archive: Archive, delivery: Delivery, senders: Senders) -> str | None:
-    """Store what can be; return why not all could."""
+    """Store the message's IMs that can be stored; return why not all could."""
     try:
         batch = read_message(delivery, senders)
     except Exception as error:  # as when it was parked

@@ -1,10 +1,10 @@
-"""A trial: messages that may have killed a worker are stored by a child process. If it dies, they did it.
+"""A trial: a child process stores messages that may have ended workers. If it dies, they did it.
 
-The broker counts how often a message was given out and came back unacknowledged. One that comes for the third
-time may have ended two workers, or have waited beside one that did: only a trial can tell. The child stores
-one message after the other, and says when it begins and is done with each. Guilty is only what two children
-began and were not done with, the second with this message alone. A child that can't begin, for whatever
-cause, says nothing of the messages.
+The broker counts how often a message was handed out and came back unacknowledged. One that comes for the
+third time may have ended two workers, or have waited beside one that did: only a trial can tell. The child
+stores one message after the other, and reports when it begins and is done with each. A message is guilty if
+two children began it and were not done with it, the second with this message alone. A child that cannot
+begin, for any cause, proves nothing of the messages.
 """
 
 import contextlib
@@ -34,14 +34,14 @@ log = logging.getLogger("archiving")
 
 COMMAND: Final = "trial"
 _SECONDS: Final = 120.0
-"""A child that says nothing for so long hangs."""
+"""Seconds of silence after which a child hangs."""
 _AWAY_SECONDS: Final = 30.0
-"""A child to which the database stores nothing for so long gives up."""
+"""Seconds after which a child gives up if the database stores nothing."""
 _PAUSE: Final = 0.5
 _AWAY: Final = os.EX_TEMPFAIL
 """The child's exit code then."""
 _NO_VERDICT: Final = (_AWAY, -signal.SIGINT, -signal.SIGTERM)
-"""Exit codes that say nothing of the messages."""
+"""Exit codes that prove nothing of the messages."""
 _BEGIN: Final = b"begin"
 _DONE: Final = b"done "
 
@@ -58,8 +58,8 @@ def find_killers(
 ) -> list[tuple[Delivery, str]]:
     """Have child processes store messages; return those that end them, each with how. The others are stored.
 
-    ``rehearse`` raises if something like a message could not be stored now: then one that hangs is not to
-    blame. Raises NoVerdictError: then nothing is known, and some may be stored.
+    ``rehearse`` raises if a message like one could not be stored now: then one that hangs is not to blame.
+    Raises NoVerdictError: then nothing is known, and some may be stored.
     """
     killers = []
     rest = list(deliveries)
@@ -103,7 +103,7 @@ def _try(deliveries: Sequence[Delivery], rehearse: Callable[[Delivery], object])
 
 @contextlib.contextmanager
 def _child(deliveries: Sequence[Delivery]) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run a child process that stores messages; at the end it is ended. Raises OSError."""
+    """Run a child process that stores messages; kill it at the end. Raises OSError."""
     messages = [
         _Message(each.body, describe(each.properties), each.given_up, each.consumed) for each in deliveries
     ]
@@ -124,7 +124,7 @@ def _child(deliveries: Sequence[Delivery]) -> "Iterator[subprocess.Popen[bytes]]
 
 
 def _lines_of(child: "subprocess.Popen[bytes]") -> Iterator[bytes]:
-    """Yield what a child says, until it ends or says nothing for long."""
+    """Yield a child's lines, until it ends or is silent for long."""
     assert child.stdout is not None
     rest = b""
     while select.select([child.stdout], [], [], _SECONDS)[0]:
@@ -137,7 +137,7 @@ def _lines_of(child: "subprocess.Popen[bytes]") -> Iterator[bytes]:
 
 
 def _count(counts: bytes) -> None:
-    """Count what a child stored: nobody reads the counters of a process so short."""
+    """Add a child's counts to this process's counters, which outlive the child."""
     committed, duplicates, parked = msgspec.json.decode(counts, type=Counts)
     COMMITTED.inc(committed)
     DUPLICATES.inc(duplicates)
@@ -145,7 +145,7 @@ def _count(counts: bytes) -> None:
 
 
 def run_trial(settings: StoreSettings) -> int:
-    """Store the messages on standard input, say on standard output how it goes; return the exit code."""
+    """Store the messages on standard input, report on standard output; return the exit code."""
     messages = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=list[_Message])
     session = DatabaseSession(lambda: Archive(settings.database_url))
     if not _persist(session, lambda archive: archive.rehearse()):

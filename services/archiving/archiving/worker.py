@@ -1,8 +1,8 @@
 """The worker: take, store, commit, and only then acknowledge, in order.
 
 Three threads: the consumer's takes from the broker, the preparation's reads and packs the next batch, this
-one stores. What goes wrong is sorted by evidence (``evidence.py``): an IM that cannot be stored while others
-could is parked and acknowledged; while nothing can be stored everything stays unacknowledged.
+one stores. Failures are sorted by evidence (``evidence.py``): an IM that cannot be stored while others could
+is parked and acknowledged; while nothing can be stored everything stays unacknowledged.
 """
 
 import contextlib
@@ -44,20 +44,19 @@ _PARTITIONS_EVERY: Final = 3600.0
 _PARTITIONS_AGAIN: Final = 60.0
 _REPLAY_EVERY: Final = 1.0
 _REPLAY_SECONDS: Final = 0.5
-"""At a time: IMs wait meanwhile."""
+"""Seconds of a replay at a time: IMs wait meanwhile."""
 _PROGRESS_EVERY: Final = 10.0
 _FORGET_EVERY: Final = 60.0
 _FORGET_AGAIN: Final = 1.0
 _FORGET_ROWS: Final = 5000
-"""Of the trace, at a time: IMs wait meanwhile."""
+"""Rows of the journal deleted at a time: IMs wait meanwhile."""
 _IDLE_SECONDS: Final = 0.2
 
 
 class Worker:
-    """Stores what the consumer takes, batch by batch, until ``stop``."""
+    """Stores the consumer's deliveries, batch by batch, until ``stop``."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        """Nothing starts yet."""
         self._settings = settings
         self._senders = settings.senders
         self._consumer = Consumer(settings, settings.prefetch, [QUEUE, PARKED_QUEUE])
@@ -87,16 +86,15 @@ class Worker:
         return Spans(str(self._settings.otlp_endpoint), self._journal)
 
     def readiness(self) -> dict[str, bool]:
-        """Return whether the broker and the database are at our service."""
+        """Return for broker and database whether the worker is connected to it."""
         consuming = self._consumer.consuming and self._consumer.is_alive()
         return {"broker": consuming, "database": self._session.current is not None}
 
     def stop(self) -> None:
-        """Take no more, store what was taken, then return from ``run``. Safe in a signal handler."""
+        """Take no more, store the deliveries taken, then return from ``run``. Safe in a signal handler."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Work until ``stop``."""
         self._do_chores()
         self._consumer.start()
         self._preparation.start()
@@ -151,12 +149,12 @@ class Worker:
         return _FORGET_AGAIN if forgotten >= _FORGET_ROWS else None
 
     def _store_next(self) -> bool:
-        """Store the next batch, if one comes in a moment; False as ``_store``."""
+        """Store the next batch, if one comes in a moment; return False as ``_store``."""
         work = self._preparation.next()
         return work is None or self._store(work)
 
     def _store(self, work: Work) -> bool:
-        """Store a batch, however long it takes, and acknowledge it; False: given up, for it comes again."""
+        """Store a batch, however long it takes, and acknowledge it; return False if it must come again."""
         deliveries = work.deliveries
         settlement: Settlement | None = None
 
@@ -184,7 +182,7 @@ class Worker:
         return self._consumer.is_alive() and self._consumer.holds(delivery)
 
     def _begin(self, archive: Archive, work: Work) -> Settlement:
-        """Commit what was prepared; return what is left to settle: all of the batch if that fails."""
+        """Append the prepared IMs; return the rest of the batch to settle, all of it if appending fails."""
         deliveries, prepared = work
         # Rows packed with an earlier session's numbers are packed again.
         if prepared is not None and prepared.archive is archive:
@@ -194,7 +192,7 @@ class Worker:
         return Settlement(self._senders, deliveries, self._journal)
 
     def _try(self, archive: Archive, deliveries: Sequence[Delivery]) -> None:
-        """Store messages of which one may end the worker; park the one that would."""
+        """Store deliveries of which one may end the worker; park the one that would."""
 
         def rehearse(delivery: Delivery) -> None:
             # Nothing looks into the delivery here.

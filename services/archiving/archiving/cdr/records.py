@@ -1,4 +1,4 @@
-"""Call detail records in the database: all of a message that can be stored is, once; the rest is parked."""
+"""Call detail records in the database: a message's lines are stored once; the others are parked."""
 
 import contextlib
 import hashlib
@@ -29,7 +29,7 @@ _NOTE: Final = "SELECT cdr.note_messages(%s)"
 _TALKS: Final = "SELECT cdr.log_talks(%s::jsonb, %s)"
 _PARK: Final = "SELECT cdr.park(%s, %s, %s, %s::text::jsonb)"
 _UNREADABLE: Final = (ValueError, OverflowError, RecursionError)
-"""What reading raises that lies in what is read: msgspec's errors are ValueErrors."""
+"""Errors in reading a body that lie in the body: msgspec's errors are ValueErrors."""
 
 
 class _Line(NamedTuple):
@@ -48,14 +48,14 @@ class _Read(NamedTuple):
 
 
 class _Refused(NamedTuple):
-    """What cannot be stored, and why."""
+    """A line that cannot be stored, and the reason."""
 
     line: _Line
     reason: str
 
 
 class Records(Replays):
-    """What one worker has with the database for call detail records."""
+    """A worker's session with the database for call detail records."""
 
     def __init__(self, url: str, idle: timedelta) -> None:
         """``idle``: after so long single messages are another session. Connects; raises psycopg.Error."""
@@ -71,13 +71,13 @@ class Records(Replays):
         self._connection.execute("SELECT cdr.end_idle(%s)", [self._idle])
 
     def most_attempts(self, most: int) -> list[tuple[str, int]]:
-        """Return who tried most in the last hour to talk past the archive, and how often."""
+        """Return the people with the most attempts of the last hour to talk past the archive, with counts."""
         return self._connection.execute(
             "SELECT address, attempts FROM cdr.most_attempts('1 hour', %s)", [most]
         ).fetchall()
 
     def rehearse(self) -> None:
-        """Store and park what nothing is wrong with, and take it back. Raises what fails."""
+        """Store and park something faultless, and roll back. Errors pass through."""
         now = datetime.now(UTC)
         one = Activity(
             conversation=str(uuid4()),
@@ -95,7 +95,7 @@ class Records(Replays):
             self._connection.execute(_PARK, [uuid4().bytes, "", b"", "{}"])
 
     def rehearse_with(self, pieces: Sequence[Sequence[Activity]]) -> None:
-        """Store activities piece by piece, and take them back. Raises what fails."""
+        """Store activities piece by piece, and roll back. Errors pass through."""
         with self._connection.transaction(force_rollback=True):
             for activities in pieces:
                 self._log(uuid4(), activities)
@@ -107,9 +107,9 @@ class Records(Replays):
         pieces: Sequence[Sequence[Activity]],
         refused: Sequence[_Refused] = (),
     ) -> None:
-        """Store a message's activities piece by piece and park the rest of it, once however often it comes.
+        """Store a message's activities piece by piece and park its other lines, once however often it comes.
 
-        In one transaction; raises what fails.
+        In one transaction; errors pass through.
         """
         with self._connection.transaction():
             if not self._log(message, pieces[0] if pieces else []):
@@ -122,7 +122,7 @@ class Records(Replays):
     def store_all(self, deliveries: Sequence[Delivery], senders: Senders) -> int:
         """Store some messages, each once however often it comes; return how many activities are new.
 
-        In one transaction; raises what fails, and then nothing of it is stored.
+        In one transaction; errors pass through, and then nothing of it is stored.
         """
         messages: dict[UUID, Delivery] = {}
         for delivery in deliveries:
@@ -143,10 +143,9 @@ class Records(Replays):
             self._log(uuid4(), talks.singles)
 
     def replay(self, number: int, delivery: Delivery, senders: Senders) -> str | None:
-        """Store what is parked under a number, once; return why nothing of it could be.
+        """Store a parked message, once; return why nothing of it could be stored.
 
-        Of what holds several lines, those that can't be stored are parked anew by themselves. Raises
-        psycopg.Error.
+        Lines of it that cannot be stored are parked again by themselves. Raises psycopg.Error.
         """
         settlement = Settlement(delivery, senders.vouched(), uuid5(NAMESPACE_OID, f"parked {number}"))
         while True:
@@ -172,7 +171,7 @@ class Settlement:
     """Settles a message: its lines that can be stored are, all at once; the others are parked."""
 
     def __init__(self, delivery: Delivery, senders: Senders, message: UUID | None = None) -> None:
-        """``message``: its id, if it is another than the one it says."""
+        """``message``: its id, if it is not the one in its properties."""
         self._delivery = delivery
         self._senders = senders
         self._message = message or uuid4()
@@ -186,10 +185,10 @@ class Settlement:
         self._all = Sieve([delivery], self._refuse_whole)
 
     def settle(self, records: Records) -> int:
-        """Store the message and park what can't be stored; return how many activities are stored.
+        """Store the message and park the lines that cannot be stored; return how many activities are stored.
 
-        Raises what the database has to say if it stores nothing at all, and DoubtError: in both cases the
-        caller comes again, with another session, and it goes on where it was. Nothing is stored twice.
+        Raises the database's error if nothing at all can be stored, and DoubtError. In both cases the caller
+        calls again, with another session, and it goes on from where it was. Nothing is stored twice.
         """
         if not self._tried:
             self._tried = True
@@ -203,7 +202,7 @@ class Settlement:
         return sum(map(len, self._good))
 
     def settle_parked(self, records: Records) -> str | None:
-        """Do so with what is parked; return why nothing of it can be stored: then it stays as it is.
+        """Store a parked message; return why nothing of it can be stored: then it stays as it is.
 
         Raises as ``settle``.
         """
@@ -246,12 +245,12 @@ class Settlement:
 
 
 def _id_of(properties: BasicProperties) -> UUID:
-    """Return a message's id, or a new one if it has none. Raises ValueError."""
+    """Return a message's id, a new one if it has none. Raises ValueError."""
     return UUID(str(properties.message_id)) if properties.message_id else uuid4()
 
 
 def _read(delivery: Delivery, senders: Senders) -> list[Activity]:
-    """Return a message's activities. Raises what ``_UNREADABLE`` names."""
+    """Return a message's activities. Raises the errors of ``_UNREADABLE``."""
     _check_type(delivery.properties)
     activities = decode_activities(delivery.body)
     _check_sender(delivery.properties, activities, senders)
@@ -288,9 +287,9 @@ def _check_sender(properties: BasicProperties, activities: Sequence[Activity], s
 
 
 def _file(activity: Activity) -> Activity:
-    """Name people and conversation as today: older front ends named them otherwise.
+    """Give people and conversation their present names: earlier front ends named them otherwise.
 
-    Raises OverflowError for a time that is in UTC of no year from 1 to 9999: nobody could read it again.
+    Raises OverflowError for a time outside the years 1 to 9999 in UTC, which could not be read again.
     """
     activity.first, activity.last = activity.first.astimezone(UTC), activity.last.astimezone(UTC)
     activity.sender = address_of(activity.sender)

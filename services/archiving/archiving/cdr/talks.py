@@ -83,7 +83,7 @@ class Talks:
 
 
 def _order(activity: Activity) -> tuple[Any, ...]:
-    """Return what activities are ordered by, as in ``cdr.insert_activity``."""
+    """Return the order of activities, as in ``cdr.insert_activity``."""
     return (
         *(activity.first, activity.first - activity.last, activity.sender, activity.recipients),
         *(activity.client, activity.scope, activity.pool),

@@ -30,25 +30,24 @@ log = logging.getLogger("archiving")
 
 _PREFETCH: Final = 200
 _HOLD_SECONDS: Final = 9.0
-"""So long messages wait for others, where there are many: a talk that goes on is changed once."""
+"""Seconds that messages wait for others, where there are many: a talk that goes on is changed once."""
 _HOLD_BYTES: Final = 64 << 20
-"""As many don't wait any longer: the worker takes some 300 MB with them."""
+"""Bytes of held messages that don't wait any longer: the worker takes some 300 MB with them."""
 _FEW_BYTES: Final = 512 << 10
-"""As few don't wait, if no other is there."""
+"""Bytes of held messages that don't wait, if no other message is there."""
 _LOOK_SECONDS: Final = 0.2
 _IDLE_EVERY: Final = 5.0
 _REPLAY_EVERY: Final = 1.0
 _REPLAY_SECONDS: Final = 0.5
-"""At a time: what is on the queue waits meanwhile."""
+"""Seconds of a replay at a time: the queue waits meanwhile."""
 _MOST_NAMED: Final = 10
-"""People whose attempts Prometheus is told of: it keeps a series of each."""
+"""People whose attempts Prometheus shows: it keeps a series of each."""
 
 
 class CDRWorker:
     """Stores call detail records until ``stop``."""
 
     def __init__(self, settings: CDRSettings) -> None:
-        """Nothing starts yet."""
         self._senders = settings.senders
         self._consumer = Consumer(settings, _PREFETCH, [CDR_QUEUE])
         self._held: list[Delivery] = []
@@ -65,16 +64,15 @@ class CDRWorker:
         DATABASE_CONNECTED.set_function(lambda: self.readiness()["database"])
 
     def readiness(self) -> dict[str, bool]:
-        """Return whether the broker and the database are at our service."""
+        """Return for broker and database whether the worker is connected to it."""
         consuming = self._consumer.consuming and self._consumer.is_alive()
         return {"broker": consuming, "database": self._session.current is not None}
 
     def stop(self) -> None:
-        """Store what is in hand, then return from ``run``. Safe in a signal handler."""
+        """Store the deliveries in hand, then return from ``run``. Safe in a signal handler."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Work until ``stop``."""
         self._consumer.start()
         while not self._stopping.is_set():
             if not self._consumer.is_alive():
@@ -110,7 +108,7 @@ class CDRWorker:
         )
 
     def _take(self) -> bool:
-        """Take a message to those that are held, if one comes in a moment; return whether one did."""
+        """Hold a message, if one comes in a moment; return whether one did."""
         try:
             delivery = self._consumer.deliveries.get(timeout=_LOOK_SECONDS)
         except queue.Empty:
@@ -129,7 +127,7 @@ class CDRWorker:
         )
 
     def _store_held(self) -> None:
-        """Store what is held, together; if that fails, for whatever reason, message by message."""
+        """Store the held deliveries together; if that fails, for any reason, one by one."""
         held, self._held, self._held_bytes = self._held, [], 0
         # What another channel brought comes again.
         held = [each for each in held if self._consumer.holds(each)]
@@ -144,7 +142,7 @@ class CDRWorker:
                 return  # the acknowledgement of a later one would count for it too
 
     def _store(self, delivery: Delivery) -> bool:
-        """Store a delivery, however long it takes, and acknowledge it; False: given up, it comes again."""
+        """Store a delivery, however long it takes, and acknowledge it; return False if it must come again."""
         settlement = Settlement(delivery, self._senders)
         stored = self._session.persist(
             lambda records: CDR_ACTIVITIES.inc(settlement.settle(records)),

@@ -6,5 +6,5 @@ from runtime.migrating import upgrade
 
 
 def migrate(database_url: str) -> None:
-    """Bring the schemas to the newest version; safe to run twice at once. Raises what the database raises."""
+    """Bring the schemas to the newest version; safe to run twice at once. Database errors pass through."""
     upgrade(Path(__file__).parent, database_url)

@@ -1,1 +1,1 @@
-"""Parked messages: kept as they came, tried in a process of their own, replayed on request."""
+"""Parked: kept in the archive as it came, because it cannot be stored as an IM or a record."""

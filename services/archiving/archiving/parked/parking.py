@@ -1,4 +1,4 @@
-"""What cannot be stored as IMs: kept in the archive as it came, where it is seen, replayed or discarded."""
+"""Parking: lines and messages that cannot be stored are kept as they came, to be replayed or discarded."""
 
 import hashlib
 import logging
@@ -26,22 +26,22 @@ _KEPT: Final = ("type", "content_type", "message_id", "timestamp", "app_id", "us
 
 
 class Parked(NamedTuple):
-    """What could not be stored: one IM's line, or a whole body if nobody can tell its lines."""
+    """The line of an IM that could not be stored; a whole body if its lines are unknown."""
 
     body: bytes
     properties: BasicProperties
     """Of the message that brought it."""
     reason: str
     seq: int | None
-    """The IM's number, if it is one IM and the number is known."""
+    """The IM's number, if it is one IM whose number is known."""
     im: UUID | None = None
-    """Its id, if it can be read."""
+    """The IM's id, if it can be read."""
 
 
 def park(connection: psycopg.Connection, parked: Parked, *, quiet: bool = False) -> None:
-    """Keep it, once however often it comes. Raises psycopg.Error if the database is not at our service.
+    """Store something as parked, once however often it comes. Raises psycopg.Error.
 
-    ``quiet``: nobody is told.
+    ``quiet``: without a line in the log.
     """
     headers = parked.properties.headers or {}
     numbers = (parked.seq, 1) if parked.seq is not None else numbers_in(headers)
@@ -69,13 +69,13 @@ def park(connection: psycopg.Connection, parked: Parked, *, quiet: bool = False)
 
 
 def number_in(headers: Mapping[str, Any], name: str) -> int | None:
-    """Return a header that is a number."""
+    """Return a header's number; None if it has none."""
     value = headers.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def numbers_in(headers: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return the first number and the count that a message's headers name; None if no message has such."""
+    """Return the first number and the count that a message's headers name; None if they are impossible."""
     first, count = number_in(headers, FIRST_SEQ_HEADER), number_in(headers, COUNT_HEADER)
     if first is None or count is None or first < 1 or not 1 <= count <= MAX_COUNT:
         return None
@@ -83,7 +83,7 @@ def numbers_in(headers: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def agent_in(headers: Mapping[str, Any]) -> UUID | None:
-    """Return the agent that a message's headers name."""
+    """Return the agent that a message's headers name, if any."""
     try:
         return UUID(headers.get(AGENT_HEADER))
     except (TypeError, ValueError, AttributeError):
@@ -91,7 +91,7 @@ def agent_in(headers: Mapping[str, Any]) -> UUID | None:
 
 
 def properties_of(document: Mapping[str, Any]) -> BasicProperties:
-    """Return the AMQP properties of what was parked, from their JSON in the archive."""
+    """Return AMQP properties from their JSON in the archive."""
     return BasicProperties(
         headers=document.get("headers") or {},
         **{name: document[name] for name in _KEPT if document.get(name) is not None},
@@ -99,7 +99,7 @@ def properties_of(document: Mapping[str, Any]) -> BasicProperties:
 
 
 def describe(properties: BasicProperties) -> str:
-    """Return AMQP properties as JSON; of headers that JSON cannot hold only those that say what it holds."""
+    """Return AMQP properties as JSON; of headers that JSON cannot hold only those that name numbers."""
     document = {name: getattr(properties, name) for name in _KEPT}
     headers = properties.headers or {}
     try:
@@ -117,6 +117,6 @@ def _as_scalar(value: object) -> int | str | None:
 
 
 def storable(text: str) -> str:
-    """Return a text as PostgreSQL's ``text`` can hold it, and not without bound."""
+    """Return a text as PostgreSQL's ``text`` can hold it, at most 1,000 characters."""
     kept = text[:1000].replace("\0", "\N{REPLACEMENT CHARACTER}")
     return kept.encode(errors="replace").decode()  # a lone surrogate is no character

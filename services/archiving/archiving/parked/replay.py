@@ -1,4 +1,4 @@
-"""Replay: what is parked and somebody asked to be tried again, once the cause is mended."""
+"""Replay: parked IMs and records are stored again on request, once the cause is mended."""
 
 import logging
 from collections.abc import Callable
@@ -13,15 +13,15 @@ log = logging.getLogger("archiving")
 
 
 class Replays:
-    """What is parked and is to be tried again, as one session with the database sees it."""
+    """The requested replays of one kind, as a session with the database sees them."""
 
     def __init__(self, connection: psycopg.Connection, kind: str) -> None:
-        """``kind``: ``im``, or ``cdr``: lines of call detail records. Whoever stores a kind replays it."""
+        """``kind``: ``im``, or ``cdr`` for lines of call detail records. A worker replays its own kind."""
         self._connection = connection
         self._kind = kind
         self._lock = "archive.replay" if kind == "im" else f"{kind}.replay"
         self._taken_from: UUID | None = None
-        """The archive's incarnation that the last was taken from: in another its number may be another's."""
+        """Incarnation that the last one was taken from: in another its number may be another's."""
 
     def lock_replays(self) -> bool:
         """Return whether this session alone may replay now."""
@@ -35,7 +35,7 @@ class Replays:
             self._connection.execute("SELECT pg_advisory_unlock(hashtext(%s))", [self._lock])
 
     def take_replay(self) -> tuple[int, Delivery] | None:
-        """Return the next whose replay was asked for: its number among the parked, and what came."""
+        """Return the next requested replay: its number among the parked, and its message."""
         row = self._connection.execute(
             "SELECT archive.incarnation(), id, body, properties FROM archive.take_replay(%s)", [self._kind]
         ).fetchone()
@@ -44,7 +44,7 @@ class Replays:
         return None if number is None else (number, Delivery(0, 0, properties_of(properties), body))
 
     def end_replay(self, number: int, failure: str | None) -> None:
-        """Note how the replay last taken ended; ``failure``: why something of it could not be stored.
+        """Store how the replay last taken ended; ``failure``: why something of it could not be stored.
 
         Raises psycopg.Error, also if the archive was restored meanwhile.
         """
@@ -58,12 +58,11 @@ class Replays:
 def replay_each(
     replays: Replays, replay: Callable[[int, Delivery], str | None], is_over: Callable[[], bool]
 ) -> tuple[int, int]:
-    """Try everything whose replay was asked for; return how many are stored now, and how many are not.
+    """Replay everything requested; return how many are stored now, and how many are not.
 
-    ``replay`` is given one's number and what came, and returns why not all of it could be stored. ``is_over``
-    is asked before each whether there is time for it. One process does it at a time; another returns at once.
-    Raises psycopg.Error if the database is not at our service: what was stored stays stored, the rest is
-    tried by the next.
+    ``replay`` takes one's number and its message, and returns why not all of it could be stored. Before each
+    ``is_over`` tells whether the time is up. One process replays at a time; another returns at once. Raises
+    psycopg.Error: those stored stay stored, the next replay tries the rest.
     """
     stored = failed = 0
     if not replays.lock_replays():

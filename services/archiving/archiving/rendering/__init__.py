@@ -1,6 +1,7 @@
-"""The text of an IM that was not sent as plain UTF-8 text: what an officer reads, and a search finds.
+"""Rendering: the text of an IM that was not sent as plain UTF-8 text.
 
-It stands beside the content, which is kept byte for byte. What can't be rendered is archived without.
+Officers read it, and searches find it. It stands beside the content, which is kept byte for byte. Content
+that cannot be rendered is archived without.
 """
 
 import logging
@@ -26,15 +27,15 @@ class Rendering(NamedTuple):
     text: str | None
     """None: it says nothing that we can read. It is text that PostgreSQL can store."""
     encryption: str | None = None
-    """With what it is encrypted or signed, in small letters: ``omemo``, ``s/mime``; None if it isn't."""
+    """Kind of encryption or signature, in small letters: ``omemo``, ``s/mime``; None if there is none."""
 
 
 def render(
     content_type: str, content: bytes, content_encoding: str = "", *, is_text: bool = False
 ) -> Rendering:
-    """Return what can be read of some content. Never raises.
+    """Return the readable text of some content. Never raises.
 
-    ``is_text``: it came as characters and is UTF-8 now, whatever character set it names.
+    ``is_text``: it came as characters and is UTF-8 now, even if it names another character set.
     """
     try:
         rendering = _render(content_type, content, content_encoding, is_text=is_text)
@@ -58,7 +59,7 @@ def _render(content_type: str, content: bytes, content_encoding: str, *, is_text
 
 
 def needs_rendering(content_type: str) -> bool:
-    """Return whether what was sent as text of a type is no text to read, but markup or a container."""
+    """Return whether text of a type is markup or a container, and needs rendering."""
     return _needs_rendering(content_type[:_MOST_OF_TYPE])
 
 

@@ -17,11 +17,11 @@ log = logging.getLogger("archiving")
 
 
 _MOST: Final = 1 << 18
-"""Bytes whose errors are looked at one by one: each costs a microsecond."""
+"""Bytes in which errors are looked at one by one, at most: each costs a microsecond."""
 
 
 class Charset(NamedTuple):
-    """A codec of Python, and in what it differs from the standard's."""
+    """A codec of Python, and its differences from the standard."""
 
     codec: str
     errors: str = "replace"
@@ -29,7 +29,7 @@ class Charset(NamedTuple):
     """The standard's, if it has one."""
 
     def decode(self, content: bytes) -> str:
-        """Return text; what can't be decoded is marked."""
+        """Return text; bytes that cannot be decoded are marked."""
         errors = self.errors if len(content) <= _MOST else "replace"
         text = content.decode(self.codec, errors)
         instead = legacy.INSTEAD.get(self.name)
@@ -158,9 +158,9 @@ _BOMS: Final = (
 
 
 def decode(content: bytes, label: str = "") -> str:
-    """Return text by its byte order mark, else by the character set that is said, else as a best guess.
+    """Return text by its byte order mark, else by its declared character set, else as a best guess.
 
-    What a label that we don't know stands for is guessed as well, and counted: noise is never silent.
+    An unknown label is guessed as well, and counted: noise is never silent.
     """
     for mark, name in _BOMS:
         if content.startswith(mark) and (len(mark) < 4 or len(content) % 4 == 0):
@@ -192,9 +192,10 @@ def _guess(content: bytes) -> str:
 
 
 def find(label: str) -> Charset | None:
-    """Return the character set of a label, None if we don't know it.
+    """Return the character set of a label, None if it is unknown.
 
-    The standard's labels count exactly as they are there; then any spelling of these, and what others use.
+    The standard's labels count exactly as they are there; then any spelling of these, and other systems'
+    labels.
     """
     return _find(label[:60])
 

@@ -22,14 +22,14 @@ class _Element(NamedTuple):
     tag: int
     start: int
     end: int
-    """Of what is in it; the length of all there is if it ends by a mark."""
+    """Length of its content; the length of all there is if it ends by a mark."""
     marked: bool
 
 
 def open_envelope(content: bytes) -> tuple[bytes, bytes] | None:
-    """Return the kind of an envelope, ``SIGNED`` or ``COMPRESSED``, and what is in it; None if it hides that.
+    """Return the kind of an envelope, ``SIGNED`` or ``COMPRESSED``, and its content; None if it hides that.
 
-    What is cut short is given as far as it goes.
+    Content that is cut short is given as far as it goes.
     """
     if _BASE64.fullmatch(content) is not None:
         try:
@@ -82,7 +82,7 @@ def _read(content: bytes, place: int) -> _Element:
 
 
 def _enter(content: bytes, place: int, tag: int) -> int:
-    """Return where what is in an element begins. Raises ValueError if it is another."""
+    """Return where the content of an element begins. Raises ValueError if it is another element."""
     element = _read(content, place)
     if element.tag != tag:
         raise ValueError("another element")

@@ -1,4 +1,4 @@
-"""End-to-end encryption: nobody here can read it, but what it is can be said."""
+"""End-to-end encryption: it cannot be read, but its kind can be told."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ _LETTERS: Final = re.compile(r"(?:[A-Za-z0-9+/_-]{16,}=*\s*)++")
 
 
 def kind_of_media(kind: str, file_name: str) -> EncryptionKind | None:
-    """Return with what a content of some media type or file name is encrypted, None if not at all."""
+    """Return the kind of encryption of a media type or file name, None if it has none."""
     if not file_name:
         return _KINDS.get(kind)
     return _KINDS.get(kind) or next(
@@ -62,12 +62,12 @@ def kind_of_media(kind: str, file_name: str) -> EncryptionKind | None:
 
 
 def kind_of_namespace(namespace: str) -> EncryptionKind | None:
-    """Return what an XML namespace of encryption stands for, None if it is none."""
+    """Return the kind of encryption of an XML namespace, None if it is of none."""
     return next((kind for prefix, kind in _NAMESPACES if namespace.startswith(prefix)), None)
 
 
 def kind_of_algorithm(name: str) -> EncryptionKind | None:
-    """Return what Matrix encrypts with, None if it is not encrypted."""
+    """Return the kind of encryption that Matrix names, None if it names none."""
     return next((kind for prefix, kind in _ALGORITHMS.items() if name.startswith(prefix)), None)
 
 
@@ -82,7 +82,7 @@ def is_ciphertext(text: str) -> bool:
 
 
 def strip_encrypted(text: str) -> tuple[str, str | None]:
-    """Return what of a text can be read, and with what the rest is encrypted."""
+    """Return the readable part of a text, and the kind of encryption of the rest."""
     if "?OTR" in text:
         rest, count = _OTR.subn("", text)
         if count:

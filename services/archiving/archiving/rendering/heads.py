@@ -19,7 +19,7 @@ class Head(NamedTuple):
     """The head of a message or a part."""
 
     fields: list[tuple[str, str]]
-    """Names in small letters, values with what was encoded in them decoded (RFC 2047)."""
+    """Names in small letters, values with their encoded words decoded (RFC 2047)."""
 
     def get(self, name: str) -> str:
         """Return the first value of a field, empty if there is none."""
@@ -38,7 +38,7 @@ class Head(NamedTuple):
 
 
 def split_head(content: bytes) -> tuple[Head, bytes]:
-    """Return the head of a message or a part and what follows it; what begins otherwise has no head."""
+    """Return the head of a message or a part, and the rest; text that begins otherwise has no head."""
     for newline in (b"\r\n", b"\n"):
         if content.startswith(newline):
             return Head([]), content[len(newline) :]

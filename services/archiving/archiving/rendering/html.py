@@ -39,10 +39,10 @@ def charset_of_html(source: bytes) -> str:
 
 
 def text_of_html(source: str) -> str:
-    """Return what a reader of a page sees, a line for each block; then what is said in attributes.
+    """Return the visible text of a page, a line for each block; then the text in attributes.
 
-    Every step goes forward, so the time is linear whatever stands there: parsers that look back have been
-    made to take minutes.
+    Every step goes forward, so the time is linear for any input: parsers that look back have been made to
+    take minutes.
     """
     said: list[str] = []
     asides: list[str] = []

@@ -10,7 +10,7 @@ _STRING: Final = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"|\\?\Z)(\s*+:)?', 
 
 
 def text_of_json(source: str) -> tuple[str, str | None]:
-    """Return the strings of a document, a line each; and with what some of them are encrypted.
+    """Return the strings of a document, a line each; and the kind of encryption of some of them.
 
     A name counts if it has more than one word. Every string is found, also where a name stands twice.
     """

@@ -1,6 +1,7 @@
-"""Where Python's codecs differ from the Encoding Standard, which clients follow.
+"""Differences of Python's codecs from the Encoding Standard, which clients follow.
 
-See https://encoding.spec.whatwg.org. Most is what a codec of Python's can't decode: handlers of errors do.
+See https://encoding.spec.whatwg.org. Most are bytes that a codec of Python's cannot decode: handlers of
+errors do.
 """
 
 import codecs

@@ -30,7 +30,7 @@ class Media(NamedTuple):
 
 
 def read_media(value: str) -> Media:
-    """Return a content type; what is none is plain text (RFC 2045, 5.2)."""
+    """Return a content type; any other text counts as plain text (RFC 2045, 5.2)."""
     return _read_media(value[:_MOST])
 
 

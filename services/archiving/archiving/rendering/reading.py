@@ -52,10 +52,10 @@ def is_json(kind: str) -> bool:
 
 
 class Reader:
-    """Texts of a content, in order, and with what some of it is encrypted."""
+    """Texts of a content, in order, and the kind of encryption of some of it."""
 
     def __init__(self, *, is_text: bool) -> None:
-        """``is_text``: the content came as characters, in UTF-8 now, whatever it says of itself."""
+        """``is_text``: it came as characters and is UTF-8 now, even if it names another character set."""
         self.encryption: str | None = None
         self._is_text = is_text
         self._unpacker = Unpacker()
@@ -68,7 +68,7 @@ class Reader:
         return "\n".join(self._said.values())
 
     def read(self, head: Head, content: bytes, depth: int = 0) -> None:
-        """Read a content by what its head says of it."""
+        """Read a content as its head declares it."""
         file_name = head.file_name
         self._say(file_name)
         for name, value in head.fields:
@@ -92,13 +92,13 @@ class Reader:
         self._is_text = is_text
 
     def _unpack(self, head: Head, content: bytes) -> bytes | None:
-        """Return content as it was before it was encoded; itself if it was not, None if nobody can."""
+        """Return content decoded; unchanged if it was not encoded; None if it cannot be decoded."""
         content = undo_transfer_encoding(head.get("content-transfer-encoding"), content)
         codings = head.get("content-encoding")
         return self._unpacker.decompress(codings, content) if codings else content
 
     def _read_envelope(self, content: bytes, depth: int) -> bool:
-        """Read what an envelope of S/MIME shows to all; False if it hides what is in it."""
+        """Read the open content of an S/MIME envelope; return False if it hides its content."""
         opened = open_envelope(content)
         if opened is None:
             return False
@@ -133,7 +133,7 @@ class Reader:
             self._read_leaf(media, content, is_sealed=False)
 
     def _read_parts(self, media: Media, content: bytes, depth: int) -> None:
-        """Read the parts, and what stands before and behind them."""
+        """Read the parts, and the text before and behind them."""
         boundary = media.parameters.get("boundary", "").encode("utf-8", "replace")
         if not boundary:
             first = _FIRST_LINE.match(content)
@@ -178,7 +178,7 @@ class Reader:
             self._read_unknown(content, label, is_sealed=is_sealed)
 
     def _read_unknown(self, content: bytes, label: str, *, is_sealed: bool) -> None:
-        """Read what may be anything: the label proves nothing, and what is text is said."""
+        """Read content of any kind: the label proves nothing, and text in it was sent."""
         if not label and not _is_utf8(content):
             return
         text = decode(content, label)

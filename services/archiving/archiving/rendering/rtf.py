@@ -14,7 +14,7 @@ _UNSEEN: Final = frozenset(
     b"fonttbl colortbl stylesheet info pict object themedata datastore fldinst xmlnstbl listtable generator"
     b" listoverridetable rsidtbl header footer headerl headerr footerl footerr".split()
 )
-"""Destinations whose text nobody sees."""
+"""Destinations with invisible text."""
 _WORDS: Final = {
     b"par": "\n", b"line": "\n", b"sect": "\n", b"page": "\n", b"row": "\n", b"tab": "\t", b"cell": "\t",
     b"lquote": "\u2018", b"rquote": "\u2019", b"ldblquote": "\u201c", b"rdblquote": "\u201d",
@@ -29,7 +29,7 @@ _CHARSETS: Final = {
 
 
 class _Reader:
-    """What has been read, and in which group it is."""
+    """The text read so far, and the present group."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -68,7 +68,7 @@ class _Reader:
             self._bytes.clear()
 
     def obey(self, word: bytes, number: int | None) -> None:
-        """Do what a control word says."""
+        """Obey a control word."""
         if word in _WORDS:
             self.say(_WORDS[word])
         elif word == b"u" and number is not None:
@@ -97,7 +97,7 @@ _PAGES: Final = frozenset({437, 850, 874, 932, 949, 950, *range(1250, 1259)})
 
 
 def text_of_rtf(source: bytes) -> str:
-    """Return what a reader of a document sees."""
+    """Return the visible text of a document."""
     reader = _Reader()
     place = 0
     while (token := _TOKEN.match(source, place)) is not None:

@@ -64,14 +64,14 @@ class Unpacker:
         return content
 
     def _inflate_either(self, content: bytes) -> bytes:
-        """Clients mean two things by deflate: zlib's format, as RFC 9110 does, and what is inside it."""
+        """Clients mean two formats by deflate: zlib's, as RFC 9110 does, and the one inside it."""
         try:
             return self._inflate(content, _ZLIB)
         except zlib.error:
             return self._inflate(content, _RAW)
 
     def _inflate(self, content: bytes, window: int) -> bytes:
-        """Return what is there, even if it is cut short, and whatever follows it.
+        """Return the content, even if it is cut short or has a tail.
 
         Raises zlib.error; OverflowError if it is too much.
         """

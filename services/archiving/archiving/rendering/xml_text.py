@@ -17,7 +17,7 @@ _READABLE: Final = frozenset(
         *("status", "subject", "summary", "text", "title", "topic", "uri", "url", "value"),
     }
 )
-"""Attributes that hold what people read. Another counts as well if it has more than one word."""
+"""Attributes with text for people. Another counts as well if it has more than one word."""
 
 
 class _FoundEntityError(Exception):
@@ -33,9 +33,9 @@ def charset_of_xml(source: bytes) -> str:
 
 
 def text_of_xml(source: str) -> tuple[str, str | None]:
-    """Return what of a document can be read, a line an element; and with what the rest is encrypted.
+    """Return the readable part of a document, a line an element; and the kind of encryption of the rest.
 
-    What is no XML is read as tag soup from where it ceases to be.
+    Malformed XML is read as tag soup from the first error on.
     """
     reader = _Reader()
     content = source.encode("utf-8", "replace")
@@ -73,7 +73,7 @@ class _Reader:
         parser.EntityDeclHandler = self._refuse
 
     def end_piece(self) -> None:
-        """Begin a new piece with what follows."""
+        """Begin a new piece."""
         lines = (" ".join(line.split()) for line in "".join(self._said).split("\n"))
         self.pieces.append("\n".join(line for line in (*lines, *self._attributes) if line))
         self._said.clear()
