@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from contract.policy import Decision
+from contract.witness import AgentNumbers
 from frontend.agents_file import read_agents
 from frontend.config import FrontEndSettings
-from frontend.numbering import AgentNumbers, Numbering
+from frontend.numbering import Numbering
 from frontend.publisher import UnknownError
 from frontend.spool.slot import take_slot
 from frontend.told import Told, ToldAgent, read_told

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract import cdr
+from contract import cdr, check_in, disclaimers, snapshot, witness
 from contract.message import (
     IM,
     Minting,
@@ -44,7 +44,8 @@ FIRST_VERSION = (
 
 def test_the_golden_schemas_are_those_of_the_code() -> None:
     golden = {path.stem: json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")}
-    assert _flush(golden) == _flush(schemas() | cdr.schemas())
+    wires = [schemas(), *(each.schemas() for each in (cdr, check_in, disclaimers, snapshot, witness))]
+    assert _flush(golden) == _flush({name: schema for wire in wires for name, schema in wire.items()})
 
 
 def _flush(document: object) -> object:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.address import MAX_LENGTH, parse_address
+from contract.disclaimers import Claim, Worded
 from contract.domain import DomainError, parse_domain
 from contract.message import make_id
 from contract.policy import Decision
@@ -24,7 +25,7 @@ from frontend.policy import decisions as decisions_module
 from frontend.policy import disclaimers, notice_records
 from frontend.policy.decisions import Decisions
 from frontend.policy.disclaimers import Disclaimers, _who_is
-from frontend.policy.notice_records import Claim, HandedOver, NoticeRecords, Worded
+from frontend.policy.notice_records import HandedOver, NoticeRecords
 from tests.unit.agent_port import CONNECTOR, SETTINGS, Policies
 
 BUDGET = 1 << 20

@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware import Middleware
 
 from contract.broker_users import read_front_end_user
+from contract.check_in import CheckIn
 from frontend.agent import Agent
 from frontend.config import FrontEndSettings
 from frontend.listeners.attempts import AttemptsListener
@@ -25,7 +26,6 @@ from frontend.listeners.reception import Reception
 from frontend.listeners.sip.listener import SIPListener
 from frontend.metrics import BROKER_CONNECTED, NamedFigures, watch_disk
 from frontend.policy.policies import Policies
-from frontend.policy.source import CheckIn
 from frontend.publisher import Publisher
 from frontend.spool.spool import Spool
 from runtime.docs import add_docs

@@ -33,6 +33,7 @@ from contract.message import (
     headers_of,
 )
 from contract.policy import Decision
+from contract.witness import AgentNumbers
 from frontend.agents_file import AgentsFile, read_agents
 from frontend.config import FrontEndSettings
 from frontend.im import CheckedIM
@@ -55,14 +56,6 @@ _SELDOM: Final = tuple(
 """Fields that few IMs have. A field that is new on the wire has a default, so it is one of these."""
 _seldom_of: Final[Callable[[CheckedIM], tuple[object, ...]]] = attrgetter(*_SELDOM)
 _DEFAULTS: Final = tuple(field.default for field in msgspec.structs.fields(IM) if field.name in _SELDOM)
-
-
-class AgentNumbers(msgspec.Struct, frozen=True):
-    """How far an agent got, as the witness tells the admin API."""
-
-    agent: UUID
-    confirmed: int
-    ended: bool
 
 
 class Numbering:

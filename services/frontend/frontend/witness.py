@@ -9,8 +9,9 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from contract.witness import AgentNumbers, Noted, Numbers
 from frontend.config import FrontEndSettings
-from frontend.numbering import AgentNumbers, Numbering
+from frontend.numbering import Numbering
 
 log = logging.getLogger("frontend")
 
@@ -21,16 +22,6 @@ _ANSWER_SECONDS: Final = 5.0
 _LAST_SECONDS: Final = 1.0
 """Seconds that a front end that ends waits for the answer, at most."""
 _encoder = msgspec.json.Encoder()
-
-
-class _Statement(msgspec.Struct):
-    pool: str
-    numbers: list[AgentNumbers]
-
-
-class _Noted(msgspec.Struct):
-    incarnation: str
-    """Another once the archive was restored."""
 
 
 class Witness:
@@ -78,11 +69,11 @@ class Witness:
             return
         try:
             async with asyncio.timeout(seconds):
-                content = _encoder.encode(_Statement(self._settings.pool, numbers))
+                content = _encoder.encode(Numbers(pool=self._settings.pool, numbers=numbers))
                 answer = (await client.post(self._path, content=content)).raise_for_status()
             incarnation = ""
             if answer.content:  # an admin API of before says nothing
-                incarnation = msgspec.json.decode(answer.content, type=_Noted).incarnation
+                incarnation = str(msgspec.json.decode(answer.content, type=Noted).incarnation)
         except (httpx.HTTPError, TimeoutError, msgspec.MsgspecError) as error:
             if repr(error) != self._trouble:  # else it is known
                 self._trouble = repr(error)

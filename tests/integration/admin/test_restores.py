@@ -16,11 +16,12 @@ import admin_api.database
 import admin_api.policy.digests
 from admin_api.policy.digests import Digests
 from admin_api.policy.whole_policy import load_policy
+from contract.check_in import CheckIn
 from contract.policy import Policy
 from contract.policy_digest import digest_of, sum_of
 from frontend.config import FrontEndSettings
 from frontend.policy.policies import Policies
-from frontend.policy.source import CheckIn, PolicySource
+from frontend.policy.source import PolicySource
 from tests.integration.admin.conftest import AdminApi
 
 ADA, BEN = "sip:ada@contoso.com", "sip:ben@contoso.com"
@@ -91,7 +92,7 @@ class FrontEnd:
             stamp=self.policies.stamp,
             digest=self.policies.digest,
             state="normal",
-            since=None,  # type: ignore[arg-type] # nobody asks here
+            since=None,
         )
 
     async def make_digest(self) -> None:

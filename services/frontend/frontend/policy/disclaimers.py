@@ -17,10 +17,11 @@ from uuid import UUID
 import msgspec
 
 from contract.address import domain_of, parse_address, route_of
+from contract.disclaimers import Claim, Worded
 from contract.policy import Policy
 from frontend.config import FrontEndSettings
 from frontend.im import CheckedIM
-from frontend.policy.notice_records import Claim, HandedOver, NoticeRecords, UnansweredError, Word, Worded
+from frontend.policy.notice_records import HandedOver, NoticeRecords, UnansweredError, Word
 from frontend.policy.policies import Policies
 from frontend.receipt import Notice, Receipt
 

@@ -19,6 +19,7 @@ from uuid import UUID
 import httpx
 import msgspec
 
+from contract.disclaimers import Claim, Confirmation, Standing
 from contract.remembered import weigh_texts
 from frontend.config import FrontEndSettings
 from frontend.metrics import NOTICES_LOST, NOTICES_WAITING
@@ -46,26 +47,6 @@ _JSON: Final = {"Content-Type": "application/json"}
 _encoder = msgspec.json.Encoder()
 
 
-class Worded(msgspec.Struct, frozen=True):
-    """A partner, and what it is told."""
-
-    partner: str
-    language: str
-    wording: str
-
-
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """Notices for a connector, to be delivered with an IM."""
-
-    front_end: str
-    connector: str
-    conversation: str
-    im: UUID
-    at: datetime
-    version: int
-    notices: list[Worded]
-
-
 class HandedOver(msgspec.Struct, frozen=True):
     """Notices that a connector has; ``digest`` tells the IM from others, whatever its id."""
 
@@ -86,20 +67,6 @@ class Word(msgspec.Struct, frozen=True):
     im: UUID
     connector: str
     told: bool
-    at: datetime
-
-
-class Standing(msgspec.Struct):
-    """The admin API's answer to a claim."""
-
-    partners: list[str]
-    """To be told with this IM."""
-    told: list[str] = []
-    """Partners told already."""
-
-
-class _Confirmation(msgspec.Struct, frozen=True):
-    connector: str
     at: datetime
 
 
@@ -282,7 +249,7 @@ class NoticeRecords:
         if isinstance(entry, HandedOver):
             await self._request("POST", "", entry.claim, digest=entry.digest, handed_over="true")
         elif entry.told:
-            confirmation = _Confirmation(entry.connector, entry.at)
+            confirmation = Confirmation(connector=entry.connector, at=entry.at)
             await self._request("POST", f"/{entry.im}/told", confirmation, missing=LookupError)
         else:
             await self._request("DELETE", f"/{entry.im}", connector=entry.connector)
@@ -291,7 +258,7 @@ class NoticeRecords:
         self,
         method: str,
         path: str,
-        document: Claim | _Confirmation | None = None,
+        document: Claim | Confirmation | None = None,
         *,
         missing: type[Exception] | None = None,
         **parameters: str,

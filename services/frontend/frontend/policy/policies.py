@@ -17,6 +17,7 @@ from uuid import UUID
 import aio_pika
 import msgspec
 
+from contract.check_in import CheckIn, CheckInAnswer
 from contract.policy import (
     NO_POLICY_RULE,
     RULES,
@@ -30,7 +31,7 @@ from contract.topology import POLICY_EXCHANGE
 from frontend.config import FrontEndSettings
 from frontend.metrics import POLICY_CONFIRMED, POLICY_VERSION
 from frontend.policy.file import note_confirmed, read_newest, write_policy
-from frontend.policy.source import SOURCE_ERRORS, CheckIn, PolicySource
+from frontend.policy.source import SOURCE_ERRORS, PolicySource
 from frontend.publisher import PlainConnection, close, raise_if_cancelled
 from runtime.broker import BrokerAddress
 
@@ -227,7 +228,7 @@ class Policies:
                 "another front end has this name: give each its own", extra={"others": answer.namesakes}
             )
         self._namesakes = answer.namesakes
-        if not answer.names(self._held):
+        if not _is_named(self._held, answer):
             if answer.anew:
                 log.error("the policy held is not what its version says", extra={"version": self.version})
             self._outdated = min(self._outdated, time.monotonic())
@@ -318,3 +319,10 @@ class Policies:
         else:
             self._on_disk = policy
         self._noted = confirmed.monotonic
+
+
+def _is_named(held: Policy | None, answer: CheckInAnswer) -> bool:
+    """Return whether the policy held is the one that counts."""
+    if held is None or answer.anew:
+        return False
+    return answer.version == held.settings.version and answer.stamp in (None, held.settings.stamp)

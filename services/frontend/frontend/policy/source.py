@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Final
 from urllib.parse import quote
-from uuid import UUID
 
 import httpx
 import msgspec
 
 from contract.address import address_of
+from contract.check_in import FIRST_FIELDS, CheckIn, CheckInAnswer
 from contract.domain import respell_domain
 from contract.policy import Policy, PolicySettings, PolicyUser
 from contract.snapshot import decode_settings, decode_users
@@ -23,41 +22,6 @@ _FETCH_SECONDS: Final = 120.0
 _SILENT_SECONDS: Final = 10.0
 
 _encoder = msgspec.json.Encoder()
-
-
-class CheckIn(msgspec.Struct, kw_only=True):
-    """How this front end is, as it tells the admin API."""
-
-    pool: str
-    agent: UUID
-    version: int
-    state: str
-    since: datetime
-    process: UUID
-    stamp: UUID | None
-    digest: str | None
-
-
-_OF_BEFORE: Final = ("pool", "agent", "version", "state", "since")
-"""What an admin API of before stamps knows of a check-in: it refuses more."""
-
-
-class CheckInAnswer(msgspec.Struct):
-    """Which policy counts."""
-
-    version: int
-    stamp: UUID | None = None
-    """None: the admin API is of before stamps."""
-    anew: bool = False
-    """What the front end holds is not what its version says."""
-    namesakes: int = 0
-    """Others that run under this front end's name."""
-
-    def names(self, policy: Policy | None) -> bool:
-        """Return whether a policy is the one that counts."""
-        if policy is None or self.anew:
-            return False
-        return self.version == policy.settings.version and self.stamp in (None, policy.settings.stamp)
 
 
 SOURCE_ERRORS: Final = (httpx.HTTPError, TimeoutError, msgspec.DecodeError, ValueError)
@@ -85,7 +49,7 @@ class PolicySource:
         async with asyncio.timeout(_ANSWER_SECONDS):
             response = await self._post(document)
             if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
-                response = await self._post({name: document[name] for name in _OF_BEFORE})
+                response = await self._post({name: document[name] for name in FIRST_FIELDS})
         return msgspec.json.decode(response.raise_for_status().content, type=CheckInAnswer)
 
     async def _post(self, document: dict[str, object]) -> httpx.Response:
