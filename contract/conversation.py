@@ -27,6 +27,14 @@ def group_key(people: Iterable[str]) -> str:
     return f"group:{hashlib.sha256('|'.join(sorted(people)).encode()).hexdigest()[:32]}"
 
 
+def conversation_key(connector: str, key: str) -> str:
+    """Return what a connector's own key of a conversation is filed under.
+
+    No other connector's key comes to the same, nor one made of people's addresses (``p2p:…``, ``group:…``).
+    """
+    return f"connector:{connector}:{key}"
+
+
 def filed_key(key: str) -> str:
     """Return what a conversation is filed under: its key, or a digest of one that is too long for an index.
 

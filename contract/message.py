@@ -61,7 +61,7 @@ class IM(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True
     recipients: tuple[str, ...]
     """Canonical addresses, at least one; more than one makes a group IM."""
     conversation: str
-    """One made of the participants, or the caller's: see ``runtime.token.conversation_key``."""
+    """One made of the participants, or the caller's: see ``contract.conversation.conversation_key``."""
     scope: Scope
     """``internal`` if every participant is in a local domain, else ``federated``."""
     content_type: str

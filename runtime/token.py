@@ -37,14 +37,6 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
             msgspec.structs.force_setattr(self, name, frozenset(domains))
 
 
-def conversation_key(connector: str, key: str) -> str:
-    """Return what a connector's own key of a conversation is filed under.
-
-    No other connector's key comes to the same, nor one made of people's addresses (``p2p:…``, ``group:…``).
-    """
-    return f"connector:{connector}:{key}"
-
-
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who may use the admin API, and as what."""
 

@@ -19,10 +19,10 @@ from archiving.delivery import Delivery
 from archiving.senders import Senders
 from contract.address import MAX_LENGTH
 from contract.cdr import CDR_TYPE, Activity, encode_activities
+from contract.conversation import conversation_key
 from frontend.im import MAX_CONVERSATION, CheckedIM
 from frontend.listeners.submission import read_submission
 from runtime.problem import Problem
-from runtime.token import conversation_key
 from tests.conftest import ArchiveDatabase
 from tests.integration.admin.conftest import AdminApi, make_im, running_api
 from tests.unit.agent_port import SETTINGS

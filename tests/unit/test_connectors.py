@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.cdr import Activity
+from contract.conversation import conversation_key
 from contract.message import time_at
 from contract.policy import ConnectorRights, GlobalSetting, Policy, PolicySettings
 from frontend.agent import Agent
@@ -18,7 +19,7 @@ from frontend.im import CheckedIM, IMProblem
 from frontend.listeners.submission import read_submission
 from frontend.policy.decisions import Decisions, rights_of
 from runtime.problem import Problem
-from runtime.token import CONNECTOR_NAME, Connector, by_hash, conversation_key
+from runtime.token import CONNECTOR_NAME, Connector, by_hash
 from tests.unit.agent_port import CONNECTOR, Port, make_im, run
 
 _SETTINGS = FrontEndSettings(amqp_url="amqp://nowhere", connectors_file=Path("none"))

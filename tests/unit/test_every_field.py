@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from contract.address import parse_address
+from contract.conversation import conversation_key
 from contract.message import IM, make_id, time_at
 from frontend.agent import Agent
 from frontend.im import CheckedIM
 from frontend.listeners.submission import Submission, read_submission
-from runtime.token import conversation_key
 from tests.unit.agent_port import CONNECTOR, SETTINGS, Port, reached, run
 
 _TEXT: Final = st.text(string.ascii_letters, min_size=1, max_size=8)

@@ -9,9 +9,8 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
-from admin_api.archive import disclaimers as archive_disclaimers
-from admin_api.fleet import front_ends
-from admin_api.fleet import witness as fleet_witness
+from admin_api.archive.disclaimers import answers as disclaimers
+from admin_api.fleet import answers as fleet
 from contract.check_in import FIRST_FIELDS, CheckIn, CheckInAnswer
 from contract.disclaimers import Claim, Confirmation, Standing, Worded
 from contract.witness import AgentNumbers, Noted, Numbers
@@ -32,7 +31,7 @@ REQUESTS: list[tuple[msgspec.Struct, type[BaseModel], bytes]] = [
             stamp=_ID,
             digest="1:ab",
         ),
-        front_ends.CheckIn,
+        fleet.CheckIn,
         b'{"pool":"pool1","agent":"01a2070e-7bf0-73eb-933d-9d1df16e2c30","version":4,"state":"normal",'
         b'"since":"2026-11-23T06:18:39.472000Z","process":"01a2070e-7bf0-73eb-933d-9d1df16e2c30",'
         b'"stamp":"01a2070e-7bf0-73eb-933d-9d1df16e2c30","digest":"1:ab"}',
@@ -41,7 +40,7 @@ REQUESTS: list[tuple[msgspec.Struct, type[BaseModel], bytes]] = [
         Claim(
             front_end="fe1", connector="edge", conversation="c1", im=_ID, at=_AT, version=4, notices=[_NOTICE]
         ),
-        archive_disclaimers.Claim,
+        disclaimers.Claim,
         b'{"front_end":"fe1","connector":"edge","conversation":"c1",'
         b'"im":"01a2070e-7bf0-73eb-933d-9d1df16e2c30","at":"2026-11-23T06:18:39.472000Z","version":4,'
         b'"notices":[{"partner":"sip:bob@fabrikam.com","language":"en",'
@@ -49,12 +48,12 @@ REQUESTS: list[tuple[msgspec.Struct, type[BaseModel], bytes]] = [
     ),
     (
         Confirmation(connector="edge", at=_AT),
-        archive_disclaimers.Confirmation,
+        disclaimers.Confirmation,
         b'{"connector":"edge","at":"2026-11-23T06:18:39.472000Z"}',
     ),
     (
         Numbers(pool="pool1", numbers=[AgentNumbers(_ID, 17, True)]),
-        fleet_witness.Numbers,
+        fleet.Numbers,
         b'{"pool":"pool1","numbers":[{"agent":"01a2070e-7bf0-73eb-933d-9d1df16e2c30","confirmed":17,'
         b'"ended":true}]}',
     ),
@@ -64,22 +63,22 @@ REQUESTS: list[tuple[msgspec.Struct, type[BaseModel], bytes]] = [
 ANSWERS: list[tuple[type[msgspec.Struct], BaseModel, bytes]] = [
     (
         CheckInAnswer,
-        front_ends.CurrentVersion(version=4, stamp=_ID, anew=True, namesakes=2),
+        fleet.CurrentVersion(version=4, stamp=_ID, anew=True, namesakes=2),
         b'{"version":4}',
     ),
     (
         Standing,
-        archive_disclaimers.Standing(partners=["sip:bob@fabrikam.com"], told=["sip:eve@fabrikam.com"]),
+        disclaimers.Standing(partners=["sip:bob@fabrikam.com"], told=["sip:eve@fabrikam.com"]),
         b'{"partners":[]}',
     ),
-    (Noted, fleet_witness.Noted(incarnation=_ID), b'{"incarnation":"01a2070e-7bf0-73eb-933d-9d1df16e2c30"}'),
+    (Noted, fleet.Noted(incarnation=_ID), b'{"incarnation":"01a2070e-7bf0-73eb-933d-9d1df16e2c30"}'),
 ]
 """The front end's reader of an answer, the admin API's answer, and the least that a released one answered."""
 
 _PARTS: list[tuple[type[msgspec.Struct], type[BaseModel]]] = [
     *((type(document), reader) for document, reader, _ in REQUESTS),
-    (Worded, archive_disclaimers.Notice),
-    (AgentNumbers, fleet_witness.AgentNumbers),
+    (Worded, disclaimers.Notice),
+    (AgentNumbers, fleet.AgentNumbers),
 ]
 
 

@@ -18,7 +18,7 @@ from admin_api import metrics
 from admin_api.archive.completeness.samples import show_counts
 from admin_api.database import Database
 from admin_api.http.feature import Feature
-from admin_api.policy.announcements import NoticesOf
+from admin_api.policy.announcements import AnnouncementsOf
 
 log = logging.getLogger("admin-api")
 
@@ -73,12 +73,14 @@ async def get_health() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
 async def get_readiness(
-    looks: Annotated[Looks, Depends(_looks_of)], notices: NoticesOf, response: Response
+    looks: Annotated[Looks, Depends(_looks_of)], announcements: AnnouncementsOf, response: Response
 ) -> Readiness:
     """Answer 200 if requests can be served, else 503; either way with the state of the parts."""
     ready = await looks.is_ready()
     response.status_code = 200 if ready else 503
-    return Readiness(database="ready" if ready else "away", broker="ready" if notices.connected else "away")
+    return Readiness(
+        database="ready" if ready else "away", broker="ready" if announcements.connected else "away"
+    )
 
 
 @router.get("/metrics", include_in_schema=False)

@@ -26,7 +26,7 @@ Each change has its own series: one that is announced hides none that follows it
 POLICY_DIFFERENCES: Final = Counter(
     "lcs_admin_policy_differences", "Times that a front end held another policy than its version's"
 )
-NOTICES: Final = Counter("lcs_admin_notices", "Notices of a new version that the broker took")
+ANNOUNCEMENTS: Final = Counter("lcs_admin_notices", "Notices of a new version that the broker took")
 BROKER_CONNECTED: Final = Gauge("lcs_admin_broker_connected", "1 while notices can be sent")
 DATABASE_CONNECTED: Final = Gauge("lcs_admin_database_connected", "1 while the database answers")
 COMPLETENESS: Final = {

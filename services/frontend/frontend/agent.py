@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from contract.cdr import Activity
+from contract.conversation import conversation_key
 from contract.message import Scope
 from contract.policy import Policy
 from frontend.cdr import CDR
@@ -22,7 +23,7 @@ from frontend.safekeeping import Safekeeping
 from frontend.spool.spool import Spool
 from frontend.waiting import Lane, Pending
 from runtime.problem import Problem
-from runtime.token import Connector, conversation_key
+from runtime.token import Connector
 
 if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used
     from frontend.spans import Tracing

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from contract.cdr import CDR_TYPE, Activity, encode_activities
+from contract.conversation import conversation_key
 from contract.message import make_id, milliseconds_of
 from contract.policy import Decision
 from contract.remembered import weigh_texts
@@ -18,8 +19,8 @@ from frontend.config import FrontEndSettings
 from frontend.im import MAX_CONVERSATION, CheckedIM
 from frontend.metrics import CDR_LOST
 from frontend.policy.policies import Policies
-from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
-from runtime.token import conversation_key
+from frontend.publisher import Publisher, RefusedError, UnknownError
+from runtime.broker_connection import raise_if_cancelled
 
 log = logging.getLogger("frontend")
 

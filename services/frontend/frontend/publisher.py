@@ -1,7 +1,6 @@
 """The port to the broker: publishes one AMQP message, and returns or raises how that went."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable
@@ -9,20 +8,20 @@ from typing import Final
 
 import aio_pika
 import msgspec
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, HeadersType, TimeoutType
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, HeadersType
 from aio_pika.exceptions import DeliveryError
 from prometheus_client import Gauge
 
 from contract.message import CONTENT_TYPE
 from contract.topology import INGEST_EXCHANGE, QUEUE
 from runtime.broker import BrokerAddress
+from runtime.broker_connection import PlainConnection, close, raise_if_cancelled
 
 log = logging.getLogger("frontend")
 
 _MIN_PAUSE: Final = 0.05
 _MAX_PAUSE: Final = 1.0
 _CONNECT_SECONDS: Final = 3.0
-_CLOSE_SECONDS: Final = 1.0
 _HEARTBEAT_SECONDS: Final = 10
 OUT_OF_REACH: Final = "the broker is out of reach"
 
@@ -43,22 +42,6 @@ class UnknownError(Exception):
     """The message may be on the queue, or may turn up there later."""
 
     why = "the broker does not confirm"
-
-
-class PlainConnection(aio_pika.Connection):
-    """A connection that is closed if it can't be made.
-
-    Else aio-pika closes it when Python forgets it, in any thread: then Python warns of a coroutine that is
-    never awaited.
-    """
-
-    async def connect(self, timeout: TimeoutType = None) -> None:  # noqa: ASYNC109 - as aio-pika has it
-        """Connect, within ``timeout`` seconds."""
-        try:
-            await super().connect(timeout)
-        except BaseException:
-            await self.close()
-            raise
 
 
 class _Link(msgspec.Struct, eq=False):
@@ -223,16 +206,6 @@ class Publisher:
             self._set_connected(False)
 
 
-def raise_if_cancelled() -> None:
-    """Raise the cancellation of this task that a library swallowed.
-
-    aiormq makes of a cancelled connect a failed one, and ``wait_for`` of Python 3.11 may go on as if the task
-    had not been cancelled.
-    """
-    if (task := asyncio.current_task()) is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
 async def _is_blocked(connection: AbstractConnection) -> bool:
     """Return True if the broker has blocked this connection (RabbitMQ's ``connection.blocked``).
 
@@ -259,10 +232,3 @@ async def _first_of(*awaitables: Awaitable[object]) -> None:
     finally:
         for task in tasks:
             task.cancel()
-
-
-async def close(connection: AbstractConnection) -> None:
-    """Close a connection, within a second."""
-    with contextlib.suppress(Exception):  # whatever it says, we are done with it
-        async with asyncio.timeout(_CLOSE_SECONDS):
-            await connection.close()

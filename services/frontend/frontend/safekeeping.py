@@ -17,7 +17,7 @@ from frontend.im import CheckedIM
 from frontend.metrics import DISK_TROUBLE, PENDING
 from frontend.numbering import Numbering
 from frontend.policy.policies import Policies
-from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
+from frontend.publisher import Publisher, RefusedError, UnknownError
 from frontend.receipt import CONFIRMED, SPOOLED, Fate, Receipt
 from frontend.situation import Situation
 from frontend.spool.adoption import Adoption
@@ -26,6 +26,7 @@ from frontend.spool.spool import Spool, SpoolError
 from frontend.state import State, begin_state, note_state
 from frontend.waiting import Lane, Pending, Waiting
 from frontend.witness import Witness
+from runtime.broker_connection import raise_if_cancelled
 from runtime.token import Connector
 
 if TYPE_CHECKING:  # OpenTelemetry is loaded only where it is used

@@ -5,8 +5,7 @@ from typing import Self
 from pydantic import BaseModel, Field, model_validator
 
 from admin_api.http.fields import ConnectorName, Text
-from contract.conversation import filed_key
-from runtime.token import conversation_key
+from contract.conversation import conversation_key, filed_key
 
 
 def keys_of_conversation(key: str, connector: str | None) -> list[str]:

@@ -3,7 +3,7 @@
 from admin_api.access.admission import LARGE
 from admin_api.http.feature import Feature
 from admin_api.policy import bulk, connectors, decisions, policies, snapshots, users
-from admin_api.policy.announcements import Notices
+from admin_api.policy.announcements import Announcements
 from admin_api.policy.digests import Digests
 
 feature = Feature(
@@ -20,7 +20,7 @@ feature = Feature(
         connectors.router,
     ),
     make_parts=lambda settings, database: {
-        "notices": Notices(settings.amqp_url),
+        "announcements": Announcements(settings.amqp_url),
         "snapshots": snapshots.Snapshots(database),
         "digests": Digests(),
     },

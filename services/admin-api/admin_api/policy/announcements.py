@@ -1,17 +1,17 @@
 """Announcements: front ends learn at once that policy has a new version; without one, at a check-in."""
 
 import asyncio
-import contextlib
 import logging
 from typing import Annotated
 
 import aio_pika
-from aio_pika.abc import AbstractConnection, AbstractExchange, TimeoutType
+from aio_pika.abc import AbstractConnection, AbstractExchange
 from fastapi import Depends, Request
 
 from admin_api import metrics
 from contract.topology import POLICY_EXCHANGE
 from runtime.broker import BrokerAddress
+from runtime.broker_connection import PlainConnection, close, raise_if_cancelled
 
 log = logging.getLogger("admin-api")
 
@@ -19,23 +19,7 @@ _TIMEOUT = 3.0
 _LONGEST_PAUSE = 10.0
 
 
-class _Connection(aio_pika.Connection):
-    """A connection that closes itself if it cannot be made.
-
-    Otherwise aio-pika closes it when it is garbage-collected, in any thread, and Python warns of a coroutine
-    that was never awaited.
-    """
-
-    async def connect(self, timeout: TimeoutType = None) -> None:  # noqa: ASYNC109 - as aio-pika has it
-        """Connect, within ``timeout`` seconds."""
-        try:
-            await super().connect(timeout)
-        except BaseException:
-            await self.close()
-            raise
-
-
-class Notices:
+class Announcements:
     """Publishes the newest version to the fanout ``lcs.policy``; of several at once only the last.
 
     A version that could not be sent while the broker was away is sent when it is back.
@@ -64,14 +48,14 @@ class Notices:
         while True:
             try:
                 connection = await aio_pika.connect(
-                    self._nodes.next_url(), connection_class=_Connection, timeout=_TIMEOUT
+                    self._nodes.next_url(), connection_class=PlainConnection, timeout=_TIMEOUT
                 )
                 try:
                     await self._serve(connection)
                 finally:
-                    await _close(connection)
+                    await close(connection)
             except Exception as error:  # whatever ends a connection, the next one mends
-                _raise_if_cancelled()
+                raise_if_cancelled()
                 reason = type(error).__name__
             else:
                 reason = "closed by the broker"
@@ -113,28 +97,16 @@ class Notices:
             except BaseException:
                 self._untold = True
                 raise
-            metrics.NOTICES.inc()
+            metrics.ANNOUNCEMENTS.inc()
 
     def _note(self, *, connected: bool) -> None:
         self.connected = connected
         metrics.BROKER_CONNECTED.set(connected)
 
 
-def _raise_if_cancelled() -> None:
-    """Re-raise a cancellation: aiormq turns a cancelled connect into a failed one."""
-    if (task := asyncio.current_task()) is not None and task.cancelling():
-        raise asyncio.CancelledError
+def _announcements_of(request: Request) -> Announcements:
+    announcements: Announcements = request.app.state.announcements
+    return announcements
 
 
-async def _close(connection: AbstractConnection) -> None:
-    with contextlib.suppress(Exception):  # whatever it says, we are done with it
-        async with asyncio.timeout(1):
-            await connection.close()
-
-
-def _notices_of(request: Request) -> Notices:
-    notices: Notices = request.app.state.notices
-    return notices
-
-
-NoticesOf = Annotated[Notices, Depends(_notices_of)]
+AnnouncementsOf = Annotated[Announcements, Depends(_announcements_of)]

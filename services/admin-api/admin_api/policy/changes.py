@@ -12,7 +12,7 @@ from admin_api import audit, metrics
 from admin_api.access.bulkheads import DatabaseOf
 from admin_api.access.principals import Actor, ActorDep
 from admin_api.http.preconditions import Preconditions, find_etag, read_preconditions
-from admin_api.policy.announcements import NoticesOf
+from admin_api.policy.announcements import AnnouncementsOf
 from admin_api.policy.weighing import weigh
 from admin_api.tables.policy import FrontEndRow, PolicyRow, UserRow, VersionRow
 from runtime.problem import Problem
@@ -126,12 +126,12 @@ class Changes:
         actor: ActorDep,
         preconditions: Annotated[Preconditions, Depends(read_preconditions)],
         database: DatabaseOf,
-        notices: NoticesOf,
+        announcements: AnnouncementsOf,
     ) -> None:
         self._actor = actor
         self._preconditions = preconditions
         self._database = database
-        self._notices = notices
+        self._announcements = announcements
 
     @contextmanager
     def begin(self) -> Iterator[Change]:
@@ -157,7 +157,7 @@ class Changes:
             )
         metrics.POLICY_VERSION.set(change.version)
         if change.version != before:
-            self._notices.announce(change.version)
+            self._announcements.announce(change.version)
 
     def _record_look(self, change: Change | None) -> None:
         if change is not None and change.looked_at is not None:

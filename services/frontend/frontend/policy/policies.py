@@ -32,8 +32,8 @@ from frontend.config import FrontEndSettings
 from frontend.metrics import POLICY_CONFIRMED, POLICY_VERSION
 from frontend.policy.file import note_confirmed, read_newest, write_policy
 from frontend.policy.source import SOURCE_ERRORS, PolicySource
-from frontend.publisher import PlainConnection, close, raise_if_cancelled
 from runtime.broker import BrokerAddress
+from runtime.broker_connection import PlainConnection, close, raise_if_cancelled
 
 log = logging.getLogger("frontend")
 
@@ -175,7 +175,7 @@ class Policies:
             group.create_task(self._keep_current(str(self._settings.admin_api_url), check_in))
             group.create_task(self._judge_now_and_then())
             group.create_task(self._make_digests())
-            group.create_task(self._hear_notices())
+            group.create_task(self._hear_announcements())
             group.create_task(self._save())
 
     async def _judge_now_and_then(self) -> None:
@@ -198,7 +198,7 @@ class Policies:
             await asyncio.sleep(_DIGEST_SECONDS)
 
     async def _keep_current(self, url: str, check_in: Callable[[], CheckIn]) -> None:
-        """Check in now and then, and whenever a notice came; fetch what the check-in says is new."""
+        """Check in now and then, and whenever an announcement came; fetch what the check-in says is new."""
         source = PolicySource(self._settings, url)
         trouble = ""
         try:
@@ -252,12 +252,12 @@ class Policies:
         if asked.monotonic - self._noted > _NOTE_SECONDS:
             self._to_keep.set()
 
-    async def _hear_notices(self) -> None:
-        """Look at once when the admin API says that there is something new; a notice lost does no harm."""
+    async def _hear_announcements(self) -> None:
+        """Look for news at once when the admin API announces some. A lost announcement does no harm."""
         trouble = ""
         while True:
             try:
-                await self._hear_notices_once()
+                await self._hear_announcements_once()
                 trouble = ""
             except (Exception, asyncio.CancelledError) as error:  # aiormq raises either in mid-opening
                 if repr(error) != trouble:  # else it is known
@@ -266,7 +266,7 @@ class Policies:
             raise_if_cancelled()
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _hear_notices_once(self) -> None:
+    async def _hear_announcements_once(self) -> None:
         connection = await aio_pika.connect(
             self._nodes.next_url(),
             connection_class=PlainConnection,
@@ -279,10 +279,10 @@ class Policies:
                 channel = await connection.channel()
                 queue = await channel.declare_queue(exclusive=True, auto_delete=True)
                 await queue.bind(POLICY_EXCHANGE)
-                notices = queue.iterator(no_ack=True)
-                await notices.consume()
+                announcements = queue.iterator(no_ack=True)
+                await announcements.consume()
             self._look.set()  # what was said meanwhile was not heard
-            async for _ in notices:
+            async for _ in announcements:
                 self._look.set()
         finally:
             await close(connection)

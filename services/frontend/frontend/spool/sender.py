@@ -6,8 +6,9 @@ from typing import Final
 
 from frontend.config import FrontEndSettings
 from frontend.numbering import Numbering
-from frontend.publisher import Publisher, RefusedError, UnknownError, raise_if_cancelled
+from frontend.publisher import Publisher, RefusedError, UnknownError
 from frontend.spool.spool import Spool, SpoolError
+from runtime.broker_connection import raise_if_cancelled
 
 _RETRY_SECONDS: Final = 0.05
 _DISK_SECONDS: Final = 1.0

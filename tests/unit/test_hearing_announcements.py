@@ -1,4 +1,4 @@
-"""Notices of a new policy are heard again, whatever the broker does while a connection is opened."""
+"""Announcements of a new policy are heard again, whatever the broker does while a connection is opened."""
 
 import asyncio
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_a_broker_that_stalls_while_a_connection_is_opened_is_asked_again(
         broker = Broker(step)
         server = await asyncio.start_server(broker.serve, "127.0.0.1", 0)
         async with server:
-            hearing = asyncio.create_task(_policies(server.sockets[0].getsockname()[1])._hear_notices())
+            hearing = asyncio.create_task(_policies(server.sockets[0].getsockname()[1])._hear_announcements())
             try:
                 await asyncio.wait_for(broker.consumed.wait(), 5)
             finally:
@@ -83,7 +83,7 @@ def test_a_broker_that_stalls_while_a_connection_is_opened_is_asked_again(
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("part", ["notices", "publisher"])
+@pytest.mark.parametrize("part", ["announcements", "publisher"])
 def test_a_connection_that_a_library_calls_cancelled_is_made_anew(
     part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +100,9 @@ def test_a_connection_that_a_library_calls_cancelled_is_made_anew(
 
     async def main() -> None:
         publisher = Publisher("amqp://nowhere", "test")
-        running = asyncio.create_task(_policies(1)._hear_notices() if part == "notices" else publisher.run())
+        running = asyncio.create_task(
+            _policies(1)._hear_announcements() if part == "announcements" else publisher.run()
+        )
         await reached(lambda: tries >= 3 or running.done())
         assert not running.done()
         running.cancel()

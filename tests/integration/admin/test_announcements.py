@@ -1,4 +1,4 @@
-"""Notices: a change is told through the broker at once, and the API never waits for the broker."""
+"""Announcements: a change is told through the broker at once, and the API never waits for the broker."""
 
 import contextlib
 import time
@@ -22,9 +22,9 @@ class Listener:
         self._channel.queue_bind(self._queue, POLICY_EXCHANGE)
 
     def hear(self, *, seconds: float = 10) -> bytes:
-        """Return the next notice."""
+        """Return the next announcement."""
         for method, _, body in self._channel.consume(self._queue, auto_ack=True, inactivity_timeout=seconds):
-            assert method is not None, "no notice"
+            assert method is not None, "no announcement"
             return bytes(body)
         raise AssertionError("the consumer was cancelled")
 
