@@ -1,4 +1,4 @@
-"""The file of agents: how far each got whose last number the queue or the admin API does not know yet."""
+"""The file of agents: how far each got, while its last number is not on the queue and with the admin API."""
 
 import contextlib
 import logging
@@ -73,7 +73,7 @@ class AgentsFile:
                 self._path.unlink(missing_ok=True)
 
     def _note_error(self, error: OSError | None) -> None:
-        """Log once that the disk fails. The front end goes on: what is on the queue is safe without it."""
+        """Log once that the disk fails. The front end goes on: IMs on the queue are safe without it."""
         if error is not None and not self.trouble:
             log.error("agents' numbers can't be kept on disk", extra={"error": str(error)})
         self.trouble = f"agents' numbers can't be kept: {error}" if error is not None else ""
@@ -108,5 +108,5 @@ def read_agents(folder: Path) -> dict[UUID, int]:
 
 
 def forget_agents(folder: Path) -> None:
-    """Take away the record of agents that another front end has adopted."""
+    """Remove the record of agents that another front end has adopted."""
     (folder / AGENTS_FILE).unlink(missing_ok=True)

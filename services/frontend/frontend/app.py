@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("frontend")
 
 LISTENERS: Final[tuple[type[Listener], ...]] = (HTTPListener, SIPListener, NoticesListener, AttemptsListener)
-"""What connectors can call."""
+"""The listeners of a front end."""
 
 
 def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> FastAPI:
@@ -160,7 +160,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
 
 
 def _check_user(user: str, settings: FrontEndSettings) -> None:
-    """Warn of a user at the broker that isn't this front end's: what it sends may be parked."""
+    """Warn if the broker's user isn't this front end's: workers may park its IMs."""
     known = read_front_end_user(user)
     if known is None or known.pool != settings.pool or known.front_end not in ("", settings.front_end):
         log.warning(
@@ -178,14 +178,14 @@ def _trace(settings: FrontEndSettings) -> "Tracing | None":
 
 
 def _end_if_failed(task: "asyncio.Task[None]") -> None:
-    """A part that fails as nobody foresaw ends the process: it must not go on as if it could archive."""
+    """End the process if a part failed unforeseen: it must not go on as if it could archive."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("a part of the front end failed", exc_info=error)
         os._exit(1)
 
 
 def _describe(app: FastAPI, listeners: Sequence[Listener]) -> None:
-    """Put what listens for IMs, and the connectors' tokens, into the OpenAPI document."""
+    """Put the listeners' operations, and the connectors' tokens, into the OpenAPI document."""
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:

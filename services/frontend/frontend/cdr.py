@@ -1,7 +1,7 @@
-"""Call detail records: sums up who talks with whom, and publishes it once a second. It holds up no IM.
+"""Call detail records: sums up IMs by sender and conversation, and publishes that once a second.
 
-What is not published yet is in memory alone: a front end that is killed loses a second of it. The archive is
-not touched by that, and the reconciliation names what differs.
+No IM waits for them. Activities not yet published are in memory alone: a front end that is killed loses a
+second of them. The archive is not touched by that, and the reconciliation names the difference.
 """
 
 import asyncio
@@ -26,30 +26,30 @@ log = logging.getLogger("frontend")
 
 _EVERY_SECONDS: Final = 1.0
 _SLICE_MILLISECONDS: Final = 10_000
-"""No sum goes over a multiple of it, by its IMs' own times: what comes late, or by a clock that was set, is
-summed up by itself, and fits the archive minute by minute."""
+"""No sum goes over a multiple of it, by its IMs' own times. So IMs that come late, or by a clock that was
+set, are summed up by themselves, and the sums fit the archive minute by minute."""
 _PUBLISH_SECONDS: Final = 5.0
 _MAX_GATHERED: Final = 100_000
 """Activities in memory, at most, while the broker is away."""
 _MAX_GATHERED_BYTES: Final = 64 << 20
-"""Of what they name, likewise."""
+"""Bytes of their names, likewise."""
 _MAX_MESSAGE: Final = 2000
 """Activities in an AMQP message."""
 _MAX_BYTES: Final = 1 << 20
-"""About as many bytes in it: RabbitMQ 4 refuses what has more than 16 MiB."""
+"""Bytes in an AMQP message, about: RabbitMQ 4 refuses more than 16 MiB."""
 _MAX_CLIENT: Final = 200
 _MAX_ENDED: Final = 64
 _MAX_UNPUBLISHED: Final = 50
-"""AMQP messages that the broker does not take; then what comes is summed up further."""
+"""AMQP messages that wait for the broker, at most; then activities are summed up further."""
 _Key = tuple[str, str, tuple[str, ...], str]
 """Conversation, sender, recipients and client tell one activity from another."""
 
 
 class CDR:
-    """What passed this front end and is not published yet."""
+    """The activities of this front end that are not published yet."""
 
     def __init__(self, settings: FrontEndSettings, policies: Policies) -> None:
-        """``policies`` say whether there are call detail records. Nothing connects yet."""
+        """``policies`` switch call detail records."""
         self._settings = settings
         # A connection of their own: what goes wrong with them is no trouble of the IMs'.
         name = f"call detail records of front end {settings.front_end}"
@@ -58,17 +58,16 @@ class CDR:
         self._begin_anew()
         self._turn = asyncio.Lock()
         self._unpublished: list[tuple[str, bytes]] = []
-        """Ids and bodies of AMQP messages: what is of unknown outcome goes again under its id."""
+        """Ids and bodies of AMQP messages; one of unknown outcome is published again under its id."""
 
     def _begin_anew(self) -> None:
-        """Have gathered nothing."""
         self._slices: dict[int, dict[_Key, Activity]] = {}
         """Activities by slice of time."""
         self._sessions: list[Activity] = []
         self._count = self._bytes = 0
         """Activities in both, and bytes of their names."""
         self._slice: dict[_Key, Activity] = {}
-        """Of the IM that came last."""
+        """The slice of the last IM."""
         self._begin = self._end = 0
         """The least id of an IM in that slice, and the first beyond it."""
 
@@ -111,13 +110,13 @@ class CDR:
     def note_session(self, activity: Activity, connector: str) -> None:
         """Note that a connector's session begins or ends.
 
-        What its client says of it is cut to what an IM's may have; its key is filed as an IM's is.
+        Its client's texts are cut to the length of an IM's; its key is filed as an IM's is.
         """
         activity.conversation = conversation_key(connector, activity.conversation[:MAX_CONVERSATION])
         self.note(activity)
 
     def note(self, activity: Activity) -> None:
-        """Note what is no IM: of a session, or an attempt to talk past us."""
+        """Note an activity of a session, or an attempt to talk past the archive."""
         if self._may_gather():
             activity.client = activity.client[:_MAX_CLIENT]
             activity.ended = activity.ended[:_MAX_ENDED]
@@ -135,7 +134,7 @@ class CDR:
         return False
 
     async def run(self) -> None:
-        """Publish what gathers, until cancelled."""
+        """Publish activities, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._publisher.run())
             group.create_task(self._publish_now_and_then())
@@ -148,13 +147,13 @@ class CDR:
                 await self._publish()
 
     async def drain(self) -> None:
-        """Publish what is left, if the broker takes it."""
+        """Publish the last activities, if the broker takes them."""
         await self._publish()
         if self._unpublished:
             log.error("call detail records are lost", extra={"messages": len(self._unpublished)})
 
     async def _publish(self) -> None:
-        """Publish what has gathered; what the broker does not take is tried again."""
+        """Publish all activities; those that the broker does not take are tried again."""
         async with self._turn:
             await self._publish_all()
 

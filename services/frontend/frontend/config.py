@@ -1,4 +1,4 @@
-"""What a front end is told at start."""
+"""The settings of a front end."""
 
 import socket
 from pathlib import Path
@@ -26,7 +26,8 @@ class FrontEndSettings(ServiceSettings):
     policy_max_age_seconds: float = Field(default=86_400, ge=10, le=_DECADE)
     """How long a policy counts that the admin API doesn't confirm; from then on everything is archived."""
     state_dir: Path = Path("state")
-    """What outlives the process: the last policy, the spool. Front ends may share it: each takes a slot."""
+    """Folder of all that outlives the process: the last policy, the spool. Front ends may share it: each
+    takes a slot."""
     pool: str = Field(default="pool1", min_length=1, max_length=64, pattern=f"^[^{SEPARATOR}]*$")
     """Stands in the name of the broker's user: see ``contract.broker_users``."""
     front_end: str = Field(default_factory=socket.gethostname, min_length=1, max_length=64)

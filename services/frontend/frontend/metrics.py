@@ -1,4 +1,4 @@
-"""What a front end counts. No label holds an address or content; all hold its name and its pool's."""
+"""Metrics of a front end. No label holds an address or content; all hold its name and its pool's."""
 
 import math
 import shutil
@@ -91,9 +91,10 @@ def _usage(folder: Path, which: Literal["free", "total"]) -> float:
 
 
 class NamedFigures(CollectorRegistry):
-    """All figures, each with labels that say whose they are.
+    """All metrics, each with the labels of this front end and its pool.
 
-    A series of its own that said it would have to be joined by address, which two front ends have in turn.
+    A separate info series would have to be joined on the address, and two front ends may use one address one
+    after the other.
     """
 
     def __init__(self, pool: str, front_end: str) -> None:

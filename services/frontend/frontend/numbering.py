@@ -59,7 +59,7 @@ _DEFAULTS: Final = tuple(field.default for field in msgspec.structs.fields(IM) i
 
 
 class Numbering:
-    """The agent that numbers now, and those that ended and whose statement is still due."""
+    """The agent that numbers now, and those that ended and have a statement due."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Numbering:
         self._confirmed_at: datetime | None = None
         self._stated = 0
         self._unstated: dict[UUID, int] = {}
-        """Agents that ended and whose statement is due, and how far each got."""
+        """Agents that ended and have a statement due, and how far each got."""
         self._uncounted: dict[UUID, list[tuple[int, int]]] = {}
         """Ranges of agents' numbers whose confirm came too late, or got lost; no statement has them yet."""
         self.owes_statement = False
@@ -170,7 +170,7 @@ class Numbering:
         CONFIRM_SECONDS.observe(time.monotonic() - started)
 
     def note_late(self, late: Sequence[bool]) -> None:
-        """Disown the numbers of the last publish whose IM was answered before the confirm came.
+        """Disown the numbers of the last publish that have an IM answered before the confirm came.
 
         ``late`` has True for each of these IMs: it counts under another number, or not at all.
         """

@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, for who has a collector: off unless ``LCS_OTLP_ENDPOINT`` names one.
+"""Spans of OpenTelemetry for a collector: off unless ``LCS_OTLP_ENDPOINT`` names one.
 
 An IM's trace has the IM's own id, unless its sender brought a context (W3C Trace Context). The context goes
 on in the AMQP headers; the worker adds the commit. No span holds an address or content.
@@ -107,5 +107,5 @@ class Tracing:
                 span.end()
 
     def close(self) -> None:
-        """Send what is left to send."""
+        """Send the last spans."""
         self._provider.shutdown()

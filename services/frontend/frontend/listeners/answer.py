@@ -1,4 +1,4 @@
-"""What a caller is answered for an IM."""
+"""The answer for an IM."""
 
 from typing import Final
 from uuid import UUID
@@ -14,7 +14,7 @@ _STATUSES: Final = {"confirmed": 201, "spooled": 202, "not archived": 200}
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
-    """What became of one IM; ``line`` only in a stream."""
+    """The answer for one IM; ``line`` only in a stream."""
 
     status: int
     id: UUID
@@ -25,11 +25,11 @@ class Answer(msgspec.Struct, omit_defaults=True):
     spooled: bool = False
     line: int = 0
     notices: tuple[Notice, ...] = ()
-    """To be delivered before it."""
+    """To be delivered before the IM."""
 
 
 def outcome_of(receipt: Receipt, line: int = 0) -> Answer | Problem:
-    """Return what became of an IM whose ``fate`` is known; ``line`` is its place in a stream."""
+    """Return the answer for an IM whose ``fate`` is known; ``line`` is its place in a stream."""
     fate = receipt.fate
     assert fate is not None
     if fate.kind == "refused":

@@ -1,4 +1,4 @@
-"""``POST /v1/attempts``: a connector refused what somebody's client would have said past the archive."""
+"""``POST /v1/attempts``: a connector refused media that would have passed the archive."""
 
 import time
 from typing import ClassVar, Final, get_args
@@ -58,7 +58,7 @@ _OPERATION: Final[Operation] = {
 
 
 class Attempt(msgspec.Struct, forbid_unknown_fields=True):
-    """An attempt of somebody's client to get past the archive."""
+    """An attempt of a client to talk past the archive."""
 
     sender: str
     recipient: str
@@ -69,7 +69,7 @@ _decoder = msgspec.json.Decoder(Attempt)
 
 
 class AttemptsListener(Listener):
-    """Notes attempts to talk past the archive, so that an alert can name who made them."""
+    """Notes attempts to talk past the archive, so that an alert can name the sender."""
 
     operations: ClassVar = {"/v1/attempts": _OPERATION}
 
@@ -78,7 +78,7 @@ class AttemptsListener(Listener):
         self.routes = [Route("/v1/attempts", self.receive, methods=["POST"])]
 
     async def receive(self, request: Request) -> Response:
-        """Note an attempt: 204. It stands in the call detail records of the two."""
+        """Note an attempt in the call detail records of sender and recipient; answer 204."""
         connector = self._reception.connectors.identify(request)
         async with self._reception.intake.request(request, connector) as raw:
             return self._note(raw, connector)

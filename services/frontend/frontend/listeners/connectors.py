@@ -1,4 +1,4 @@
-"""Who may hand IMs to this front end."""
+"""The connectors that may hand IMs to this front end."""
 
 from collections.abc import Iterable
 
@@ -26,21 +26,21 @@ class Connectors:
 
     @property
     def count(self) -> int:
-        """How many may call this front end."""
+        """The number of connectors of this pool."""
         return len({each.name for each in self._connectors.values() if each.pool == self._pool})
 
     def stop(self) -> None:
-        """Let nobody in any more."""
+        """Refuse all callers from now on (503)."""
         self._stopping = True
 
     def find(self, scope: Scope) -> Connector | None:
-        """Return whose token a request bears; None if it bears none of this pool's connectors."""
+        """Return the connector whose token a request bears; None if it bears none of this pool."""
         token = bearer_of(Headers(scope=scope).get("authorization"))
         connector = None if token is None else self._connectors.get(hash_token(token))
         return connector if connector is not None and connector.pool == self._pool else None
 
     def identify(self, request: Request) -> Connector:
-        """Return who calls.
+        """Return the connector that calls.
 
         Raises Problem: 401 without a token that we know, 403 if it is another pool's, 415 if the request is
         compressed or not in UTF-8, 422 with a query or a header twice, 503 once stopped.

@@ -1,4 +1,4 @@
-"""The gate: a request is begun when it is its caller's turn, whatever it wants."""
+"""The gate: every request begins in its caller's turn."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -8,16 +8,14 @@ from runtime.listening import note_known
 
 
 class Gate:
-    """ASGI middleware, around all others."""
+    """ASGI middleware, outside all others."""
 
     def __init__(self, app: ASGIApp, connectors: Connectors, turns: Turns) -> None:
-        """``app``: what serves."""
         self._app = app
         self._connectors = connectors
         self._turns = turns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve."""
         if scope["type"] == "http":
             connector = self._connectors.find(scope)
             if connector is not None:

@@ -32,12 +32,12 @@ class HTTPListener(Listener):
         self.routes = [Route("/v1/messages", self.receive, methods=["POST"])]
 
     def stop(self) -> None:
-        """Take no more: a stream is read no further, what it brought is answered, and it ends."""
+        """Read streams no further: the IMs that they brought are answered, then they end."""
         for stream in self._streams:
             stream.stop()
 
     async def receive(self, request: Request) -> Response:
-        """May these IMs be delivered? 201, 202 and 200: yes. 503: no, not now."""
+        """Answer for one IM, or open a stream: 201, 202 and 200 say that an IM may be delivered."""
         connector = self._reception.connectors.identify(request)
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type == "application/json":

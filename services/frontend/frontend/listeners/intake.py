@@ -1,4 +1,4 @@
-"""What callers have begun to send: bounded in number, bytes and time, and each connector has its share."""
+"""The intake: what callers have begun to send, bounded in number, bytes and time, in fair shares."""
 
 import asyncio
 import time
@@ -17,19 +17,20 @@ from runtime.problem import Problem
 from runtime.token import Connector
 
 UNFINISHED_SECONDS: Final = 60.0
-"""For an IM from its first byte to its last."""
+"""Seconds for an IM from its first byte to its last."""
 _LOOK_SECONDS: Final = 1.0
 _MIN_BYTES: Final = 64 << 20
 _LINES: Final = 16
 """IMs of the greatest size that may be unfinished at once, at least."""
 _FREE: Final = 4096
-"""Bytes of an unfinished IM that count for nothing: most are no longer, and go on whatever others do."""
+"""Bytes of an unfinished IM that are not counted: most IMs are shorter, and go on whatever other connectors
+do."""
 _MOST_STREAMS: Final = 500
-"""Of a connector."""
+"""Streams of a connector, at most."""
 _STREAMS_SHARE: Final = 4
-"""And one in so many of the connections."""
+"""A connector's streams are at most one in so many of the connections."""
 _REQUESTS_SHARE: Final = 2
-"""Requests of a connector that are not answered are no more than one in so many of the connections."""
+"""A connector's unanswered requests are at most one in so many of the connections."""
 _MOST_UNANSWERED: Final = 200_000
 
 
@@ -37,34 +38,36 @@ FULL: Final = "too many bytes of unfinished IMs are here: send it again later"
 
 
 class Intake:
-    """What is under way from callers."""
+    """Counts requests, streams, unfinished bytes and unanswered IMs, and ends the reading of late ones."""
 
     def __init__(self, settings: FrontEndSettings, most_connections: int, connectors: int = 1) -> None:
-        """``most_connections``: that this process takes; ``connectors``: how many there are."""
+        """``most_connections``: of this process. ``connectors``: how many there are."""
         self.most = settings.max_im_bytes
         """Bytes of one IM as JSON."""
         self._bytes = Shares(max(_MIN_BYTES, _LINES * self.most), connectors)
         self._unanswered = Shares(_MOST_UNANSWERED, connectors)
         self.turns = Turns()
-        """For what takes the event loop's time."""
+        """The turns in which callers take the event loop's time."""
         self._most_requests = max(1, most_connections // _REQUESTS_SHARE)
         self._requests: Counter[str] = Counter()
         self._most_streams = max(1, min(_MOST_STREAMS, most_connections // _STREAMS_SHARE))
         self._streams: Counter[str] = Counter()
         self._begun: dict[asyncio.Task[Any], float] = {}
-        """Tasks that wait for the rest of an IM, and since when: the first first."""
+        """Tasks that wait for the rest of an IM, and since when; the oldest first."""
         self._late: set[asyncio.Task[Any]] = set()
 
     def is_full(self, connector: Connector) -> bool:
-        """Return whether so many of a connector's IMs are not answered that each stream may have but few."""
+        """Return True if a connector has too many unanswered IMs, so that each of its streams may have only
+        few."""
         return not self._unanswered.has_room(connector.name)
 
     def note_unanswered(self, connector: Connector, more: int) -> None:
-        """Note that more IMs of a stream, or fewer, are taken in and not yet answered."""
+        """Add to a connector's unanswered IMs, or subtract."""
         self._unanswered.add(connector.name, more)
 
     def hold(self, connector: Connector, before: int, now: int) -> bool:
-        """Note that an unfinished IM that had some bytes has some now; return False if there is no room."""
+        """Note that an unfinished IM has grown from ``before`` to ``now`` bytes, or shrunk; return False if
+        it may not."""
         more = max(0, now - _FREE) - max(0, before - _FREE)
         if more > 0 and not self._bytes.has_room(connector.name, more):
             return False
@@ -83,11 +86,11 @@ class Intake:
         self._streams[connector.name] += 1
 
     def close_stream(self, connector: Connector) -> None:
-        """Count a stream no more."""
+        """Count a stream no longer."""
         self._streams[connector.name] -= 1
 
     async def run(self) -> None:
-        """End the reading of what does not come, until cancelled: a timer for each would cost more."""
+        """Cancel tasks whose IM comes too slowly, until cancelled; a timer for each would cost more."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             past = time.monotonic() - UNFINISHED_SECONDS
@@ -100,15 +103,15 @@ class Intake:
                     task.cancel()
 
     def begin(self, task: asyncio.Task[Any]) -> None:
-        """Note that a task waits for the rest of an IM; one that comes too late finds it cancelled."""
+        """Note that a task waits for the rest of an IM; it is cancelled if that comes too late."""
         self._begun.setdefault(task, time.monotonic())
 
     def end(self, task: asyncio.Task[Any]) -> None:
-        """Note that it waits no more."""
+        """Note that a task waits no longer."""
         self._begun.pop(task, None)
 
     def is_late(self, task: asyncio.Task[Any]) -> bool:
-        """Return whether a task that was cancelled is so because what it waited for did not come."""
+        """Return True if a task was cancelled because its IM came too slowly, and undo the cancellation."""
         if task not in self._late:
             return False
         self._late.discard(task)
@@ -117,7 +120,7 @@ class Intake:
 
     @asynccontextmanager
     async def request(self, request: Request, connector: Connector) -> AsyncIterator[bytes]:
-        """Yield a request's body once it is whole; its connector's turns bring it. Raises Problem."""
+        """Yield a request's whole body, read in its connector's turns. Raises Problem."""
         if self._requests[connector.name] >= self._most_requests:
             raise Problem(
                 503,
@@ -132,7 +135,8 @@ class Intake:
             self._requests[connector.name] -= 1
 
     async def _read(self, request: Request, connector: Connector) -> bytes:
-        """Read a request to its end: who is still sending does not listen to an answer. Raises Problem."""
+        """Read a request to its end, even if it is refused: a caller that sends does not read an answer.
+        Raises Problem."""
         body = bytearray()
         problem: Problem | None = None
         task = asyncio.current_task()
@@ -162,7 +166,7 @@ class Intake:
         return bytes(body)
 
     def _take(self, connector: Connector, body: bytearray, chunk: bytes) -> Problem | None:
-        """Add a chunk to a body; return why that can't be."""
+        """Add a chunk to a body; return a Problem if it may not grow so."""
         size = len(body) + len(chunk)
         if size > self.most:
             return Problem(413, f"the request has more than the {self.most} bytes that an IM may have")

@@ -15,7 +15,7 @@ class Listener(Protocol):
     """A listener; one more is a module with such a class, and an entry in ``app.LISTENERS``."""
 
     operations: ClassVar[Mapping[str, Operation]]
-    """What connectors may POST, by path."""
+    """The operations by their paths; all are POSTed by connectors."""
     routes: Sequence[Route]
     """Each authenticates its caller: ``Reception.connectors.identify``."""
 
@@ -23,7 +23,7 @@ class Listener(Protocol):
         """Listen to nothing yet."""
 
     async def run(self) -> None:
-        """Do what is not the answer to a request, until cancelled; nothing by default."""
+        """Work unasked, until cancelled; by default there is no such work."""
 
     def stop(self) -> None:
         """Take no more IMs; those taken in are still answered."""

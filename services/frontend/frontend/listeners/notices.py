@@ -1,6 +1,6 @@
-"""``POST /v1/notices/{im}/delivered``: a connector's word of the notices that it was handed with an IM.
+"""``POST /v1/notices/{im}/delivered``: a connector delivered the notices that it was handed with an IM.
 
-``…/undelivered``: they could not be.
+``…/undelivered``: it could not.
 """
 
 from typing import ClassVar, Final
@@ -47,7 +47,7 @@ _UNDELIVERED: Final[Operation] = _DELIVERED | {
 
 
 class NoticesListener(Listener):
-    """Hears from a connector whether it delivered the notices that it was handed."""
+    """Notes of the notices that a connector was handed if they were delivered."""
 
     operations: ClassVar = {
         "/v1/notices/{im}/delivered": _DELIVERED,
@@ -62,11 +62,11 @@ class NoticesListener(Listener):
         ]
 
     async def receive_delivered(self, request: Request) -> Response:
-        """Note that the partners were told: 204 if that is recorded, 202 if it will be."""
+        """Note that the partners were told; answer 204 if that is recorded, 202 if it will be."""
         return await self._receive(request, delivered=True)
 
     async def receive_undelivered(self, request: Request) -> Response:
-        """Note that they could not be told, and are to be with the next IM: 204 or 202 as above."""
+        """Note that the partners could not be told, and are to be with the next IM; answer 204 or 202."""
         return await self._receive(request, delivered=False)
 
     async def _receive(self, request: Request, *, delivered: bool) -> Response:

@@ -1,4 +1,4 @@
-"""The reception: what listeners share, from a caller's token to the answer for its IM."""
+"""The reception: all that listeners share, from a caller's token to the answer for its IM."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ class Reception:
     async def take_in(
         self, im: CheckedIM, connector: Connector, request: Request, traceparent: str | None = None
     ) -> Answer:
-        """Hand a request's IM to the agent; return what became of it, once that is known.
+        """Hand a request's IM to the agent; return the answer once the IM's fate is known.
 
         Raises Problem.
         """
@@ -50,7 +50,7 @@ class Reception:
         return outcome
 
     async def note_delivery(self, im: UUID, connector: Connector, *, delivered: bool) -> Response:
-        """Note whether a connector delivered the notices that it was handed with an IM.
+        """Note that a connector delivered the notices that it was handed with an IM, or could not.
 
         Return the answer: 204 if that is recorded, 202 if it will be. Raises Problem (404).
         """

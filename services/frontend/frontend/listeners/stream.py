@@ -26,9 +26,9 @@ from runtime.security import KINDS, SecurityLog
 from runtime.token import Connector
 
 _WINDOW: Final = 4000
-"""IMs of a stream that are taken in and not yet answered: what bounds its memory."""
+"""IMs of a stream that are taken in and not yet answered, at most: they bound its memory."""
 _FEW: Final = 100
-"""Of each of a connector that has too many of all."""
+"""The same of each stream of a connector that has too many in all."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -46,7 +46,7 @@ class Stream(Response):
         streams: "set[Stream]",
         security: SecurityLog,
     ) -> None:
-        """``streams`` names it while it lasts. Raises Problem (503) if the connector has too many."""
+        """``streams`` holds it while it lasts. Raises Problem (503) if the connector has too many."""
         super().__init__()
         self._settings = settings
         self._agent = agent
@@ -62,7 +62,7 @@ class Stream(Response):
         self._ended = False
         self._lane = agent.lane_of(connector)
         self._noted = 0
-        """Unanswered IMs of which the intake knows."""
+        """Unanswered IMs that the intake has counted."""
         intake.open_stream(connector)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,7 +117,6 @@ class Stream(Response):
             lines.forget()
 
     async def _read_lines(self, request: Request, lines: "LineSplitter", task: asyncio.Task[Any]) -> None:
-        """``task`` reads them."""
         unanswered, has_room, now = self._unanswered, self._lane.has_room, time.monotonic
         async for chunk in request.stream():
             await self._intake.turns.wait(self._connector.name, min(len(chunk), MOST_IN_ROUND))
@@ -141,11 +140,11 @@ class Stream(Response):
         return _FEW if self._intake.is_full(self._connector) else _WINDOW
 
     def _begin_turn(self) -> tuple[int, float]:
-        """Return with how many unanswered IMs the turn that has come ends, and when (monotonic)."""
+        """Return how many unanswered IMs end the turn that has come, and when it ends (monotonic)."""
         return self._window, time.monotonic() + MOST_SECONDS
 
     async def _wait_for_turn(self, task: asyncio.Task[Any]) -> None:
-        """Let the client wait: for its answers to be taken, for the agent, and for the next turn."""
+        """Wait until answers are taken, the agent has room, and the next turn has come."""
         self._note_unanswered()
         self._came.set()
         while True:
@@ -178,7 +177,7 @@ class Stream(Response):
             return problem.with_traceback(None)
 
     async def _answer(self) -> AsyncIterator[bytes]:
-        """Yield answers as they become known: those that wait for one confirm together."""
+        """Yield answers as they become known; IMs of one confirm are answered together."""
         while self._unanswered or not self._ended:
             if not self._unanswered:
                 self._came.clear()
@@ -212,25 +211,25 @@ class Stream(Response):
 
 
 class LineSplitter:
-    """Cuts chunks into lines; of a line that is too long it keeps nothing but the fact."""
+    """Cuts chunks into lines; keeps nothing of a line that is too long but that it was."""
 
     def __init__(self, intake: Intake, connector: Connector) -> None:
-        """``intake`` bounds the part of a line that waits for the rest of it."""
+        """``intake`` bounds the unfinished line."""
         self._intake = intake
         self._connector = connector
         self._rest = bytearray()
         self._problem: Problem | None = None
-        """Of the unfinished line."""
+        """The problem of the unfinished line."""
         self.number = 0
-        """Of the line that came last."""
+        """The number of the last line, from 1."""
 
     @property
     def unfinished(self) -> bool:
-        """Whether a part of a line waits for the rest."""
+        """True while a part of a line waits for the rest."""
         return bool(self._rest) or self._problem is not None
 
     def split(self, chunk: bytes) -> Iterator[bytes | Problem]:
-        """Yield the lines that a chunk ends; of one that can't be had, why."""
+        """Yield the lines that a chunk ends; in place of a line that can't be read, a Problem."""
         *lines, rest = chunk.split(b"\n")
         most, first = self._intake.most, self.unfinished
         for line in lines:
@@ -249,7 +248,7 @@ class LineSplitter:
             yield self._end_line(b"")
 
     def forget(self) -> None:
-        """Keep nothing of the unfinished line."""
+        """Drop the unfinished line."""
         self._intake.hold(self._connector, len(self._rest), 0)
         self._rest.clear()
         self._problem = None

@@ -1,4 +1,4 @@
-"""What a caller sends, checked field by field: every error says what to do."""
+"""An IM as a caller sends it, checked field by field: every error says what to do."""
 
 import base64
 import binascii
@@ -21,7 +21,7 @@ from runtime.problem import Problem
 
 _MAX_CONTENT_TYPE: Final = 255
 _MAX_REMEMBERED: Final = 8
-"""Recipients of an IM whose people are remembered, checked."""
+"""Recipients of an IM, at most, whose checked addresses are remembered."""
 _REMEMBERED_BYTES: Final = 64 << 20
 _SHORTEST: Final = len(',"id":null')
 """Bytes of a name with its value in a document, at least."""
@@ -69,8 +69,7 @@ def read_submission(raw: bytes, settings: FrontEndSettings) -> CheckedIM:
 
 
 def _has_each_name_once(raw: bytes, submission: Submission) -> bool:
-    """Return whether a document is seen at a glance to have each name once: it has no room for more, or no
-    more strings than that.
+    """Return True if a document has each name once at a glance: it has no room, or no strings, for more.
 
     False is no verdict. A full look costs as much as all else that is done to read an IM.
     """
@@ -127,7 +126,7 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
 
 
 def problem_of(error: msgspec.ValidationError) -> Problem:
-    """Return what is wrong with a JSON document that is not as its type is, and where."""
+    """Return the problem of a JSON document that is not of its type: the field, and what is wrong."""
     text = str(error)
     path = ""
     if (place := _PLACE.search(text)) is not None:
@@ -171,13 +170,13 @@ class _People(NamedTuple):
     sender: str
     recipients: tuple[str, ...]
     conversation: str
-    """The key of a conversation of these people."""
+    """The key of these people's conversation."""
     spelled: tuple[str, ...]
     """As in ``CheckedIM``."""
 
 
 def _check_people(sender: str, recipients: tuple[str, ...], most: int) -> _People:
-    """Return who sends and who receives, canonically. Raises Problem."""
+    """Return sender and recipients in canonical form. Raises Problem."""
     checked = _check_recipients(recipients, most)
     address = _address(sender, "/sender")
     came = (sender, *recipients)
@@ -268,7 +267,7 @@ def _check_content_encoding(submission: Submission) -> None:
 
 
 def _check_time(submission: Submission, now: int, settings: FrontEndSettings) -> tuple[UUID, datetime]:
-    """Return id and time, which are one: see docs/decisions/0001. ``now``: in milliseconds since 1970."""
+    """Return an IM's id and time, which are one (docs/decisions/0001). ``now``: milliseconds since 1970."""
     if submission.id is None and submission.sent_at is None:
         im_id = make_id()
         return im_id, time_at(milliseconds_of(im_id))
@@ -298,7 +297,7 @@ def _milliseconds(moment: datetime) -> int:
 
 
 def _check_clock(milliseconds: int, field: str, settings: FrontEndSettings) -> None:
-    """``milliseconds``: how far the IM's time is ahead of now."""
+    """Raise Problem if an IM's time is too many milliseconds ahead of now, or behind it."""
     ahead = milliseconds / 1000
     if ahead > settings.clock_ahead_seconds:
         raise Problem(

@@ -1,9 +1,9 @@
-"""Fair turns: one connector's flood takes its own time and room, not another's.
+"""Fair turns: one connector's flood takes its own time and capacity, not another's.
 
-The event loop does nothing else while it takes in what came. So in each round of it callers bring so much and
-no more; the rest waits, each connector's in order, and one of each connector goes in turn. What costs more
-time than its bytes say ends the round, be it a kilobyte that unfolds to many; what costs far more is followed
-by as long a rest.
+While the event loop takes IMs in, it does nothing else. So in each of its rounds callers bring a bounded
+number of bytes. The rest waits, in each connector's order, and the connectors take turns. A request that
+takes more time than its bytes suggest ends the round, such as a kilobyte that unfolds to many; one that takes
+far more is followed by an equally long rest.
 """
 
 import asyncio
@@ -12,27 +12,27 @@ from collections import Counter, OrderedDict, deque
 from typing import Final, NamedTuple
 
 MOST_IN_ROUND: Final = 524_288
-"""Bytes that are taken in in one round of the event loop: some milliseconds."""
+"""Bytes that are taken in in one round of the event loop: some milliseconds' work."""
 MOST_SECONDS: Final = 0.02
-"""Of this thread in a round after which nobody goes in it any more, and of a stream in one turn: what an IM
-costs is not seen by its bytes."""
+"""Seconds of this thread after which no further caller goes in a round, and a stream's turn ends: bytes do
+not show the time that an IM takes."""
 LONG: Final = 0.04
-"""Seconds of this thread that a round takes only if something in it cost far more than its bytes."""
+"""Seconds of this thread that a round takes only if a request in it cost far more than its bytes."""
 _USUAL: Final = 3e-7
-"""Seconds for a byte, at most, of what is not dear: a stream of short IMs, say."""
+"""Seconds for a byte, at most, of cheap requests, such as a stream of short IMs."""
 REQUEST: Final = 32_768
-"""Bytes for which a request counts, however few it brings."""
+"""Bytes for which a request counts, at least."""
 ROUND: Final = "lcs.round"
-"""In a request's scope: the round in which it was begun. What came of its body by then, up to so many bytes,
-needs no other turn."""
+"""In a request's scope: the round in which it began. The part of its body that came by then, up to
+``REQUEST`` bytes, needs no further turn."""
 PART: Final = 2048
-"""For which a part of its body counts."""
+"""Bytes for which a part of a body counts."""
 ANSWER: Final = 64
-"""For which an answer of a stream counts."""
+"""Bytes for which an answer of a stream counts."""
 MOST_ANSWERS: Final = 1000
-"""Of a stream in one turn."""
+"""Answers of a stream in one turn, at most."""
 STRANGERS: Final = ""
-"""Have one turn together, in the place of a connector; none is called so."""
+"""The name under which callers without a token take turns together; no connector has it."""
 
 
 class _Waiter(NamedTuple):
@@ -42,10 +42,9 @@ class _Waiter(NamedTuple):
 
 
 class Turns:
-    """Who may go in this round of the event loop, and who waits for one of the next."""
+    """Lets callers go in this round of the event loop, or has them wait for one of the next."""
 
     def __init__(self) -> None:
-        """Nobody waits."""
         self._left = MOST_IN_ROUND
         self._running = False
         self._went = 0
@@ -53,20 +52,20 @@ class Turns:
         self._last = ""
         """The connector that went last."""
         self._began = 0.0
-        """The round, by the time that this thread has had."""
+        """When the round began, by this thread's time."""
         self._called = False
-        """True from the call of those who go in this round: no other goes before them."""
+        """True once the next to go are called: no other goes before them."""
         self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
-        """By connector; the one whose turn it is first."""
+        """The waiting, by connector; the next connector in turn first."""
         self._slow = ""
         """The connector that took all of a round's time last: another that waits goes before it, once."""
         self._put_off: list[tuple[str, _Waiter]] = []
-        """Connectors whose turn had come in this round when its time was over."""
+        """Callers whose turn had come in this round when its time was over."""
         self.round = 0
-        """Its number."""
+        """The round's number."""
 
     async def wait(self, connector: str, cost: int) -> None:
-        """Return when it is this connector's turn for something that costs so many bytes."""
+        """Return when it is this connector's turn for a request of so many bytes."""
         if not self._running:
             self._start()
         if self._left > 0 and not self._waiting and not self._called and not self._is_over():
@@ -125,7 +124,7 @@ class Turns:
             self._start()
 
     def _take_back(self) -> None:
-        """Have those who were put off be their connectors' first again, and these connectors first of all."""
+        """Put callers that were put off first in their connectors' queues, and these connectors first."""
         for connector, waiter in reversed(self._put_off):
             self._waiting.setdefault(connector, deque()).appendleft(waiter)
             self._waiting.move_to_end(connector, last=False)
@@ -133,7 +132,7 @@ class Turns:
 
 
 class Shares:
-    """So much of something, of which each connector's share is there for it whatever the others have."""
+    """A capacity of which each connector has a share that the others can't take."""
 
     def __init__(self, most: int, connectors: int) -> None:
         """``connectors``: how many there are. One may have all of it while the others want none."""
@@ -143,10 +142,10 @@ class Shares:
         self._of: Counter[str] = Counter()
 
     def has_room(self, connector: str, more: int = 1) -> bool:
-        """Return whether a connector may have more."""
+        """Return True if a connector may have ``more``."""
         return self._total + more <= self._most or self._of[connector] + more <= self._share
 
     def add(self, connector: str, more: int) -> None:
-        """Note that a connector has more, or less."""
+        """Add to a connector's part, or subtract."""
         self._total += more
         self._of[connector] += more
