@@ -1,7 +1,7 @@
-"""Adoption: a front end that runs takes over the spool and the agents of one that doesn't come back.
+"""Adoption: a front end that runs takes over the spool and the agents of one that does not come back.
 
-What it can't take over, as it is another pool's or the disk fails, it tells of: no IM that was answered 202
-waits somewhere without a word.
+A slot that it can't take over, as it is another pool's or the disk fails, is reported: no IM that was
+answered 202 waits somewhere without a word.
 """
 
 import asyncio
@@ -28,37 +28,36 @@ _MOST_AGAIN_SECONDS: Final = 600.0
 
 
 class Left(NamedTuple):
-    """What is wrong with a slot."""
+    """The trouble of a slot."""
 
     kind: Kind
     why: str
     waits: bool = False
-    """Whether IMs of this pool wait in it."""
+    """True if IMs of this pool wait in it."""
 
 
 _DAMAGED: Final = Left("damaged", "a damaged spool was set aside in it; what could be read was taken over")
 
 
 class Adoption:
-    """Looks after the slots of a volume that nobody has."""
+    """Takes over the free slots of a volume, and reports those that need an operator."""
 
     def __init__(self, pool: str, spool: Spool, numbering: Numbering) -> None:
-        """Nothing is looked at yet."""
         self._pool = pool
         self._spool = spool
         self._numbering = numbering
         self._stated: set[tuple[UUID, int]] = set()
         self._empty: dict[str, list[tuple[int, int]]] = {}
-        """How the files of slots look in which nothing is left."""
+        """Of empty slots: inodes and times of their files."""
         self._again: dict[str, tuple[float, float]] = {}
         """When a slot in trouble is looked into again, and how long that was put off."""
         self.left: dict[str, Left] = {}
         """Slots with a trouble, by name."""
         self.waits = ""
-        """Why IMs wait in a slot of this pool that nobody has; empty if none do."""
+        """Why IMs wait in a free slot of this pool; empty if none do."""
 
     async def look(self, *, adopt: bool) -> None:
-        """Look at all slots; ``adopt``: also into those that nobody has."""
+        """Look at all slots; ``adopt``: also into free ones."""
         mine = self._spool.slot
         if mine is None:
             return
@@ -87,7 +86,7 @@ class Adoption:
             LEFT_SLOTS.labels(kind).set(sum(left.kind == kind for left in found.values()))
 
     async def _look_after_ours(self) -> Left:
-        """Return what is wrong with a slot of ours that has a damaged file."""
+        """Return the trouble of our own slot, which has a damaged file."""
         try:
             why = await self._spool.rescue()
         except SpoolError as error:
@@ -100,7 +99,7 @@ class Adoption:
         return time.monotonic() < self._again.get(name, (0.0, 0.0))[0]
 
     def _is_as_it_was(self, slot: Slot) -> bool:
-        """Whether nothing has changed in a slot in which nothing was left."""
+        """Return True if an empty slot has not changed."""
         return slot.folder.name not in self.left and self._empty.get(slot.folder.name) == _looks_of(slot)
 
     def _note(self, name: str, known: Left | None, left: Left | None, found: dict[str, Left]) -> None:
@@ -116,7 +115,7 @@ class Adoption:
         self._again[name] = (time.monotonic() + pause, pause)
 
     async def _look_into(self, slot: Slot) -> Left | None:
-        """Take over what is in a slot, if it is our pool's; return what is wrong with it then."""
+        """Take over a slot's IMs and agents, if it is our pool's; return the trouble that is left."""
         try:
             agents = await asyncio.to_thread(read_agents, slot.folder)
             adopted = await self._spool.adopt(slot)
@@ -137,14 +136,16 @@ class Adoption:
             return Left("disk", f"it can't be adopted: {error}", waits=True)
 
     def _adopt_agents(self, slot: Slot, agents: dict[UUID, int]) -> None:
-        """Have said how far agents got; once, also where their slot can't note that. Raises OSError."""
+        """Have the statements of agents published; once, also where their slot can't note that. Raises
+        OSError."""
         new = dict(agents.items() - self._stated)
         self._stated |= new.items()
         if self._numbering.adopt(new):
             forget_agents(slot.folder)
 
     async def _adopt_told(self, slot: Slot) -> None:
-        """Take over of which agents was told. Where the slot can't note that, it is done again: no harm."""
+        """Take over the agents of which an archive was told; again where their slot can't note that: no
+        harm."""
         told = await asyncio.to_thread(read_told, slot.folder)
         if told and self._numbering.told.add(told):
             with contextlib.suppress(OSError):
@@ -152,7 +153,7 @@ class Adoption:
 
 
 def _looks_of(slot: Slot) -> list[tuple[int, int]]:
-    """Return what differs once something was written to a slot."""
+    """Return inodes and times of a slot's files, which differ once it was written to."""
     looks = []
     for name in (SPOOL_FILE, AGENTS_FILE, TOLD_FILE):
         with contextlib.suppress(OSError):

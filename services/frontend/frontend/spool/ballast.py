@@ -1,4 +1,4 @@
-"""Ballast: room on a disk that is put by, for what must still be written when there is no other."""
+"""Ballast: room on a disk that is set aside, for writes that must succeed on a full disk."""
 
 import contextlib
 import logging
@@ -12,14 +12,14 @@ class Ballast:
     """A file that holds nothing but room."""
 
     def __init__(self, path: Path, size: int) -> None:
-        """``size``: in bytes. Nothing is put by yet; what an earlier process put by is there."""
+        """``size``: in bytes. The file of an earlier process is used."""
         self._path = path
         self._size = size
         self.kept = not size
-        """Whether the room is there, as far as it is wanted."""
+        """True while the room is there, or none is wanted."""
 
     def keep(self) -> bool:
-        """Put the room by, if it isn't; return whether it is there."""
+        """Set the room aside, if it isn't; return True if it is there."""
         if self.kept:
             return True
         try:
@@ -35,7 +35,7 @@ class Ballast:
         return True
 
     def release(self) -> bool:
-        """Give the room to whoever needs it now; return whether there was any."""
+        """Free the room for the next write; return True if there was any."""
         self.kept = not self._size
         return self._remove()
 

@@ -39,7 +39,7 @@ _UNREADABLE: Final = {
     sqlite3.SQLITE_IOERR_DATA,
 }
 _PATIENCE_SECONDS: Final = 5.0
-"""For so long a place that can't be read is tried again: it may be the way to the disk."""
+"""Seconds for which an unreadable place is tried again: the way to the disk may be the cause."""
 _FORGET_SECONDS: Final = 60.0
 _MOST_PLACE: Final = 1 << 53
 _RESCUE_ROWS: Final = 1000
@@ -54,19 +54,19 @@ _Result = TypeVar("_Result")
 
 
 class DamageError(sqlite3.DatabaseError):
-    """The file isn't what was written."""
+    """The file is damaged."""
 
 
 class SpoolFile:
     """Rows in order. Belongs to one thread at a time; raises sqlite3.Error or OSError if the disk fails.
 
-    To take rows out is to write as well, first of all to SQLite's log: on a full disk ballast makes room. A
-    file that is damaged is set aside; what can be read of it goes to a new one, in its old place. So is one
-    that can't be read for seconds: all else in it would wait behind a bad sector.
+    To remove rows is to write as well, first of all to SQLite's log: on a full disk ballast makes room. A
+    damaged file is set aside; its readable rows go to a new one, at their old places. A file that can't be
+    read for seconds is treated so too: all its other rows would wait behind a bad sector.
     """
 
     def __init__(self, path: Path, ballast_bytes: int = 0) -> None:
-        """Open or make the file; what an earlier process left is there. ``ballast_bytes``: beside it."""
+        """Open or make the file, with an earlier process's rows. ``ballast_bytes``: beside it."""
         self._path = path
         self._ballast = Ballast(path.with_name("ballast"), ballast_bytes)
         self._last = 0
@@ -149,7 +149,7 @@ class SpoolFile:
         ).fetchone()
 
     def _whole(self, function: Callable[[], _Result]) -> _Result:
-        """Do something with the file, and once more with a new one if it turns out to be damaged."""
+        """Call a function on the file, and once more on a new file if this one turns out to be damaged."""
         try:
             if not self._opened:
                 self._open()
@@ -163,7 +163,7 @@ class SpoolFile:
             return result
 
     def _is_damage(self, error: sqlite3.Error | UnicodeDecodeError) -> bool:
-        """Whether the file must be set aside: it is damaged, or can't be read again and again."""
+        """Return True if the file must be set aside: it is damaged, or can't be read again and again."""
         if isinstance(error, DamageError | UnicodeDecodeError):
             return True
         if getattr(error, "sqlite_errorcode", None) in _UNREADABLE:
@@ -184,7 +184,7 @@ class SpoolFile:
         self._open()
 
     def _rescue(self) -> None:
-        """Take over what can be read of files set aside; a file is noted once that is done."""
+        """Take over the readable rows of files set aside; note each file once that is done."""
         self.unrescued = ""
         for aside in files_aside(self._path):
             noted = "SELECT 1 FROM copied WHERE source = ?"
@@ -204,8 +204,10 @@ class SpoolFile:
                     )
 
     def rescue_again(self) -> None:
-        """Try again what could not be taken over, and note that what was is sent; only while there is nothing
-        in the file: what is on its way would take out what comes before it."""
+        """Try again to take over the rows that could not be before, and note that those taken over are sent.
+
+        Only while the file is empty: else the rows on their way to the broker would remove those before them.
+        """
         if self.unrescued and not self.count and self.keep_ballast():
             self._whole(self._rescue)
             self._keep_places()
@@ -248,7 +250,7 @@ class SpoolFile:
             )
 
     def _keep_places(self) -> None:
-        """Have what comes next go behind all that was there."""
+        """Have the next rows go behind all that were there."""
         with self._connection:  # a transaction
             self._connection.execute("DELETE FROM sqlite_sequence WHERE name = 'spool'")
             self._connection.execute(
@@ -256,16 +258,16 @@ class SpoolFile:
             )
 
     def _look(self) -> list[tuple[int, int]]:
-        """Return which files stand under their names."""
+        """Return the devices and inodes of the files under their names."""
         return [(stat.st_dev, stat.st_ino) for stat in (self._path.stat(), log_of(self._path).stat())]
 
     def check_place(self) -> None:
-        """Raise OSError if the file isn't under its name any more: nobody would find there what is put in."""
+        """Raise OSError if the file isn't under its name any more: its rows would not be found there."""
         if self._opened and self._look() != self._inodes:
             raise FileNotFoundError(f"{self._path} is another file now")
 
     def try_out(self) -> bool:
-        """Return whether it takes rows; raises sqlite3.Error or OSError if the disk fails."""
+        """Return True if it takes rows; raises sqlite3.Error or OSError if the disk fails."""
         self.check_place()
         if not self.keep_ballast():
             return False
@@ -273,7 +275,7 @@ class SpoolFile:
         return True
 
     def keep_ballast(self) -> bool:
-        """Put room by for when the disk is full, if it isn't; return whether it is there."""
+        """Set room aside for when the disk is full, if it isn't; return True if it is there."""
         if self._ballast.kept:
             return True
         with contextlib.suppress(sqlite3.Error):  # first the file gives back what it can
@@ -284,20 +286,20 @@ class SpoolFile:
         return self._ballast.keep()
 
     def release_ballast(self) -> None:
-        """Give back the room put by."""
+        """Free the room that was set aside."""
         self._ballast.release()
 
     @property
     def full(self) -> bool:
-        """Whether nothing more goes in, until what is there was taken out or the disk has room again."""
+        """True while no rows are taken, until some are removed or the disk has room again."""
         return not self._ballast.kept
 
     def append(self, contents: Sequence[bytes]) -> int:
-        """Put contents on disk behind what is there, all or none; return the last of their places."""
+        """Put contents on disk behind the last row, all or none; return the last of their places."""
         return self._append([Row(0, content, zlib.crc32(content)) for content in contents], None)
 
     def copy(self, rows: Sequence[Row], source: str) -> None:
-        """Put rows of another file behind what is there, and note how far it was copied: both or nothing."""
+        """Put rows of another file behind the last row, and note how far it was copied: both or neither."""
         self._append(rows, (source, rows[-1].place, digest_of(rows[-1].content)))
 
     def _append(self, rows: Sequence[Row], copied: tuple[str, int, bytes] | None) -> int:
@@ -327,7 +329,7 @@ class SpoolFile:
         return noted.fetchone() or (0, b"")
 
     def forget_copied(self, source: str) -> None:
-        """Take away what was noted of a file that has nothing any more."""
+        """Remove the note of how far a file was copied that is empty now."""
         with self._connection:  # a transaction
             self._connection.execute("DELETE FROM copied WHERE source = ?", [source])
 
@@ -351,16 +353,16 @@ class SpoolFile:
         return rows
 
     def remove(self, rows: Sequence[Row]) -> None:
-        """Take out the rows that ``first`` returned, but for those set aside."""
+        """Remove the rows that ``first`` returned, but for those set aside."""
         self._take_out(lambda: self._delete(rows[-1].place, sum(len(row.content) for row in rows)))
 
     def remove_up_to(self, place: int) -> None:
-        """Take out the rows up to a place."""
+        """Remove the rows up to a place."""
         size = "SELECT coalesce(sum(length(content)), 0) FROM spool WHERE place <= ?"
         self._take_out(lambda: self._delete(place, self._connection.execute(size, [place]).fetchone()[0]))
 
     def set_aside(self, rows: Sequence[Row]) -> None:
-        """Move rows out of the order, to a table where a person may look at them."""
+        """Move rows to a table where a person may look at them."""
         self._take_out(lambda: self._move_aside(rows))
 
     def _take_out(self, how: Callable[[], None]) -> None:
@@ -401,5 +403,5 @@ def _code_of(error: sqlite3.Error) -> int:
 
 
 def digest_of(content: bytes) -> bytes:
-    """Return what tells a row from another that has its place in another file."""
+    """Return a digest of a row, to know it again in another file."""
     return hashlib.blake2b(content, digest_size=16).digest()

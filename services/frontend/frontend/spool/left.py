@@ -1,4 +1,4 @@
-"""What a front end left: its spool's file, as one that takes it over sees it."""
+"""A left file: a spool's file as a front end sees it that takes it over."""
 
 import contextlib
 import sqlite3
@@ -11,22 +11,22 @@ from frontend.spool.rescue import Row, files_aside, log_of, read_rows
 
 
 class LeftFile:
-    """A file whose rows are read in order, and taken out where that can be done.
+    """A file of rows that are read in order, and removed if that is possible.
 
-    One that SQLite can't open, as it can't write there, is read page by page.
+    A file that SQLite can't open, as it can't write there, is read page by page.
     """
 
     def __init__(self, path: Path) -> None:
-        """It isn't open yet: see ``open``."""
+        """``open`` opens it."""
         self._path = path
         self._place = 0
         self._file: SpoolFile | None = None
         self._unread: Iterator[Row] = iter(())
-        """What is read page by page, once for all."""
+        """Rows read page by page, once for all."""
         self._read = -1
-        """Place of the row that was read last so."""
+        """The place of the last row that was read page by page."""
         self.trouble = ""
-        """Why nothing can be taken out; empty while that can be."""
+        """Why no rows can be removed; empty while they can."""
 
     def open(self) -> None:
         """Open the file, if there is one. Raises OSError if nothing can be read."""
@@ -40,7 +40,7 @@ class LeftFile:
             list(islice(read_rows(path), 1))
 
     def release_ballast(self) -> None:
-        """Give back the room put by: it may be needed to take out rows."""
+        """Free the room set aside: it may be needed to remove rows."""
         if self._file is not None:
             self._file.release_ballast()
 
@@ -51,7 +51,7 @@ class LeftFile:
 
     @property
     def count(self) -> int:
-        """How many rows there are, as far as they can be read. Raises OSError."""
+        """The number of readable rows. Raises OSError."""
         if self._file is not None:
             return self._file.count
         return sum(1 for _ in read_rows(self._path)) if self.trouble else 0
@@ -86,7 +86,7 @@ class LeftFile:
         return rows
 
     def pass_by(self, place: int) -> None:
-        """Have done with the rows up to a place: take them out, or remember why not."""
+        """Remove the rows up to a place, or remember why that failed."""
         self._place = place
         if self._file is not None and not self.trouble:
             try:

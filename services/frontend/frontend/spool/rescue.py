@@ -21,7 +21,7 @@ import msgspec
 
 _ASIDE: Final = "damaged"
 _SENT: Final = ".sent"
-"""Ends the name of a note beside one: the spool that took over what is in it may be damaged in its turn."""
+"""Ends the name of a note beside a file set aside: the spool that took it over may be damaged in its turn."""
 _PAGE: Final = 4096
 """SQLite's page size."""
 _HEADER: Final = struct.pack(">16sH6B", b"SQLite format 3\0", _PAGE, 2, 2, 0, 64, 32, 32)
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether the content is what was put in, as far as that can be told."""
+        """True if the content is as it was written, as far as that can be known."""
         return self.checksum is None or self.checksum == zlib.crc32(self.content)
 
 
@@ -73,24 +73,24 @@ def files_aside(path: Path) -> list[Path]:
 
 
 def note_sent(path: Path) -> None:
-    """Note beside all files set aside that what could be read of them is sent. Raises OSError."""
+    """Note beside all files set aside that their readable rows are sent. Raises OSError."""
     for aside in files_aside(path):
         if not is_sent(aside):
             aside.with_suffix(_SENT).touch()
 
 
 def is_sent(aside: Path) -> bool:
-    """Return whether that is noted. Raises OSError."""
+    """Return True if that is noted. Raises OSError."""
     return aside.with_suffix(_SENT).exists()
 
 
 def seal_of(place: int) -> bytes:
-    """Return what tells a place that was noted from a damaged one."""
+    """Return a seal, which a damaged note of a place has not."""
     return hashlib.blake2b(str(place).encode(), digest_size=8).digest()
 
 
 def check_header(path: Path) -> str:
-    """Return what is wrong with a file's first bytes or its log; empty if nothing is. Raises OSError."""
+    """Return the fault in a file's first bytes or its log; empty if there is none. Raises OSError."""
     size, logged = _size_of(path), _size_of(log_of(path))
     if not size:
         return "its log has no file" if logged > _WAL_HEADER else ""
@@ -136,7 +136,8 @@ def read_rows(path: Path, after: int = 0, unread: list[OSError] | None = None) -
 
 
 def _is_right(content: bytes, rest: list[object], *, known: bool) -> bool:
-    """Whether a row's content is what was put in; in a file of before whatever can be read is."""
+    """Return True if a row's content is as it was written; in a file of an earlier version, if it can be
+    read."""
     match rest:
         case [int(checksum)]:
             return checksum == zlib.crc32(content)
@@ -173,7 +174,7 @@ class _Frame(NamedTuple):
 
 
 class _Readable:
-    """A file, read piece by piece; what stands on a bad sector is taken for empty."""
+    """A file, read piece by piece; bytes on a bad sector count as missing."""
 
     def __init__(self, path: Path) -> None:
         """One that isn't there is empty. Raises OSError if it can't be opened."""
@@ -193,15 +194,15 @@ class _Readable:
             return b""
 
     def close(self) -> None:
-        """Have done with it."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 
 
 class _Pages:
-    """The pages of a file and its log: of each the last that is valid, and what came later but is damaged.
+    """The pages of a file and its log: of each the last valid one, and later ones that are damaged.
 
-    A log may be as long as the file: where its pages are is kept, not what they hold.
+    A log may be as long as the file: the places of its pages are kept, not their content.
     """
 
     def __init__(self, path: Path) -> None:
@@ -277,7 +278,7 @@ def _wal_checksum(order: str, before: bytes, content: bytes) -> bytes:
 
 
 def _lacks_commits(path: Path) -> bool:
-    """Whether a transaction that was committed stands behind a damaged place of a log: SQLite drops it."""
+    """Return True if a committed transaction stands behind a damaged place of a log: SQLite drops it."""
     damaged = False
     with contextlib.closing(_Readable(path)) as log:
         for frame in _frames(log):

@@ -1,4 +1,4 @@
-"""The sender: publishes what is in the spool, oldest first, then takes it out."""
+"""The sender: publishes the spool's IMs, oldest first, then removes them."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from runtime.broker_connection import raise_if_cancelled
 
 _RETRY_SECONDS: Final = 0.05
 _DISK_SECONDS: Final = 1.0
-"""For so long a disk that fails is left alone."""
+"""Seconds for which a disk that fails is left alone."""
 
 
 class Sender:
-    """Empties a spool for as long as the broker takes what is in it."""
+    """Empties a spool for as long as the broker takes its IMs."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Sender:
         publisher: Publisher,
         note: Callable[[], None],
     ) -> None:
-        """``note`` is called when there is less in the spool, or it can't be sent: others may go on."""
+        """``note`` is called when IMs have left the spool, or can't be sent: others may go on."""
         self._settings = settings
         self._spool = spool
         self._numbering = numbering

@@ -1,8 +1,7 @@
-"""A slot: the folder in which a front end keeps what must outlive it, its own for as long as it lives.
+"""A slot: the folder of all that must outlive a front end, locked for as long as it lives.
 
-Front ends that share a volume (replicas of one Compose service) have a slot each. One that starts again takes
-a slot of its pool that is free, and finds there what was left; slots that nobody has are adopted by those of
-their pool that run.
+Front ends that share a volume (replicas of one Compose service) have a slot each. One that starts takes a
+free slot of its pool, with all that is in it; running ones adopt the free slots of their pool.
 """
 
 import contextlib
@@ -40,7 +39,7 @@ class Slot:
 
     @property
     def pool(self) -> str:
-        """The pool that it says it is of; empty if it says none that can be read. Raises OSError."""
+        """The pool that the slot names; empty if it names none that can be read. Raises OSError."""
         path = self.folder / _POOL
         if not _is_file(path):
             return ""
@@ -48,7 +47,7 @@ class Slot:
         return pool.decode(errors="replace") if checksum.strip() == _checksum_of(pool) else ""
 
     def name_pool(self, pool: str) -> None:
-        """Have the slot say, also after a power cut, which pool it is of. Raises OSError."""
+        """Name the slot's pool, safe from a power cut. Raises OSError."""
         fresh = self.folder / f"{_POOL}.new"
         with fresh.open("wb") as file:
             file.write(pool.encode() + b" " + _checksum_of(pool.encode()) + b"\n")
@@ -57,7 +56,7 @@ class Slot:
         fresh.replace(self.folder / _POOL)
 
     def stands(self) -> bool:
-        """Whether the folder is still where it was: its volume may be gone, or another's."""
+        """Return True if the folder is still in its place: its volume may be gone, or another's."""
         try:
             here, mine = (self.folder / "lock").stat(), os.fstat(self._lock)
         except OSError:
@@ -65,7 +64,7 @@ class Slot:
         return (here.st_dev, here.st_ino) == (mine.st_dev, mine.st_ino)
 
     def release(self) -> None:
-        """Let another have it."""
+        """Unlock the folder."""
         os.close(self._lock)
 
 
@@ -81,9 +80,9 @@ def _checksum_of(pool: bytes) -> bytes:
 
 
 def take_slot(shared: Path, pool: str, use: Callable[[Slot], None]) -> Slot:
-    """Return the first slot in a folder that nobody has, is not another pool's, and can be used.
+    """Return the first free slot of a folder that is not another pool's, and that ``use`` accepts.
 
-    ``use`` raises OSError if it can't. Raises OSError.
+    ``use`` raises OSError to refuse one. Raises OSError if there is none.
     """
     for number in range(1, _MOST):
         folder = shared / str(number)
@@ -113,7 +112,7 @@ def take_slot(shared: Path, pool: str, use: Callable[[Slot], None]) -> Slot:
 
 
 def slots_beside(mine: Slot) -> Iterator[tuple[str, Slot | OSError | None]]:
-    """Have the slots beside ``mine``, one after another, by name; each is let go when the next comes.
+    """Yield the slots beside ``mine``, by name, one after another; each is released when the next comes.
 
     None: it is another front end's. OSError: why it can't be looked into. Raises OSError.
     """

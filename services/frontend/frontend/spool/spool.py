@@ -1,9 +1,9 @@
 """The spool: IMs that the broker can't take now, safe on this front end's own disk, in order.
 
-It is in a slot of the state folder. Without one nothing is spooled; what needs the broker alone goes on.
+It is in a slot of the state folder. Without a slot no IM is spooled; the way to the broker stays open.
 
-What comes while a write is under way goes to disk together with the next (group commit), so the disk's fsync
-is paid once for many. One thread does all that touches the disk: the event loop never waits for it.
+IMs that come while a write is under way go to disk together with the next (group commit), so the disk's fsync
+is paid once for many. One thread does all disk access: the event loop never waits for it.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ log = logging.getLogger("frontend")
 
 SPOOL_FILE: Final = "spool.sqlite"
 _WRITE_BYTES: Final = 1 << 20
-"""About what goes to disk in one transaction: SQLite's log has to hold it, and the ballast the log."""
+"""Bytes of a transaction, about: SQLite's log has to hold it, and the ballast the log."""
 _BALLAST_BYTES: Final = 16 << 20
 _LOOK_SECONDS: Final = 1.0
 _ADOPT_IMS: Final = 1000
@@ -46,7 +46,7 @@ class SpoolError(Exception):
 
 
 class SpooledIM(msgspec.Struct, gc=False):
-    """An IM with what was decided on it."""
+    """An IM with its decision."""
 
     im: CheckedIM
     decision: Decision
@@ -55,16 +55,16 @@ class SpooledIM(msgspec.Struct, gc=False):
 
 
 class Adopted(NamedTuple):
-    """What came of taking over a slot."""
+    """The result of taking over a slot."""
 
     pool: str
-    """The pool it is of; empty if nothing says it."""
+    """The slot's pool; empty if neither slot nor IMs name it."""
     ims: int
-    """How many IMs came here."""
+    """IMs that came here."""
     stay: int
-    """How many stay there."""
+    """IMs that stay there."""
     trouble: str
-    """Why what was copied can't be taken out there, or not all could be copied; empty if it was."""
+    """Why copied IMs can't be removed there, or not all could be copied; empty if neither failed."""
 
 
 class _Waiting(NamedTuple):
@@ -81,13 +81,13 @@ class Spool:
     """A bounded queue on disk."""
 
     def __init__(self, settings: FrontEndSettings) -> None:
-        """It has no slot yet: see ``take_slot``."""
+        """It has no slot until ``take_slot``."""
         self._pool, self._state_dir = settings.pool, settings.state_dir
         self._max_bytes = settings.spool_max_bytes
         self._thread = ThreadPoolExecutor(1, "spool")
         self._file: SpoolFile | None = None
         self.slot: Slot | None = None
-        """Whose folder it is in; None while there is none that can be used."""
+        """The slot that holds the file; None while there is none that can be used."""
         self._had_slot = False
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
@@ -95,17 +95,17 @@ class Spool:
         self._first: list[Row] = []
         self._sent: list[Row] = []
         self._answered: set[int] = set()
-        """Places of IMs that were answered before the disk had them: they are taken out, and not sent."""
+        """Places of IMs answered before the disk had them: they are removed, and not sent."""
         self.trouble = "the state folder can't be used"
-        """Why it takes no more; empty while it does."""
+        """Why it takes no IMs; empty while it does."""
         self.stuck = ""
-        """Why what is in it can't be sent; empty while it can."""
+        """Why its IMs can't be sent; empty while they can."""
         self.filled = asyncio.Event()
         """Set while there are IMs on disk."""
         SPOOL_MAX_BYTES.set(self._max_bytes)
 
     def take_slot(self) -> None:
-        """Take a slot of the state folder, with all that was left in it. Raises OSError: there is none."""
+        """Take a slot of the state folder, with the IMs in it. Raises OSError if there is none."""
         if self._had_slot and not any(self._state_dir.iterdir()):
             raise OSError(f"{self._state_dir} has become empty: is its volume there?")
         file, slot = self._file, self.slot
@@ -118,7 +118,7 @@ class Spool:
         self._had_slot = True
 
     def open(self, slot: Slot) -> None:
-        """Go on with what is in a slot. Raises OSError if it can't be used, or has another pool's IMs."""
+        """Use a slot, with the IMs in it. Raises OSError if it can't be used, or is another pool's."""
         try:
             file = SpoolFile(slot.folder / SPOOL_FILE, _ballast_for(slot.folder, self._max_bytes))
         except sqlite3.Error as error:
@@ -139,11 +139,11 @@ class Spool:
 
     @property
     def count(self) -> int:
-        """How many IMs are on disk."""
+        """The number of IMs on disk."""
         return self._file.count if self._file is not None else 0
 
     def put(self, im: CheckedIM, decision: Decision, receipt: Receipt) -> "asyncio.Future[None]":
-        """Take an IM; the result is there when it is on disk. Raises SpoolError, now or by the result.
+        """Take an IM; the result is done when the IM is on disk. Raises SpoolError, now or by the result.
 
         An IM that is answered before that, refused or confirmed by the broker after all, is not sent.
         """
@@ -160,7 +160,7 @@ class Spool:
         return written
 
     async def run(self) -> None:
-        """Write what is put, until cancelled."""
+        """Write IMs to disk, until cancelled."""
         self._show()
         while True:
             try:
@@ -174,7 +174,7 @@ class Spool:
                 await self._write()
 
     async def _look(self) -> None:
-        """See whether what was in the way is so still."""
+        """Look if trouble is over."""
         try:
             if await self._run(self._look_at_disk):
                 self.trouble = ""
@@ -183,7 +183,7 @@ class Spool:
         self._show()
 
     def _look_at_disk(self) -> bool:
-        """Return whether it takes IMs again. Raises sqlite3.Error or OSError if it can't."""
+        """Return True if it takes IMs again. Raises sqlite3.Error or OSError if it can't."""
         if self._file is not None and self.slot is not None:
             if self.slot.stands():
                 return bool(self.trouble) and self._file.size < self._max_bytes / 2 and self._file.try_out()
@@ -193,7 +193,7 @@ class Spool:
         return not self.trouble
 
     def note_trouble(self, why: str) -> None:
-        """Note, and say once, why nothing is spooled."""
+        """Note, and log once, why no IM is spooled."""
         if why != self.trouble:
             self.trouble = why
             log.error("nothing can be spooled", extra={"why": why[:300]})
@@ -266,7 +266,8 @@ class Spool:
         return spooled
 
     async def remove_first(self) -> None:
-        """Take out what ``first`` returned last. Raises SpoolError: then ``first`` begins with it."""
+        """Delete the rows that the last ``first`` returned. On SpoolError the next ``first`` deletes them
+        before it reads."""
         self._sent, self._first = self._first, []
         if self._file is not None:
             await self._remove_sent(self._file)
@@ -285,7 +286,7 @@ class Spool:
         self._show()
 
     async def _reach(self, function: "Callable[..., _Result]", *arguments: object) -> _Result:
-        """Do what must be done to send what is on disk."""
+        """Call a function on the file, on behalf of sending; note why that fails."""
         try:
             result = await self._run(function, *arguments)
         except SpoolError as error:
@@ -297,7 +298,8 @@ class Spool:
         return result
 
     async def rescue(self) -> str:
-        """Take over what could not be before from a damaged file of ours; return why it still can't, else "".
+        """Take over IMs of our own damaged file that could not be before; return why that still fails, else
+        "".
 
         Raises SpoolError.
         """
@@ -308,10 +310,10 @@ class Spool:
         return self._file.unrescued
 
     async def adopt(self, slot: Slot) -> "Adopted":
-        """Take over what a front end of our pool left, as far as there is room. Raises SpoolError.
+        """Take over the IMs of a slot of our pool, as far as there is room. Raises SpoolError.
 
-        How far a file was copied is noted with what is copied: where nothing can be taken out of it, it comes
-        here once all the same.
+        How far a file was copied is noted with the copies: IMs that can't be removed there come here once all
+        the same.
         """
         file = self._file
         if file is None:
@@ -347,9 +349,9 @@ class Spool:
         return len(rows)
 
     def close(self) -> None:
-        """End: return once nothing is under way; IMs stay where they are.
+        """Close the file, once all disk access is done; IMs stay on disk.
 
-        Another may have the slot from then on, and must not see the file change.
+        Another front end may have the slot from then on, and must not see the file change.
         """
         if self._file is not None:
             self._thread.submit(self._file.close)
@@ -372,7 +374,7 @@ class Spool:
 
 
 def _pool_of(rows: Sequence[Row]) -> str:
-    """Return the pool that an IM says, empty if it says none or can't be read."""
+    """Return the pool that an IM names; empty if it names none, or can't be read."""
     for row in rows:
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
             return _decoder.decode(row.content).pool
@@ -380,5 +382,5 @@ def _pool_of(rows: Sequence[Row]) -> str:
 
 
 def _ballast_for(folder: Path, max_bytes: int) -> int:
-    """Return how much room a spool may need to be emptied: less if it, or its disk, is small."""
+    """Return the bytes that a spool may need to be emptied: fewer if it, or its disk, is small."""
     return min(_BALLAST_BYTES, 2 * max_bytes + (256 << 10), shutil.disk_usage(folder).total // 2)

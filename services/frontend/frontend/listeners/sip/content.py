@@ -1,6 +1,7 @@
-"""SIP requests as a pool's edge hands them on: who says what to whom, and what they offer to say past us.
+"""SIP requests as a pool's edge hands them on: the text in them, and the media that they offer past the
+archive.
 
-Whatever the method: a body is content unless ``emptiness`` proves that it says nothing.
+Whatever the method: a body is content unless ``emptiness`` proves that it is empty.
 
 Sources: RFC 3261 (SIP), RFC 3428 (MESSAGE), RFC 5365 (several recipients), and for the text in an INVITE
 Microsoft's [MS-SIP], 2.2.11 (``Ms-Text-Format``).
@@ -20,9 +21,9 @@ from frontend.listeners.sip.request import Request, SIPError, read_address, user
 
 _IDENTITY: Final = ("7bit", "8bit", "binary")
 _NOTICES: Final = frozenset({"application/im-iscomposing+xml", "message/imdn+xml"})
-"""Types of bodies in which nobody says anything, if they are what they are called."""
+"""Types of notices between clients: a body of such a type is empty, if it is one."""
 _DESCRIBING: Final = ("INVITE", "UPDATE", "PRACK")
-"""Methods whose body a client may take for a session description (RFC 3264, 3311, 3262)."""
+"""Methods of requests whose body a client may read as a session description (RFC 3264, 3311, 3262)."""
 _DESCRIPTION: Final = "application/sdp"
 _ENCODED_PART: Final = re.compile(
     rb"^content-(transfer-)?encoding[ \t]*:[ \t\r\n]*+(?!7bit|8bit|binary|identity)",
@@ -32,28 +33,29 @@ _LIST_OPTION: Final = "recipient-list-message"
 _LIST: Final = "recipient-list"
 _LIST_TYPE: Final = "application/resource-lists+xml"
 _MAX_LIST: Final = 65_536
-"""Bytes of one."""
+"""Bytes of a list, at most."""
 _ENTRY: Final = "{urn:ietf:params:xml:ns:resource-lists}entry"
 
 
 class CodedError(SIPError):
-    """A request whose body nobody here can read; the text says why."""
+    """A request with a body that can't be read here; the text says why."""
 
 
 class Said(NamedTuple):
-    """What a request says, as it is archived."""
+    """The text of a request, as it is archived."""
 
     sender: str
     recipients: list[str]
     conversation: str | None
-    """The key of a session; None in pager mode, where people make the conversation."""
+    """The key of a session; None in pager mode, where the participants make the conversation."""
     content_type: str
     encoding: Encoding
     body: str
     content: bytes
     """The body's bytes as they came."""
     listed: bool = False
-    """Whether the recipients are those of a list in the body: each is to be sent a copy without it."""
+    """True if a list in the body names the recipients: the edge then sends each of them a copy without the
+    list."""
     content_encoding: str = ""
     """``Content-Encoding`` of ``content``, in lower case; it is archived as it came."""
     toast: bool = False
@@ -61,7 +63,7 @@ class Said(NamedTuple):
 
 
 def find_said(request: Request) -> Said | None:
-    """Return what a request says, None if it is proved to say nothing. Raises SIPError."""
+    """Return the text of a request, None if the request is proved empty. Raises SIPError."""
     sender, _ = read_address(request, "from")
     recipient, session = way_of(request)
     said = [*_find_toast(request, sender), *_find_subject(request, sender)]
@@ -75,7 +77,7 @@ def find_said(request: Request) -> Said | None:
 
 
 def _find_content(request: Request, sender: str, recipient: str, session: str | None) -> Said | None:
-    """Return what the body says, None if it is proved to say nothing."""
+    """Return the text in the body, None if the body is proved empty."""
     content_type, body = request.header("content-type") or "text/plain", request.body
     coding = request.header("content-encoding").lower()
     if coding == "identity":
@@ -94,7 +96,7 @@ def _find_content(request: Request, sender: str, recipient: str, session: str | 
 
 
 def find_offers(request: Request) -> frozenset[str]:
-    """Return what a request offers to say past us, kinds of ``contract.sdp``. Raises SIPError."""
+    """Return the media that a request offers past the archive: kinds of ``contract.sdp``. Raises SIPError."""
     body = _decode(request.body, request.header("content-encoding").lower())
     if not body:
         return frozenset()  # or nobody can read it
@@ -111,7 +113,7 @@ def find_offers(request: Request) -> frozenset[str]:
 
 
 def is_disguised(request: Request, said: Said) -> bool:
-    """Return whether something is said by what calls itself a typing notice or a receipt."""
+    """Return True if a text has the type of a typing notice or a receipt."""
     return request.method == "MESSAGE" and type_of(said.content_type) in _NOTICES
 
 
@@ -123,7 +125,7 @@ def _decode(body: bytes, coding: str) -> bytes | None:
 
 
 def _requires_list(request: Request) -> bool:
-    """Return whether a request is for those listed in its body (RFC 5365, 4): not so in a session."""
+    """Return True if the recipients are those listed in the body (RFC 5365, 4); never in a session."""
     _, tag = read_address(request, "to")
     options = ",".join(request.headers.get("require", ())).split(",")
     return not tag and _LIST_OPTION in (option.strip().lower() for option in options)
@@ -148,7 +150,7 @@ def _find_toast(request: Request, sender: str) -> list[Said]:
 
 
 def _find_subject(request: Request, sender: str) -> list[Said]:
-    """Return what stands in Subject, which clients show. The edge takes it out of what it relays."""
+    """Return the text in Subject, which clients show. The edge removes it from the request that it relays."""
     text = request.header("subject")
     if not text:
         return []
@@ -157,7 +159,8 @@ def _find_subject(request: Request, sender: str) -> list[Said]:
 
 
 def _read_listed(content_type: str, body: bytes) -> tuple[list[str], str, bytes]:
-    """Return whom a body of two parts lists (RFC 5365), and the type and content of what is said to them."""
+    """Return the recipients that a body of two parts lists (RFC 5365), and type and content of its other
+    part."""
     recipients: list[str] = []
     said: list[tuple[str, bytes]] = []
     try:
@@ -191,7 +194,7 @@ def _read_list(content: bytes) -> list[str]:
 
 
 def _encode(content_type: str, body: bytes) -> tuple[Encoding, str, bytes]:
-    """Return how a body is archived, as text if it says it is UTF-8 and is, else in base64; and its bytes."""
+    """Return a body's encoding, text and bytes: as text if it says UTF-8 and is, else in base64."""
     charset = parameters_of(content_type).get("charset", "").lower()
     if type_of(content_type).startswith("text/") and charset in ("", "utf-8", "utf8", "us-ascii"):
         try:

@@ -1,6 +1,6 @@
-"""Proofs that a body says nothing: it parses strictly as a typing notice, a receipt, or an offer of media.
+"""Proofs that a body is empty: it parses strictly as a typing notice, a receipt, or an offer of media.
 
-What can't be proved is content. A grammar here holds no text that a person could have written: no comments,
+A body without proof is content. A grammar here holds no text that a person could have written: no comments,
 no attributes but those that clients write, no namespaces of their own.
 
 Sources: RFC 3994 (typing notices), RFC 5438 (receipts), RFC 3862 (CPIM), RFC 8866 (SDP, ``contract.sdp``).
@@ -17,9 +17,9 @@ from frontend.listeners.sip.mime import MIMEError, split_parts, type_of
 CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "identity"})
 """Content codings that we undo (RFC 9110, 8.4.1)."""
 MAX_DECODED: Final = 262_144
-"""Bytes that a compressed body may have."""
+"""Bytes of a compressed body once decoded, at most."""
 MAX_PROVED: Final = 65_536
-"""Bytes of a body that is looked at: more takes long, and no client writes so much to say nothing."""
+"""Bytes of a body that is examined, at most: more takes long, and no client needs so many for a notice."""
 _MAX_NOTICE: Final = 4096
 _MAX_DEPTH: Final = 4
 
@@ -30,7 +30,7 @@ _DECLARATION: Final = (
 )
 _DATE_TIME: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?"
 _MADE: Final = r"[\w.~+/=@:-]{1,80}"
-"""Of identifiers that machines make. They hold no sentence: a space ends them."""
+"""Identifiers that machines make. They hold no sentence: a space ends them."""
 _ADDRESS: Final = (
     r"(im|pres|sips?|tel):[\w.~+%-]{1,64}(@[a-z0-9.-]{1,128})?(:\d{1,5})?(;gr(=[\w:.-]{1,80})?)?"
 )
@@ -117,11 +117,12 @@ _CPIM_FIELDS: Final = re.compile(
 
 
 class CodingError(ValueError):
-    """A content coding that nobody here knows, or what it hides is too large; the text says which."""
+    """A content coding that is unknown here, or a body that is too large once decoded; the text says
+    which."""
 
 
 def decode(body: bytes, coding: str) -> bytes | None:
-    """Return what a content coding hides, None if it isn't just that: then nothing of it is proved.
+    """Return a decoded body; None if it is not of its coding alone, and so proves nothing.
 
     Raises CodingError.
     """
@@ -150,7 +151,7 @@ def _inflate(body: bytes, bits: int) -> bytes | None:
 
 
 def is_empty(content_type: str, body: bytes, users: Collection[str] = (), depth: int = 0) -> bool:
-    """Return whether a body is proved to say nothing. ``users``: user parts of the parties, in lower case."""
+    """Return True if a body is proved empty. ``users``: user parts of the parties, in lower case."""
     kind = type_of(content_type)
     if depth > _MAX_DEPTH or len(body) > MAX_PROVED or not _CONTENT_TYPE.fullmatch(content_type.strip()):
         return False
@@ -193,7 +194,7 @@ def _are_known(headers: dict[str, str]) -> bool:
 
 
 def _is_empty_cpim(body: bytes, users: Collection[str], depth: int) -> bool:
-    """Return whether CPIM wraps nothing: its headers are addresses and times, and what it wraps is empty."""
+    """Return True if CPIM wraps nothing: its headers are addresses and times, and its content is empty."""
     outer, separator, rest = body.replace(b"\r\n", b"\n").partition(b"\n\n")
     head, second, _ = rest.partition(b"\n\n")
     if not separator or not second or b"\r" in outer + head:

@@ -1,4 +1,4 @@
-"""``POST /v1/sip``: a request as it came to the pool's SIP edge. May it be relayed?"""
+"""``POST /v1/sip``: may a request that came to the pool's SIP edge be relayed?"""
 
 import base64
 import re
@@ -42,28 +42,28 @@ from runtime.token import Connector
 CONTENT_TYPE: Final = "message/sip"
 """RFC 3261, 27.5."""
 TOAST_HEADER: Final = "LCS-Toast"
-"""What the edge is given with the answer to an INVITE that carries text, and brings back with the session's
-first MESSAGE, for many clients send that text again: a voucher of whether it is archived, for this text."""
+"""A voucher of an INVITE's text: whether it was archived. The edge returns it with the session's first
+MESSAGE, because many clients repeat the text there."""
 _TOAST_SECONDS: Final = 120
-"""How long the edge keeps it."""
+"""Seconds that the edge keeps it."""
 RECIPIENTS_HEADER: Final = "LCS-Recipients"
-"""To whom the edge is to send what was said, a copy each (RFC 5365): it is the answer's body."""
+"""Recipients to whom the edge sends the answer's body, a copy each (RFC 5365)."""
 ENDED_HEADER: Final = "LCS-Ended"
 """From the edge, with an INVITE: the status with which it was refused."""
 NOTICES_HEADER: Final = "LCS-Notices"
-"""What the edge is to tell partners before it relays: URI, text in base64, URI, text, … between bars."""
+"""Notices that the edge delivers before it relays: URI, text in base64, URI, text, … between bars."""
 NOTICES_SENDER_HEADER: Final = "LCS-Notices-From"
 NOTICES_IM_HEADER: Final = "LCS-Notices-IM"
-"""A voucher of the IM with which they are told: what ``LCS-Told`` or ``LCS-Untold`` brings back."""
+"""A voucher of the notices' IM, which ``LCS-Told`` or ``LCS-Untold`` brings back."""
 _NOTICES_SECONDS: Final = 6 * 3600
-"""How long a notice can be taken back."""
+"""Seconds within which a notice can be taken back."""
 _TEXT_HEADER: Final = "LCS-Text-Format"
 """``Ms-Text-Format`` as it is archived, in place of the one that came."""
 ARCHIVED_HEADER: Final = "LCS-Archived"
-"""Whether what was said is archived, ``yes`` or ``no``: the edge shows it to our own clients."""
+"""``yes`` if the text is archived, else ``no``: the edge shows it to our own clients."""
 _MAX_LIST: Final = 20_000
-"""Characters of ``LCS-Recipients`` and ``LCS-Text-Format`` at most; what is on the way (HAProxy's
-tune.bufsize) must hold it."""
+"""Characters of ``LCS-Recipients`` and ``LCS-Text-Format``, at most: proxies on the way (HAProxy's
+tune.bufsize) must hold them."""
 UNSEEN_HEADER: Final = "LCS-Unseen"
 """Kinds of content that a session may send past the archive, as policy allows: an answer may agree."""
 UNTOLD_HEADER: Final = "LCS-Untold"
@@ -79,7 +79,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Passed(msgspec.Struct):
-    """The answer for what holds nothing to archive, or what is archived already."""
+    """The answer for a request that is empty, or archived already."""
 
     status: int
     archived: bool
@@ -87,7 +87,7 @@ class Passed(msgspec.Struct):
 
 
 class SIPListener(Listener):
-    """The SIP side of a front end. The edge relays what is answered 200, 201 or 202, and nothing else."""
+    """The SIP side of a front end. The edge relays a request answered 200, 201 or 202, and no other."""
 
     operations: ClassVar = {"/v1/sip": OPERATION}
 
@@ -99,7 +99,7 @@ class SIPListener(Listener):
         self.routes = [Route("/v1/sip", self.receive, methods=["POST"])]
 
     async def receive(self, request: HTTPRequest) -> Response:
-        """May this SIP request be relayed? 200, 201 and 202: yes."""
+        """Answer whether a SIP request may be relayed: 200, 201 and 202 say yes."""
         connector = self._reception.connectors.identify(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CONTENT_TYPE:
             raise Problem(415, f"send the SIP request as it came, as {CONTENT_TYPE}")
@@ -170,7 +170,8 @@ class SIPListener(Listener):
         return Response(_encoder.encode(outcome), outcome.status, headers, media_type="application/json")
 
     def _check_offers(self, sip: Request, connector: Connector) -> frozenset[str]:
-        """Return what a request offers to send past us, as policy allows. Raises Problem (406), SIPError."""
+        """Return the media that a request offers past the archive, as policy allows. Raises Problem (406),
+        SIPError."""
         offers = find_offers(sip)
         policy = self._agent.policy
         allowed = policy.pool(self._settings.pool).unseen_media if policy is not None else ()
@@ -186,7 +187,7 @@ class SIPListener(Listener):
         )
 
     def _take_toast(self, connector: Connector, toast: str, about: str) -> str:
-        """Return whether the text was archived with its INVITE, "" if it was not said in it."""
+        """Return "yes" or "no", as the text was archived with its INVITE; "" if it was not in it."""
         try:
             return self._vouchers.take(connector, TOAST_HEADER, toast, about=about)
         except VoucherError:
@@ -202,7 +203,7 @@ class SIPListener(Listener):
             raise Problem(400, f"{header}: {error}; bring back {NOTICES_IM_HEADER} as it came") from None
 
     def _notices_in(self, connector: Connector, outcome: Answer) -> dict[str, str]:
-        """Return the headers that say what partners are told; a bar stands in no escaped address."""
+        """Return the headers with the notices for partners; no escaped address has a bar."""
         notices = outcome.notices
         if not notices:
             return {}
@@ -225,7 +226,7 @@ class SIPListener(Listener):
         attempts: Iterable[str] = (),
         at: datetime | None = None,
     ) -> None:
-        """Have a session's begin or end in the call detail records, and what is tried in it past the archive.
+        """Note a session's begin or end in the call detail records, and attempts to pass the archive in it.
 
         ``at``: when, by default now. Raises Problem (403).
         """
@@ -258,7 +259,7 @@ class SIPListener(Listener):
 
 
 def _check_callee(sip: Request) -> None:
-    """Raise SIPError if a session begins with another than ``To`` names: what follows is said to that one."""
+    """Raise SIPError if a session begins with another than ``To`` names: its texts are sent to that one."""
     callee, tag = read_address(sip, "to")
     if sip.method != "INVITE" or tag:
         return
@@ -292,7 +293,7 @@ def _submission_of(said: Said) -> Submission:
 
 
 def _text_format_of(said: Said) -> str:
-    """Return the header that carries a text in an INVITE, with nothing in it that is not archived."""
+    """Return the header that carries a text in an INVITE, with no text in it that is not archived."""
     return f"{said.content_type};ms-body={base64.b64encode(said.content).decode()}"
 
 
@@ -303,7 +304,7 @@ def _pass(archived: bool, rule: str, headers: Mapping[str, str] | None = None) -
 
 
 def _digest(im: CheckedIM) -> str:
-    """Return what tells a text of a session from others: to others, say, or to be read in another way.
+    """Return a digest of a session's text and recipients, to know the text again.
 
     Its type may be written in another way again; of its parameters the character set counts.
     """

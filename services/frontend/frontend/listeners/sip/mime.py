@@ -12,16 +12,16 @@ _MAX_PARTS: Final = 100
 
 
 class MIMEError(ValueError):
-    """A body that isn't made as its type says; the text says why."""
+    """A body that is not of its type; the text says why."""
 
 
 class BodyPart(NamedTuple):
     """A part of a multipart body."""
 
     headers: dict[str, str]
-    """By name, in lower case; of a name that stands twice the last."""
+    """Headers by name, in lower case; of a repeated name the last."""
     fields: int
-    """How many headers it has."""
+    """The number of its headers."""
     content: bytes
 
 
@@ -39,7 +39,7 @@ def type_of(content_type: str) -> str:
 
 
 def parameters_of(value: str) -> dict[str, str]:
-    """Return the parameters of a header's value, or of what follows it, by name in lower case."""
+    """Return the parameters of a header's value by name, in lower case."""
     return {
         match["name"].lower(): (match["value"] or "").strip().strip('"')
         for match in _PARAMETER.finditer(value)

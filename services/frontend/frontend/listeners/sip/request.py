@@ -1,4 +1,4 @@
-"""A SIP request as a pool's edge hands it on: its head, who writes to whom, and of which session it is.
+"""A SIP request as a pool's edge hands it on: its head, its sender and recipient, and its session.
 
 Source: RFC 3261.
 """
@@ -29,11 +29,11 @@ _SINGLE: Final = (
     *("subject", "ms-text-format", "ms-conversation-id"),
 )
 _TEXTS: Final = ("subject", "ms-text-format")
-"""Of these, those in which something is said."""
+"""Headers among these in which a person may write."""
 _MAX_VALUE: Final = 4096
-"""Characters of each of the others: they are read several times."""
+"""Characters of each other header, at most: they are read several times."""
 _MAX_LINES: Final = 500
-"""Of a head."""
+"""Lines of a head, at most."""
 _MAX_CLIENT: Final = 200
 
 
@@ -47,7 +47,7 @@ class Request(NamedTuple):
     method: str
     uri: str
     headers: dict[str, list[str]]
-    """By their long names in lower case."""
+    """Headers by their long names in lower case."""
     body: bytes
 
     def header(self, name: str) -> str:
@@ -67,9 +67,9 @@ class Session(NamedTuple):
 
 
 def find_session(request: Request, status: str) -> Session | None:
-    """Return what a request says of a session, None if nothing. Raises SIPError.
+    """Return the session that a request begins or ends, None if it does neither. Raises SIPError.
 
-    ``status``: that with which an INVITE was refused, "" if it was not.
+    ``status``: the answer that refused an INVITE, "" if it was not refused.
     """
     if request.method not in ("INVITE", "BYE"):
         return None
@@ -86,9 +86,9 @@ def find_session(request: Request, status: str) -> Session | None:
 
 
 def session_of(request: Request, refused: str = "") -> Session:
-    """Return to which session a request belongs, be it alone. Raises SIPError.
+    """Return the session of a request, which may be the only one in it. Raises SIPError.
 
-    ``refused``: the status that an INVITE which would have begun it is answered.
+    ``refused``: the status that is the answer to an INVITE that would have begun it.
     """
     sender, _ = read_address(request, "from")
     recipient, conversation = way_of(request)
@@ -99,7 +99,7 @@ def session_of(request: Request, refused: str = "") -> Session:
 
 
 def client_of(request: Request) -> str:
-    """Return what the sender talks with (RFC 3261, 20.41), "" if it does not say."""
+    """Return the sender's program (RFC 3261, 20.41), "" if it is not named."""
     return request.header("user-agent")[:_MAX_CLIENT]
 
 
@@ -158,10 +158,10 @@ def read_address(request: Request, name: str) -> tuple[str, str]:
 
 
 def way_of(request: Request) -> tuple[str, str | None]:
-    """Return who is written to, and the key of the session.
+    """Return the recipient, and the key of the session.
 
-    Outside a dialog that is the request's target; inside it, where the target is a device, the one at its
-    other end.
+    Outside a dialog the recipient is the request's target. Inside it the target is a device, and the
+    recipient the one at the dialog's other end.
     """
     to, tag = read_address(request, "to")
     recipient = to if tag else request.uri

@@ -1,7 +1,7 @@
-"""Vouchers that a front end gives an edge to bring back: signed, and good for a while.
+"""Vouchers that a front end gives an edge to bring back: signed, and valid for a time.
 
-All front ends of a pool know the key: it is made of what they are all given. Of that a connector knows its
-own token, not the other connectors' and not the front ends' for the admin API.
+All front ends of a pool know the key: it is made of their common settings. A connector knows one of these,
+its own token, but neither the other connectors' nor the front ends' for the admin API.
 """
 
 import hashlib
@@ -23,7 +23,8 @@ class Vouchers:
     """Makes vouchers, and takes them back."""
 
     def __init__(self, connectors: Iterable[Connector], token: str) -> None:
-        """``connectors``: all that front ends of the pool know; ``token``: theirs for the admin API."""
+        """``connectors``: all that front ends of the pool know. ``token``: the front ends' for the admin
+        API."""
         secret = "\0".join((token, *sorted(connector.hash for connector in connectors)))
         self._key = hashlib.sha256(secret.encode()).digest()
 
@@ -33,7 +34,7 @@ class Vouchers:
         return f"{text}.{expires}.{self._sign(connector, kind, text, about, expires)}"
 
     def take(self, connector: Connector, kind: str, voucher: str, *, about: str = "") -> str:
-        """Return what a voucher holds. Raises VoucherError."""
+        """Return the text that a voucher holds. Raises VoucherError."""
         text, _, rest = voucher.partition(".")
         expires, _, signature = rest.partition(".")
         if not hmac.compare_digest(
