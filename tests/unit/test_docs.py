@@ -164,3 +164,10 @@ def test_the_changelog_has_what_was_added_changed_and_fixed_in_each_version() ->
     assert versions
     for version in versions:
         assert re.findall(r"^### (.+)$", version, re.MULTILINE) == ["Added", "Changed", "Fixed"]
+
+
+def test_pictures_are_small_and_shown() -> None:
+    pictures = set((ROOT / "docs" / "pictures").iterdir())
+    shown = {(page.parent / link).resolve() for page in PAGES for link in _LINK.findall(page.read_text())}
+    assert pictures <= shown
+    assert max(picture.stat().st_size for picture in pictures) < 150_000
