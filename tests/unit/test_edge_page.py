@@ -7,6 +7,6 @@ _CONFIGURATION = Path(__file__).parent.parent.parent / "deploy" / "kamailio" / "
 
 
 def test_a_reader_of_the_chat_page_may_take_its_script_slowly() -> None:
-    """Kamailio cuts a connection for which more waits than its queue takes: over a bridge, say, not loopback."""
+    """Kamailio cuts a connection for which more waits than its queue takes, as over a bridge."""
     bounds = dict(re.findall(r"^(\w+)=(\d+)", _CONFIGURATION.read_text(), re.MULTILINE))
     assert int(bounds["tcp_conn_wq_max"]) >= int(bounds["pv_buffer_size"])  # the script is one value
