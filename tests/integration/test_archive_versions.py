@@ -11,7 +11,7 @@ import archiving.archive
 import archiving.migrations
 from archiving.archive import Archive
 from archiving.batch import Batch
-from archiving.evidence import IN_THINGS
+from archiving.evidence import IN_ITEM
 from archiving.rows import COLUMNS
 from archiving.senders import Senders
 from archiving.storing import Settlement
@@ -48,7 +48,7 @@ def test_an_older_archive_keeps_its_rows_and_its_workers_wait_until_they_are_new
     database.begin_anew(archiving.migrations, "0007")
     with pytest.raises(psycopg.Error) as too_new:
         Archive(database.url("lcs_archiving"))
-    assert not isinstance(too_new.value, IN_THINGS)
+    assert not isinstance(too_new.value, IN_ITEM)
     sessions = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename = 'lcs_archiving'"
     wait_for(lambda: database.rows(sessions) == [], "no session to be left")
     with psycopg.connect(database.url("lcs_owner")) as connection:
@@ -62,7 +62,7 @@ def test_an_older_archive_keeps_its_rows_and_its_workers_wait_until_they_are_new
     with psycopg.connect(database.url("lcs_archiving")) as older:
         with pytest.raises(psycopg.Error) as too_old:
             older.execute("SELECT archive.open_batch()")
-        assert not isinstance(too_old.value, IN_THINGS)
+        assert not isinstance(too_old.value, IN_ITEM)
     archive = Archive(database.url("lcs_archiving"))
     assert archive.store(make_ims(1)) == 1
     archive.close()
@@ -101,7 +101,7 @@ def test_a_worker_that_knows_a_column_more_waits(
     monkeypatch.setattr(archiving.archive, "COLUMNS", (*COLUMNS, "importance"))
     with pytest.raises(psycopg.Error, match="no column importance") as too_new:
         Archive(database.url("lcs_archiving"))
-    assert not isinstance(too_new.value, IN_THINGS)
+    assert not isinstance(too_new.value, IN_ITEM)
 
 
 def test_a_worker_that_is_newer_than_the_archive_leaves_ims_on_the_queue_until_it_is_migrated(

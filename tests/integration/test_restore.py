@@ -9,7 +9,7 @@ import pytest
 from pika.spec import BasicProperties
 
 from archiving.archive import Archive
-from archiving.evidence import IN_THINGS
+from archiving.evidence import IN_ITEM
 from archiving.parked.parking import Parked
 from archiving.ranges import NumberRange
 from contract.message import IM, AgentStatement
@@ -120,7 +120,7 @@ def test_tables_of_names_that_are_replaced_alone_are_another_archive(
         restore()
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as refused:
             archive.store([_next(ben)])
-        assert not isinstance(refused.value, IN_THINGS)
+        assert not isinstance(refused.value, IN_ITEM)
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
             archive.store([], [NumberRange(ben.agent, "pool1", 2, 2)])
     with closing(Archive(database.url("lcs_archiving"))) as archive:

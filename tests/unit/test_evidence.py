@@ -1,4 +1,4 @@
-"""What is refused is what cannot be stored while other things can, whatever errors say."""
+"""What is refused is what cannot be stored while other items can, whatever errors say."""
 
 import random
 
@@ -30,15 +30,15 @@ class Store:
         self.tries = 0
         self._away = away
 
-    def store(self, things: object) -> None:
+    def store(self, items: object) -> None:
         """Store all or none."""
-        assert isinstance(things, list)
+        assert isinstance(items, list)
         self.tries += 1
-        self.rehearse(things)
-        for thing in things:
-            if thing in self.bad:
-                raise self.bad[thing]
-        self.stored |= set(things)
+        self.rehearse(items)
+        for item in items:
+            if item in self.bad:
+                raise self.bad[item]
+        self.stored |= set(items)
 
     def rehearse(self, _things: object) -> None:
         """Fail if nothing can be stored."""
@@ -64,7 +64,7 @@ def test_what_cannot_be_stored_is_refused_once_and_all_else_is_stored(
 ) -> None:
     refused: list[int] = []
     store = Store(bad)
-    sift(Sieve(list(range(count)), lambda thing, _: refused.append(thing)), store)
+    sift(Sieve(list(range(count)), lambda item, _: refused.append(item)), store)
     assert sorted(refused) == sorted(set(range(count)) & bad.keys())
     assert store.stored == set(range(count)) - bad.keys()
 
@@ -74,7 +74,7 @@ def test_what_cannot_be_stored_is_refused_once_and_all_else_is_stored(
 def test_what_a_database_that_comes_and_goes_refuses_is_stored_later(count: int, seed: int) -> None:
     refused: list[tuple[int, str]] = []
     store = Store({}, random.Random(seed))
-    sift(Sieve(list(range(count)), lambda thing, why: refused.append((thing, why))), store)
+    sift(Sieve(list(range(count)), lambda item, why: refused.append((item, why))), store)
     assert refused == []
     assert store.stored == set(range(count))
 
@@ -82,7 +82,7 @@ def test_what_a_database_that_comes_and_goes_refuses_is_stored_later(count: int,
 @pytest.mark.parametrize("error", ERRORS)
 def test_nothing_is_refused_while_nothing_can_be_stored(error: Exception) -> None:
     refused: list[int] = []
-    sieve = Sieve(list(range(10)), lambda thing, _: refused.append(thing))
+    sieve = Sieve(list(range(10)), lambda item, _: refused.append(item))
 
     def fail(_things: object) -> None:
         raise error
@@ -108,10 +108,10 @@ def test_a_thing_that_ends_the_session_is_under_doubt_and_a_database_that_is_awa
     ends = psycopg.OperationalError("the connection is lost")
     open_ = True
 
-    def store(things: object) -> None:
+    def store(items: object) -> None:
         nonlocal open_
-        rehearse(things)
-        if 3 in things:  # type: ignore[operator] # a list
+        rehearse(items)
+        if 3 in items:  # type: ignore[operator] # a list
             open_ = False
             raise ends
 
@@ -120,7 +120,7 @@ def test_a_thing_that_ends_the_session_is_under_doubt_and_a_database_that_is_awa
             raise ends
 
     refused: list[int] = []
-    sieve = Sieve(list(range(8)), lambda thing, _: refused.append(thing))
+    sieve = Sieve(list(range(8)), lambda item, _: refused.append(item))
     with pytest.raises(psycopg.OperationalError):
         sieve.sift(store, rehearse)
     for _ in range(20):

@@ -86,11 +86,11 @@ def _render() -> None:
     parser.add_argument(
         "--anew", action="store_true", help="from the beginning, even if a run before was cut short"
     )
-    asked = parser.parse_args(sys.argv[2:])
+    arguments = parser.parse_args(sys.argv[2:])
     settings = load_settings(StoreSettings)
     start_logging(settings.log_level)
     try:
-        outcome = render_again(settings.database_url, asked.who, anew=asked.anew)
+        outcome = render_again(settings.database_url, arguments.who, anew=arguments.anew)
     except psycopg.errors.LockNotAvailable:
         log.error("somebody renders again already")
         sys.exit(2)

@@ -12,9 +12,9 @@ from typing import Final, Generic, TypeVar
 
 import psycopg
 
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
-IN_THINGS: Final = (
+IN_ITEM: Final = (
     ValueError,
     OverflowError,
     RecursionError,
@@ -27,7 +27,7 @@ IN_THINGS: Final = (
 
 _TIMES: Final = 2
 _TIMES_AT_MOST: Final = 8
-"""How often a thing fails after a rehearsal that went well until it is refused; the latter each in a session
+"""How often an item fails after a successful rehearsal until it is refused. The latter are each in a session
 of its own, for any error of another kind may be a moment's."""
 
 
@@ -43,25 +43,25 @@ class NoVerdictError(Exception):
     """Raised when a trial is cut short: no child could begin, the database was away, a signal ended it."""
 
 
-class _Piece(Generic[Thing]):
-    def __init__(self, things: Sequence[Thing], *, failed: bool) -> None:
-        self.things = things
+class _Piece(Generic[Item]):
+    def __init__(self, items: Sequence[Item], *, failed: bool) -> None:
+        self.items = items
         self.failed = failed
         """True if it failed, or is half of a piece that did: it is tried only after a rehearsal."""
         self.times = 0
         """How often it failed alone, after a successful rehearsal."""
 
 
-class Sieve(Generic[Thing]):
+class Sieve(Generic[Item]):
     """Stores items together, and by halves where some cannot be stored; it refuses those, each alone."""
 
-    def __init__(self, things: Sequence[Thing], refuse: Callable[[Thing, str], object]) -> None:
+    def __init__(self, items: Sequence[Item], refuse: Callable[[Item, str], object]) -> None:
         """``refuse`` receives an item and the reason."""
-        self._pieces = deque([_Piece(list(things), failed=False)] if things else [])
+        self._pieces = deque([_Piece(list(items), failed=False)] if items else [])
         self._refuse = refuse
 
     def sift(
-        self, store: Callable[[Sequence[Thing]], object], rehearse: Callable[[Sequence[Thing]], object]
+        self, store: Callable[[Sequence[Item]], object], rehearse: Callable[[Sequence[Item]], object]
     ) -> None:
         """Store all items that can be stored, and refuse the others.
 
@@ -69,7 +69,7 @@ class Sieve(Generic[Thing]):
         stores faultless ones like them and rolls back. Raises DoubtError, and the error of the first
         rehearsal: then the caller takes a new session and calls again, until nothing is raised.
         """
-        doubtful: list[_Piece[Thing]] = []
+        doubtful: list[_Piece[Item]] = []
         doubt: Exception | None = None
         rehearsed = False
         try:
@@ -77,30 +77,30 @@ class Sieve(Generic[Thing]):
                 piece = self._pieces[0]
                 if piece.failed:
                     try:
-                        rehearse(piece.things)
+                        rehearse(piece.items)
                     except Exception as away:
                         if not rehearsed:
                             raise
                         doubt = doubt or away  # what was tried since it went well may have ended the session
                         break
                     rehearsed = True
-                error = _try(store, piece.things)
-                if error is not None and len(piece.things) > 1:
-                    middle = len(piece.things) // 2
-                    halves = piece.things[:middle], piece.things[middle:]
+                error = _try(store, piece.items)
+                if error is not None and len(piece.items) > 1:
+                    middle = len(piece.items) // 2
+                    halves = piece.items[:middle], piece.items[middle:]
                     self._pieces[0] = _Piece(halves[0], failed=True)
                     self._pieces.insert(1, _Piece(halves[1], failed=True))
                     continue
                 if error is not None:
                     piece.times += piece.failed
                     piece.failed = True
-                    if piece.times < (_TIMES if isinstance(error, IN_THINGS) else _TIMES_AT_MOST):
-                        if isinstance(error, IN_THINGS):
+                    if piece.times < (_TIMES if isinstance(error, IN_ITEM) else _TIMES_AT_MOST):
+                        if isinstance(error, IN_ITEM):
                             continue
                         doubtful.append(piece)
                         doubt = error
                     else:
-                        self._refuse(piece.things[0], f"cannot be stored: {str(error) or repr(error)}")
+                        self._refuse(piece.items[0], f"cannot be stored: {str(error) or repr(error)}")
                 self._pieces.popleft()
         finally:
             self._pieces.extendleft(reversed(doubtful))
@@ -108,9 +108,9 @@ class Sieve(Generic[Thing]):
             raise DoubtError(str(doubt)) from doubt
 
 
-def _try(store: Callable[[Sequence[Thing]], object], things: Sequence[Thing]) -> Exception | None:
+def _try(store: Callable[[Sequence[Item]], object], items: Sequence[Item]) -> Exception | None:
     try:
-        store(things)
+        store(items)
     except Exception as error:
         return error
     return None

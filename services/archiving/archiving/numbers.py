@@ -121,17 +121,12 @@ class Numbers:
         conversations = self._intern("conversations", {filed_key(key[0]) for key in new})
         if respelled := {name for name in people if address_of(name) != name}:
             self._note_spellings(respelled, new)
-        pairs = {
-            (conversations[filed_key(conversation)], users[name])
-            for conversation, sender, to, _ in new
-            for name in (sender, *to)
-        }
-        self._connection.execute(
-            "SELECT archive.hold_incarnation(%s), archive.add_participants(%s::bigint[], %s::int[])",
-            [
-                self.incarnation,
-                *("{" + ",".join(str(pair[place]) for pair in pairs) + "}" for place in (0, 1)),
-            ],
+        self._add_participants(
+            {
+                (conversations[filed_key(conversation)], users[name])
+                for conversation, sender, to, _ in new
+                for name in (sender, *to)
+            }
         )
         self._recipients += sum(len(key[2]) or 1 for key in new)
         for key in new:
@@ -143,6 +138,16 @@ class Numbers:
                 [users[name] for name in to],
                 scope == "federated",
             )
+
+    def _add_participants(self, pairs: set[tuple[int, int]]) -> None:
+        """Store the people of conversations, by pairs of numbers."""
+        self._connection.execute(
+            "SELECT archive.hold_incarnation(%s), archive.add_participants(%s::bigint[], %s::int[])",
+            [
+                self.incarnation,
+                *("{" + ",".join(str(pair[place]) for pair in pairs) + "}" for place in (0, 1)),
+            ],
+        )
 
     def _note_spellings(self, respelled: set[str], routes: Sequence[_Route]) -> None:
         """Store the canonical names of people and conversations that earlier front ends spelled otherwise."""

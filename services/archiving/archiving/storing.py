@@ -14,7 +14,7 @@ from pika.spec import BasicProperties
 from archiving.archive import Account, Archive, ConflictError
 from archiving.batch import Batch, park_unread, read_message
 from archiving.delivery import Delivery
-from archiving.evidence import DoubtError, Sieve, Thing
+from archiving.evidence import DoubtError, Item, Sieve
 from archiving.journal import Journal, describe_publishes
 from archiving.metrics import PARKED, observe_batch
 from archiving.parked.parking import Parked
@@ -253,10 +253,10 @@ def _replay(archive: Archive, delivery: Delivery, senders: Senders) -> str | Non
         return settlement.failure
 
 
-def _each(store: Callable[[Thing], None]) -> Callable[[Sequence[Thing]], None]:
-    def store_all(things: Sequence[Thing]) -> None:
-        for thing in things:
-            store(thing)
+def _each(store: Callable[[Item], None]) -> Callable[[Sequence[Item]], None]:
+    def store_all(items: Sequence[Item]) -> None:
+        for item in items:
+            store(item)
 
     return store_all
 

@@ -80,12 +80,12 @@ def _try(deliveries: Sequence[Delivery], rehearse: Callable[[Delivery], object])
     done, begun = 0, False
     try:
         with _child(deliveries) as child:
-            for said in _lines_of(child):
-                if said == _BEGIN:
+            for line in _lines_of(child):
+                if line == _BEGIN:
                     begun = True
-                elif said.startswith(_DONE):
+                elif line.startswith(_DONE):
                     begun = False
-                    _count(said.removeprefix(_DONE))
+                    _count(line.removeprefix(_DONE))
                     done += 1
             how = (
                 f"exit code {code}" if (code := child.poll()) is not None else f"silent for {_SECONDS:.0f} s"
@@ -128,11 +128,11 @@ def _lines_of(child: "subprocess.Popen[bytes]") -> Iterator[bytes]:
     assert child.stdout is not None
     rest = b""
     while select.select([child.stdout], [], [], _SECONDS)[0]:
-        said = os.read(child.stdout.fileno(), 1 << 16)
-        if not said:
+        read = os.read(child.stdout.fileno(), 1 << 16)
+        if not read:
             child.wait(_SECONDS)
             return
-        *lines, rest = (rest + said).split(b"\n")
+        *lines, rest = (rest + read).split(b"\n")
         yield from lines
 
 
@@ -151,17 +151,17 @@ def run_trial(settings: StoreSettings) -> int:
     if not _persist(session, lambda archive: archive.rehearse()):
         return _AWAY
     for each in messages:
-        _say(_BEGIN)
+        _report(_BEGIN)
         properties = properties_of(msgspec.json.decode(each.properties))
         delivery = Delivery(0, 0, properties, each.body, each.given_up, each.consumed)
         settlement = Settlement(settings.senders, [delivery], Journal())
         if not _persist(session, settlement.settle):
             return _AWAY
-        _say(_DONE + msgspec.json.encode(settlement.counts))
+        _report(_DONE + msgspec.json.encode(settlement.counts))
     return os.EX_OK
 
 
-def _say(line: bytes) -> None:
+def _report(line: bytes) -> None:
     sys.stdout.buffer.write(line + b"\n")
     sys.stdout.buffer.flush()
 

@@ -120,7 +120,7 @@ class Worker:
         log.info("stopped")
 
     def _do_chores(self) -> None:
-        if self._session.attempt(lambda archive: do_due(self._chores, archive)):
+        if self._session.attempt(lambda archive: do_due(self._chores, archive)) is not None:
             self._stopping.wait(_IDLE_SECONDS)
 
     def _ensure_partitions(self, archive: Archive) -> None:

@@ -60,26 +60,26 @@ class Talks:
     def __init__(self, activities: Iterable[Activity], idle: timedelta) -> None:
         """``idle``: after so long IMs are of another session."""
         self.singles: list[Activity] = []
-        self._told: list[list[Activity]] = []
+        self._talks: list[list[Activity]] = []
         by_conversation: dict[str, list[Activity]] = {}
         for activity in activities:
             by_conversation.setdefault(activity.conversation, []).append(activity)
-        for told in by_conversation.values():
-            if len(told) > 1:
-                told.sort(key=_order)
-            if _is_one(told, idle):
-                self._told.append(told)
+        for some in by_conversation.values():
+            if len(some) > 1:
+                some.sort(key=_order)
+            if _is_one(some, idle):
+                self._talks.append(some)
             else:
-                self.singles += told
+                self.singles += some
 
     def encode(self) -> str:
         """Return the talks as JSON."""
-        return msgspec.json.encode([_talk(told) for told in self._told]).decode()
+        return msgspec.json.encode([_talk(some) for some in self._talks]).decode()
 
     def release(self, places: Iterable[int]) -> None:
         """Have activities of talks stored one by one."""
         for place in places:
-            self.singles += self._told[place]
+            self.singles += self._talks[place]
 
 
 def _order(activity: Activity) -> tuple[Any, ...]:
@@ -90,10 +90,10 @@ def _order(activity: Activity) -> tuple[Any, ...]:
     )
 
 
-def _is_one(told: Sequence[Activity], idle: timedelta) -> bool:
+def _is_one(activities: Sequence[Activity], idle: timedelta) -> bool:
     """Return whether all belongs to one session, whichever that is."""
-    last = told[0].last
-    for activity in told:
+    last = activities[0].last
+    for activity in activities:
         if activity.invited or activity.ended or activity.unseen or activity.attempts:
             return False
         if activity.first - last > idle or activity.last < activity.first:
@@ -102,12 +102,12 @@ def _is_one(told: Sequence[Activity], idle: timedelta) -> bool:
     return True
 
 
-def _talk(told: Sequence[Activity]) -> _Talk | Activity:
-    first = told[0]
-    if len(told) == 1:
+def _talk(activities: Sequence[Activity]) -> _Talk | Activity:
+    first = activities[0]
+    if len(activities) == 1:
         return first
     by_key: dict[tuple[Any, ...], list[Activity]] = {}
-    for each in told:
+    for each in activities:
         key = (
             each.sender,
             each.client,
@@ -122,17 +122,17 @@ def _talk(told: Sequence[Activity]) -> _Talk | Activity:
         conversation=first.conversation,
         sender=first.sender,
         recipients=first.recipients,
-        scope="federated" if any(each.scope == "federated" for each in told) else first.scope,
+        scope="federated" if any(each.scope == "federated" for each in activities) else first.scope,
         pool=first.pool,
         client=first.client,
         first=first.first,
-        last=max([each.last for each in told]),
-        latest=told[-1].first,
-        archived=sum([each.archived for each in told]),
-        passed=_total(told),
+        last=max([each.last for each in activities]),
+        latest=activities[-1].first,
+        archived=sum([each.archived for each in activities]),
+        passed=_total(activities),
     )
     if len(by_key) == 1:
-        talk.parts = _parts(told)
+        talk.parts = _parts(activities)
     else:
         talk.rows = [_row(some, talk) for some in by_key.values()]
         talk.voices = _voices(talk.rows)

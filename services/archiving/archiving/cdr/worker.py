@@ -88,7 +88,7 @@ class CDRWorker:
         log.info("stopped")
 
     def _do_chores(self) -> None:
-        if self._session.attempt(lambda records: do_due(self._chores, records)):
+        if self._session.attempt(lambda records: do_due(self._chores, records)) is not None:
             self._stopping.wait(_LOOK_SECONDS)
 
     def _end_idle(self, records: Records) -> None:

@@ -42,7 +42,7 @@ _ARMOR: Final = re.compile(
     r"(?:(?:Version|Hash|Charset|MessageID): [^\n]{0,200}\n)*+((?:Comment: [^\n]{0,200}\n)*+)"
     r"[A-Za-z0-9+/=\s]*+-----END PGP (?:MESSAGE|SIGNATURE)[^\n-]{0,40}-----"
 )
-"""RFC 9580, 6.2. A comment in it is said."""
+"""RFC 9580, 6.2. A comment in it is readable."""
 _OTR: Final = re.compile(
     r"\?OTR(?::AA[EIMQ][A-Za-z0-9+/=]*+\.?"
     r"|(?:\|[0-9a-fA-F]{1,8}\|[0-9a-fA-F]{1,8})?,[0-9]{1,5},[0-9]{1,5},[A-Za-z0-9+/=?:.]*+,)"

@@ -27,7 +27,7 @@ class Head(NamedTuple):
 
     @property
     def media(self) -> Media:
-        """The content's type, plain text if none is said."""
+        """The content's type, plain text if none is declared."""
         return read_media(self.get("content-type") or "text/plain")
 
     @property
@@ -62,7 +62,7 @@ def _decode_word(word: re.Match[str]) -> str:
     label, encoding, text = word.groups()
     letters = text.encode("utf-8", "surrogatepass")
     if encoding in "Bb":
-        said = undo_transfer_encoding("base64", letters)
+        decoded = undo_transfer_encoding("base64", letters)
     else:
-        said = undo_transfer_encoding("quoted-printable", letters.replace(b"_", b" "))
-    return decode(said, label.partition("*")[0])  # RFC 2231, 5: a language may follow
+        decoded = undo_transfer_encoding("quoted-printable", letters.replace(b"_", b" "))
+    return decode(decoded, label.partition("*")[0])  # RFC 2231, 5: a language may follow

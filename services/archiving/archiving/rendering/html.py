@@ -44,20 +44,20 @@ def text_of_html(source: str) -> str:
     Every step goes forward, so the time is linear for any input: parsers that look back have been made to
     take minutes.
     """
-    said: list[str] = []
+    pieces: list[str] = []
     asides: list[str] = []
     place = 0
     while (tag := source.find("<", place)) >= 0:
-        said.append(_flow(source[place:tag]))
+        pieces.append(_flow(source[place:tag]))
         if source.startswith(_CDATA, tag):  # text in XHTML
             end = source.find("]]>", tag)
             end = len(source) if end < 0 else end
-            said.append(source[tag + len(_CDATA) : end])
+            pieces.append(source[tag + len(_CDATA) : end])
             place = end + 3
             continue
         name = _TAG.match(source, tag)
         if name is None:  # no tag, but the character
-            said.append("<")
+            pieces.append("<")
             place = tag + 1
             continue
         if name[0] == "<!--":
@@ -73,12 +73,12 @@ def text_of_html(source: str) -> str:
             place = len(source)
             break
         if kind.lstrip("/") in _BREAKS:
-            said.append("\n")
+            pieces.append("\n")
         for _, *values in _ATTRIBUTE.findall(source, tag, end if kind else tag):
             asides.append(" ".join(_flow("".join(values)).split()))
         place = end + 1
-    said.append(_flow(source[place:]))
-    text = "".join(said)
+    pieces.append(_flow(source[place:]))
+    text = "".join(pieces)
     lines = [line for row in text.split("\n") if (line := " ".join(row.split()))]
     seen = {*text.split(), *lines}
     return "\n".join([*lines, *(aside for aside in dict.fromkeys(asides) if aside and aside not in seen)])

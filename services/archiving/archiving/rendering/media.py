@@ -25,7 +25,7 @@ class Media(NamedTuple):
 
     @property
     def charset(self) -> str:
-        """The label of the character set, empty if none is said."""
+        """The label of the character set, empty if none is declared."""
         return self.parameters.get("charset", "")
 
 
@@ -46,13 +46,13 @@ def read_value(value: str) -> Media:
     kind, _, rest = value.partition(";")
     if not rest:
         return Media(kind.strip().lower(), {})
-    said: dict[str, list[tuple[int, bool, str]]] = {}
+    parameters: dict[str, list[tuple[int, bool, str]]] = {}
     for name, quoted, bare in _PARAMETER.findall(f";{rest}"):
         section = _SECTION.fullmatch(name.lower())
         if section is not None:
             text = _ESCAPED.sub(r"\1", quoted) if quoted else bare.strip()
-            said.setdefault(section[1], []).append((int(section[2] or 0), section[3] is not None, text))
-    return Media(kind.strip().lower(), {name: _join(sections) for name, sections in said.items()})
+            parameters.setdefault(section[1], []).append((int(section[2] or 0), section[3] is not None, text))
+    return Media(kind.strip().lower(), {name: _join(sections) for name, sections in parameters.items()})
 
 
 def _join(sections: list[tuple[int, bool, str]]) -> str:
@@ -66,8 +66,8 @@ def _join(sections: list[tuple[int, bool, str]]) -> str:
         if number == last:
             continue
         last = number
-        said = text
+        value = text
         if foreign and number == 0 and text.count("'") >= 2:
-            label, _, said = text.split("'", 2)
-        whole.append(unquote_to_bytes(said) if foreign else said.encode("utf-8", "surrogatepass"))
+            label, _, value = text.split("'", 2)
+        whole.append(unquote_to_bytes(value) if foreign else value.encode("utf-8", "surrogatepass"))
     return decode(b"".join(whole), label)

@@ -32,7 +32,7 @@ class _Reader:
     """The text read so far, and the present group."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.pieces: list[str] = []
         self._bytes = bytearray()
         self._page = "cp1252"
         self._fonts: dict[int, str] = {}
@@ -54,7 +54,7 @@ class _Reader:
     def say(self, text: str) -> None:
         self.flush()
         if not self._unseen:
-            self.said.append(text)
+            self.pieces.append(text)
 
     def say_bytes(self, text: bytes) -> None:
         if self._skip:
@@ -64,7 +64,7 @@ class _Reader:
 
     def flush(self) -> None:
         if self._bytes:
-            self.said.append(self._bytes.decode(self._fonts.get(self._font, self._page), "replace"))
+            self.pieces.append(self._bytes.decode(self._fonts.get(self._font, self._page), "replace"))
             self._bytes.clear()
 
     def obey(self, word: bytes, number: int | None) -> None:
@@ -122,4 +122,4 @@ def text_of_rtf(source: bytes) -> str:
         elif text is not None:
             reader.say_bytes(text)
     reader.flush()
-    return "".join(reader.said).strip()
+    return "".join(reader.pieces).strip()
