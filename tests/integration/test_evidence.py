@@ -264,7 +264,7 @@ def test_while_nothing_can_be_stored_everything_waits_and_nothing_is_parked(
     assert parked(database) == []
 
 
-@pytest.mark.parametrize("where", ["names.pack_row", "batch.decode_ims"])
+@pytest.mark.parametrize("where", ["numbers.pack_row", "batch.decode_ims"])
 def test_an_error_in_our_own_code_stops_nothing(
     vhost: Vhost, database: ArchiveDatabase, tmp_path: Path, where: str
 ) -> None:
@@ -279,7 +279,7 @@ def test_an_error_in_our_own_code_stops_nothing(
     )
     good = make_ims(30)
     errors = ["KeyError", "OverflowError", "OSError", "AttributeError", "MemoryError"]
-    errors += ["RecursionError"] if where == "names.pack_row" else []
+    errors += ["RecursionError"] if where == "numbers.pack_row" else []
     bad = [make_ims(1, body=f"cursed {error}") for error in errors]
     publish(vhost, good[:15])
     for ims in bad:

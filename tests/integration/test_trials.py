@@ -150,11 +150,11 @@ def test_one_death_is_no_verdict(trials: Trials, tmp_path: Path, signal: int) ->
 def test_a_death_between_messages_is_no_verdict(trials: Trials) -> None:
     trials.break_children(
         "    import archiving.trial as trial\n"
-        "    say, said = trial._say, []\n"
+        "    say, said = trial._report, []\n"
         "    def broken(line):\n"
         "        say(line); said.append(line)\n"
         "        if len(said) == 6: os.kill(os.getpid(), 9)\n"
-        "    trial._say = broken\n"
+        "    trial._report = broken\n"
     )
     ims = make_ims(20)
     with pytest.raises(NoVerdictError):
