@@ -18,7 +18,7 @@ from admin_api import metrics
 from admin_api.archive.completeness.samples import show_counts
 from admin_api.database import Database
 from admin_api.http.feature import Feature
-from admin_api.policy.announcements import AnnouncementsOf
+from admin_api.policy.announcements import AnnouncementsDep
 
 log = logging.getLogger("admin-api")
 
@@ -73,7 +73,7 @@ async def get_health() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
 async def get_readiness(
-    looks: Annotated[Looks, Depends(_looks_of)], announcements: AnnouncementsOf, response: Response
+    looks: Annotated[Looks, Depends(_looks_of)], announcements: AnnouncementsDep, response: Response
 ) -> Readiness:
     """Answer 200 if requests can be served, else 503; either way with the state of the parts."""
     ready = await looks.is_ready()

@@ -88,5 +88,5 @@ def _database_of(request: Request) -> Database:
     return bulkhead.database
 
 
-DatabaseOf = Annotated[Database, Depends(_database_of)]
+DatabaseDep = Annotated[Database, Depends(_database_of)]
 """The database, through the sessions of the caller's bulkhead."""

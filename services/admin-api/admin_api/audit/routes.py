@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.access.principals import Actor, ActorDep
 from admin_api.audit.answers import AuditPage, UserChangePage
 from admin_api.audit.queries import AuditSearch, find_changes, find_records
@@ -15,7 +15,7 @@ router = APIRouter(tags=["audit"])
 
 
 @router.get("/v1/audit")
-def list_audit(actor: ActorDep, database: DatabaseOf, search: Annotated[AuditSearch, Query()]) -> AuditPage:
+def list_audit(actor: ActorDep, database: DatabaseDep, search: Annotated[AuditSearch, Query()]) -> AuditPage:
     """List audit records, newest first. An administrator sees the changes of policy only.
 
     A `target` is also found in bulk changes of users: `GET /v1/audit/{id}/changes` has the change of that
@@ -31,7 +31,7 @@ def list_audit(actor: ActorDep, database: DatabaseOf, search: Annotated[AuditSea
 def list_audit_changes(
     number: Annotated[int, Path(ge=1, le=MAX_BIGINT, alias="id", examples=[7])],
     actor: ActorDep,
-    database: DatabaseOf,
+    database: DatabaseDep,
     user: Annotated[KnownAddress | None, Query(examples=["sip:yannis@contoso.com"])] = None,
     after: Annotated[Text | None, Query(description="The `next` of the page before")] = None,
     limit: Limit = 100,

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from admin_api import audit
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.access.principals import ActorDep
 from admin_api.cdr.answers import AttemptList, Reconciliation, SessionPage
 from admin_api.cdr.csv_file import COLUMNS, rows_of
@@ -24,7 +24,7 @@ _SHORTER: Final = "Ask for a shorter time; `python -m admin_api reconcile` takes
 
 
 @router.get("")
-def list_sessions(search: Annotated[Search, Query()], actor: ActorDep, database: DatabaseOf) -> SessionPage:
+def list_sessions(search: Annotated[Search, Query()], actor: ActorDep, database: DatabaseDep) -> SessionPage:
     """Find sessions, newest first. Each search is written to the audit trail.
 
     A session may be on two pages if an earlier IM of it becomes known meanwhile; none is left out.
@@ -47,7 +47,7 @@ def list_sessions(search: Annotated[Search, Query()], actor: ActorDep, database:
     responses={200: {"content": {"text/csv": {}}}, 404: problem("Who or what is asked for is known nowhere")},
 )
 def export_sessions(
-    chosen: Annotated[Export, Query()], actor: ActorDep, database: DatabaseOf
+    chosen: Annotated[Export, Query()], actor: ActorDep, database: DatabaseDep
 ) -> StreamingResponse:
     """Return sessions as CSV (RFC 4180), newest first, a line for each participant. Each export is audited.
 
@@ -69,7 +69,7 @@ def export_sessions(
 @router.get("/attempts")
 def list_attempts(
     actor: ActorDep,
-    database: DatabaseOf,
+    database: DatabaseDep,
     since: Annotated[Time, Query(alias="from", examples=["2026-01-31T00:00:00Z"])],
     until: Annotated[Time, Query(alias="to", examples=["2026-02-01T00:00:00Z"])],
     limit: Annotated[int, Query(ge=1, le=1000, description="How many people at most")] = 100,
@@ -90,7 +90,7 @@ def list_attempts(
 @router.get("/reconciliation")
 def get_reconciliation(
     actor: ActorDep,
-    database: DatabaseOf,
+    database: DatabaseDep,
     since: Annotated[Time, Query(alias="from", examples=["2026-01-31T00:00:00Z"])],
     until: Annotated[Time, Query(alias="to", examples=["2026-01-31T00:05:00Z"])],
 ) -> Reconciliation:

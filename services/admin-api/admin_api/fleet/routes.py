@@ -5,7 +5,7 @@ import logging
 from fastapi import APIRouter, BackgroundTasks
 
 from admin_api import metrics
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.fleet.answers import (
     CheckIn,
     CurrentVersion,
@@ -15,8 +15,8 @@ from admin_api.fleet.answers import (
 )
 from admin_api.fleet.queries import find_front_ends, log_witness, note_check_in
 from admin_api.http.fields import NameInPath
-from admin_api.policy.digests import DigestsOf
-from admin_api.policy.snapshots import SnapshotsOf
+from admin_api.policy.digests import DigestsDep
+from admin_api.policy.snapshots import SnapshotsDep
 
 log = logging.getLogger("admin-api")
 router = APIRouter(prefix="/v1/front-ends", tags=["front ends"])
@@ -26,9 +26,9 @@ router = APIRouter(prefix="/v1/front-ends", tags=["front ends"])
 def check_in(
     name: NameInPath,
     document: CheckIn,
-    database: DatabaseOf,
-    digests: DigestsOf,
-    snapshots: SnapshotsOf,
+    database: DatabaseDep,
+    digests: DigestsDep,
+    snapshots: SnapshotsDep,
     later: BackgroundTasks,
 ) -> CurrentVersion:
     """Note a front end's state; answer the version of policy that it should run."""
@@ -58,14 +58,14 @@ def _differ(theirs: str | None, ours: str | None) -> bool | None:
 
 
 @router.get("")
-def list_front_ends(database: DatabaseOf) -> FrontEndList:
+def list_front_ends(database: DatabaseDep) -> FrontEndList:
     """List the front ends and the version of policy that each runs."""
     with database.snapshot() as session:
         return find_front_ends(session)
 
 
 @router.post("/{name:path}/numbers")
-def note_numbers(name: NameInPath, document: Numbers, database: DatabaseOf) -> Noted:
+def note_numbers(name: NameInPath, document: Numbers, database: DatabaseDep) -> Noted:
     """Note how far agents got.
 
     Completeness counts these numbers if the queue is lost together with the agents' own statements, or if the

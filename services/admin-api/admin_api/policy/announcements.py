@@ -109,4 +109,4 @@ def _announcements_of(request: Request) -> Announcements:
     return announcements
 
 
-AnnouncementsOf = Annotated[Announcements, Depends(_announcements_of)]
+AnnouncementsDep = Annotated[Announcements, Depends(_announcements_of)]

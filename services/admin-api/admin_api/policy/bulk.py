@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from admin_api.http.fields import parse_user
 from admin_api.policy.changes import Change, Changes
-from admin_api.policy.resources import ChangesOf
+from admin_api.policy.resources import ChangesDep
 from admin_api.policy.weakening import number_of
 from admin_api.policy.weighing import Weighing
 from runtime.json_text import BOM, check_names
@@ -144,7 +144,7 @@ class LinesProblem(Problem):
         }
     },
 )
-async def patch_users(request: Request, changes: ChangesOf) -> BulkAnswer:
+async def patch_users(request: Request, changes: ChangesDep) -> BulkAnswer:
     """Set the flags of many users in one change, one user a line: all of them or, if a line is wrong, none.
 
     A flag that a line leaves out (an empty cell) stays as it is. `If-Match` is about the whole policy. The

@@ -9,10 +9,10 @@ from fastapi import Depends
 from sqlmodel import Session, col, func, select, update
 
 from admin_api import audit, metrics
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.access.principals import Actor, ActorDep
 from admin_api.http.preconditions import Preconditions, find_etag, read_preconditions
-from admin_api.policy.announcements import AnnouncementsOf
+from admin_api.policy.announcements import AnnouncementsDep
 from admin_api.policy.weighing import weigh
 from admin_api.tables.policy import FrontEndRow, PolicyRow, UserRow, VersionRow
 from runtime.problem import Problem
@@ -125,8 +125,8 @@ class Changes:
         self,
         actor: ActorDep,
         preconditions: Annotated[Preconditions, Depends(read_preconditions)],
-        database: DatabaseOf,
-        announcements: AnnouncementsOf,
+        database: DatabaseDep,
+        announcements: AnnouncementsDep,
     ) -> None:
         self._actor = actor
         self._preconditions = preconditions

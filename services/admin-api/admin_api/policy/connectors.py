@@ -7,9 +7,9 @@ from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, BaseModel, Field
 from sqlmodel import Session, col, select
 
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.http.fields import MANY, ConnectorName, Document, Domain
-from admin_api.policy.resources import ChangesOf, delete, find, put, read_policy
+from admin_api.policy.resources import ChangesDep, delete, find, put, read_policy
 from admin_api.tables.policy import ConnectorRow, DomainRow, PolicyRow
 from runtime.problem import Problem
 
@@ -54,21 +54,21 @@ def find_connectors(session: Session) -> Sequence[ConnectorRow]:
 
 
 @router.get("/connectors", dependencies=[read_policy], response_model=ConnectorList)
-def list_connectors(database: DatabaseOf) -> object:
+def list_connectors(database: DatabaseDep) -> object:
     """List the connectors that policy names."""
     with database.transaction() as session:
         return {"connectors": find_connectors(session)}
 
 
 @router.get("/connectors/{name}", dependencies=[read_policy], response_model=ConnectorAnswer)
-def get_connector(name: ConnectorInPath, database: DatabaseOf, response: Response) -> PolicyRow:
+def get_connector(name: ConnectorInPath, database: DatabaseDep, response: Response) -> PolicyRow:
     """Return the domains that a connector may speak for; 404 if policy does not name it."""
     return find(database, ConnectorRow, name, response)
 
 
 @router.put("/connectors/{name}", response_model=ConnectorAnswer, responses={201: {"description": "Created"}})
 def put_connector(
-    name: ConnectorInPath, document: ConnectorDocument, changes: ChangesOf, response: Response
+    name: ConnectorInPath, document: ConnectorDocument, changes: ChangesDep, response: Response
 ) -> PolicyRow:
     """Set the domains that a connector may speak for, in place of those in its front ends' files.
 
@@ -90,6 +90,6 @@ def put_connector(
 
 
 @router.delete("/connectors/{name}", status_code=204, response_class=Response)
-def delete_connector(name: ConnectorInPath, changes: ChangesOf) -> None:
+def delete_connector(name: ConnectorInPath, changes: ChangesDep) -> None:
     """Forget a connector: its front ends' files count again. Empty lists let it do nothing."""
     delete(changes, ConnectorRow, name)

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from sqlmodel import col, or_
 
 from admin_api import audit
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.access.principals import Actor
 from admin_api.http.fields import Address, Name
 from admin_api.names.looks import Looked
@@ -43,7 +43,7 @@ class DecisionAnswer(BaseModel):
 @router.get("/decision")
 def get_decision(
     actor: Annotated[Actor, read_policy],
-    database: DatabaseOf,
+    database: DatabaseDep,
     sender: Annotated[Address, Query(examples=["sip:yannis@contoso.com"])],
     recipient: Annotated[
         list[Address],

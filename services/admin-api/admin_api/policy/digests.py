@@ -74,4 +74,4 @@ def _digests_of(request: Request) -> Digests:
     return digests
 
 
-DigestsOf = Annotated[Digests, Depends(_digests_of)]
+DigestsDep = Annotated[Digests, Depends(_digests_of)]

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field, StrictBool, WrapValidator, model_validator
 from sqlmodel import Session, col, select
 
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.http.fields import (
     MANY,
     Document,
@@ -22,7 +22,7 @@ from admin_api.http.fields import (
 from admin_api.http.openapi import problem
 from admin_api.http.preconditions import find_etag
 from admin_api.policy.connectors import ConnectorAnswer, find_connectors
-from admin_api.policy.resources import ChangesOf, delete, find, put, read_policy
+from admin_api.policy.resources import ChangesDep, delete, find, put, read_policy
 from admin_api.policy.whole_policy import read_rows
 from admin_api.tables.policy import CDRSwitchRow, DisclaimerRow, DomainRow, GlobalRow, PolicyRow, PoolRow
 from contract.domain import show_domain
@@ -152,7 +152,7 @@ class PolicyAnswer(BaseModel):
 
 
 @router.get("", dependencies=[read_policy], response_model=PolicyAnswer)
-def get_policy(database: DatabaseOf, response: Response) -> object:
+def get_policy(database: DatabaseDep, response: Response) -> object:
     """Return the whole policy but for the users."""
     with database.snapshot() as session:
         rows = read_rows(session)
@@ -168,58 +168,58 @@ def get_policy(database: DatabaseOf, response: Response) -> object:
 
 
 @router.get("/global/{scope}", dependencies=[read_policy], response_model=GlobalAnswer)
-def get_global(scope: Scope, database: DatabaseOf, response: Response) -> PolicyRow:
+def get_global(scope: Scope, database: DatabaseDep, response: Response) -> PolicyRow:
     """Return the setting of a scope."""
     return find(database, GlobalRow, scope, response)
 
 
 @router.put("/global/{scope}", response_model=GlobalAnswer)
-def put_global(scope: Scope, document: GlobalDocument, changes: ChangesOf, response: Response) -> PolicyRow:
+def put_global(scope: Scope, document: GlobalDocument, changes: ChangesDep, response: Response) -> PolicyRow:
     """Set what is archived in a scope: `none`, `everyone`, or `per_user` (IMs of users with the flag)."""
     return put(changes, GlobalRow(scope=scope, archive=document.archive), response)
 
 
 @router.get("/pools", dependencies=[read_policy], response_model=PoolList)
-def list_pools(database: DatabaseOf) -> object:
+def list_pools(database: DatabaseDep) -> object:
     """List the pools that have settings."""
     with database.transaction() as session:
         return {"pools": session.exec(select(PoolRow).order_by(col(PoolRow.name))).all()}
 
 
 @router.get("/pools/{name:path}", dependencies=[read_policy], response_model=PoolAnswer)
-def get_pool(name: NameInPath, database: DatabaseOf, response: Response) -> PolicyRow:
+def get_pool(name: NameInPath, database: DatabaseDep, response: Response) -> PolicyRow:
     """Return a pool's settings."""
     return find(database, PoolRow, name, response)
 
 
 @router.put("/pools/{name:path}", response_model=PoolAnswer, responses={201: {"description": "Created"}})
-def put_pool(name: NameInPath, document: PoolDocument, changes: ChangesOf, response: Response) -> PolicyRow:
+def put_pool(name: NameInPath, document: PoolDocument, changes: ChangesDep, response: Response) -> PolicyRow:
     """Set a pool's settings, all of them."""
     return put(changes, PoolRow(name=name, **document.model_dump()), response)
 
 
 @router.delete("/pools/{name:path}", status_code=204, response_class=Response)
-def delete_pool(name: NameInPath, changes: ChangesOf) -> None:
+def delete_pool(name: NameInPath, changes: ChangesDep) -> None:
     """Reset a pool to the defaults: archived by the global settings, not critical."""
     delete(changes, PoolRow, name)
 
 
 @router.get("/domains", dependencies=[read_policy], response_model=DomainList)
-def list_domains(database: DatabaseOf) -> object:
+def list_domains(database: DatabaseDep) -> object:
     """List our own SIP domains."""
     with database.transaction() as session:
         return {"domains": session.exec(select(DomainRow).order_by(col(DomainRow.domain))).all()}
 
 
 @router.get("/domains/{domain}", dependencies=[read_policy], response_model=DomainAnswer)
-def get_domain(domain: DomainInPath, database: DatabaseOf, response: Response) -> PolicyRow:
+def get_domain(domain: DomainInPath, database: DatabaseDep, response: Response) -> PolicyRow:
     """Return a domain of ours; 404 if it is not ours."""
     return find(database, DomainRow, domain, response)
 
 
 @router.put("/domains/{domain}", response_model=DomainAnswer, responses={201: {"description": "Created"}})
 def put_domain(
-    domain: DomainInPath, changes: ChangesOf, response: Response, _: Document | None = None
+    domain: DomainInPath, changes: ChangesDep, response: Response, _: Document | None = None
 ) -> PolicyRow:
     """Make a domain ours: its users are local, and IMs among our domains only are internal."""
     return put(changes, DomainRow(domain=domain), response)
@@ -231,7 +231,7 @@ def put_domain(
     response_class=Response,
     responses={409: problem("A connector speaks for it")},
 )
-def delete_domain(domain: DomainInPath, changes: ChangesOf) -> None:
+def delete_domain(domain: DomainInPath, changes: ChangesDep) -> None:
     """Remove a domain from ours; 409 while a connector speaks for it."""
 
     def check(session: Session) -> None:
@@ -243,25 +243,25 @@ def delete_domain(domain: DomainInPath, changes: ChangesOf) -> None:
 
 
 @router.get("/disclaimer", dependencies=[read_policy], response_model=DisclaimerAnswer)
-def get_disclaimer(database: DatabaseOf, response: Response) -> object:
+def get_disclaimer(database: DatabaseDep, response: Response) -> object:
     """Return the notice to federated partners, and its switch."""
     return find(database, DisclaimerRow, "disclaimer", response).model_dump(exclude={"name"})
 
 
 @router.put("/disclaimer", response_model=DisclaimerAnswer)
-def put_disclaimer(document: DisclaimerDocument, changes: ChangesOf, response: Response) -> object:
+def put_disclaimer(document: DisclaimerDocument, changes: ChangesDep, response: Response) -> object:
     """Set the notice that federated partners get with a conversation's first archived IM, by language."""
     row = put(changes, DisclaimerRow(**document.model_dump()), response)
     return row.model_dump(exclude={"name"})
 
 
 @router.get("/cdr", dependencies=[read_policy], response_model=CDRAnswer)
-def get_cdr_switch(database: DatabaseOf, response: Response) -> object:
+def get_cdr_switch(database: DatabaseDep, response: Response) -> object:
     """Return the switch of call detail records."""
     return find(database, CDRSwitchRow, "cdr", response).model_dump(exclude={"name"})
 
 
 @router.put("/cdr", response_model=CDRAnswer)
-def put_cdr_switch(document: CDRDocument, changes: ChangesOf, response: Response) -> object:
+def put_cdr_switch(document: CDRDocument, changes: ChangesDep, response: Response) -> object:
     """Switch call detail records on or off. They do not depend on content archiving."""
     return put(changes, CDRSwitchRow(**document.model_dump()), response).model_dump(exclude={"name"})

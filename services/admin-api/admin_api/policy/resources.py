@@ -13,7 +13,7 @@ from admin_api.policy.changes import Changes, not_found
 from admin_api.tables.policy import PolicyRow
 
 read_policy = Depends(actor_of)
-ChangesOf = Annotated[Changes, Depends()]
+ChangesDep = Annotated[Changes, Depends()]
 Check = Callable[[Session], None]
 
 

@@ -110,7 +110,7 @@ def _snapshots_of(request: Request) -> Snapshots:
     return snapshots
 
 
-SnapshotsOf = Annotated[Snapshots, Depends(_snapshots_of)]
+SnapshotsDep = Annotated[Snapshots, Depends(_snapshots_of)]
 
 
 class _Lines(Response):
@@ -148,7 +148,7 @@ class _Lines(Response):
     },
 )
 async def get_snapshot(
-    snapshots: SnapshotsOf,
+    snapshots: SnapshotsDep,
     since: Annotated[int, Query(ge=0, le=MAX_BIGINT, description="The version known; 0: none")] = 0,
     stamp: Annotated[UUID | None, Query(description="Its stamp")] = None,
 ) -> Response:

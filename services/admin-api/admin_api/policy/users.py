@@ -7,11 +7,11 @@ from pydantic import BaseModel, StrictBool
 from sqlmodel import col, or_, select
 
 from admin_api import audit
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.access.principals import Actor
 from admin_api.http.fields import AddressInPath, Document, KnownAddress, Limit, Text, UserInPath
 from admin_api.names.looks import Looked
-from admin_api.policy.resources import ChangesOf, delete, find, put, read_policy
+from admin_api.policy.resources import ChangesDep, delete, find, put, read_policy
 from admin_api.tables.policy import PolicyRow, UserRow
 from contract.address import parts_of_address
 
@@ -41,7 +41,7 @@ class UserPage(BaseModel):
 @router.get("", response_model=UserPage)
 def list_users(
     actor: Annotated[Actor, read_policy],
-    database: DatabaseOf,
+    database: DatabaseDep,
     search: Annotated[Text | None, Query(description="Contained in the address")] = None,
     after: Annotated[KnownAddress | None, Query(description="The `next` of the page before")] = None,
     limit: Limit = 100,
@@ -63,7 +63,7 @@ def list_users(
 
 @router.get("/{address:path}", response_model=UserAnswer)
 def get_user(
-    address: AddressInPath, actor: Annotated[Actor, read_policy], database: DatabaseOf, response: Response
+    address: AddressInPath, actor: Annotated[Actor, read_policy], database: DatabaseDep, response: Response
 ) -> PolicyRow:
     """Return a user's flags; 404 if they were never set. Each look is written to the audit trail."""
     with database.transaction() as session:
@@ -73,13 +73,13 @@ def get_user(
 
 @router.put("/{address:path}", response_model=UserAnswer, responses={201: {"description": "Created"}})
 def put_user(
-    address: UserInPath, document: UserDocument, changes: ChangesOf, response: Response
+    address: UserInPath, document: UserDocument, changes: ChangesDep, response: Response
 ) -> PolicyRow:
     """Set a user's flags."""
     return put(changes, UserRow(address=address, **document.model_dump()), response)
 
 
 @router.delete("/{address:path}", status_code=204, response_class=Response)
-def delete_user(address: AddressInPath, changes: ChangesOf) -> None:
+def delete_user(address: AddressInPath, changes: ChangesDep) -> None:
     """Clear a user's flags, and delete the user."""
     delete(changes, UserRow, address)

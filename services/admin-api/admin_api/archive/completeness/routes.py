@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from admin_api import audit
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.access.principals import ActorDep
 from admin_api.archive.completeness.answers import Completeness
 from admin_api.archive.completeness.queries import count_all, disown_agent, is_pool, own_agent
@@ -23,7 +23,7 @@ router = APIRouter(tags=["completeness"])
     responses={404: problem("There is no such pool")},
 )
 def get_completeness(
-    database: DatabaseOf,
+    database: DatabaseDep,
     pool: Annotated[Name | None, Query(examples=["pool1"])] = None,
     limit: Limit = 100,
 ) -> Completeness:
@@ -46,7 +46,7 @@ def get_completeness(
 @router.post(
     "/v1/completeness/{agent}/disown", responses={409: problem("Nothing of it is missing, or it works")}
 )
-def disown(agent: UUID, body: Reason, actor: ActorDep, database: DatabaseOf) -> Changed:
+def disown(agent: UUID, body: Reason, actor: ActorDep, database: DatabaseDep) -> Changed:
     """Disown an agent's missing IMs: they cannot be restored, or never were. They count as missing no longer.
 
     They are shown as disowned, with the operator and the reason. IMs that are missing later count again.
@@ -68,7 +68,7 @@ def disown(agent: UUID, body: Reason, actor: ActorDep, database: DatabaseOf) -> 
 
 
 @router.post("/v1/completeness/{agent}/own", responses={409: problem("Nothing of it is disowned")})
-def own(agent: UUID, body: Reason, actor: ActorDep, database: DatabaseOf) -> Changed:
+def own(agent: UUID, body: Reason, actor: ActorDep, database: DatabaseDep) -> Changed:
     """Take back an agent's disowned IMs: those that are not in the archive count as missing again."""
     with database.transaction() as session:
         changed = own_agent(session, agent)

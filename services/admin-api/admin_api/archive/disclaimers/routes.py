@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from admin_api import audit
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.access.principals import ActorDep
 from admin_api.archive.disclaimers.answers import Claim, Confirmation, NoticePage, Standing
 from admin_api.archive.disclaimers.queries import (
@@ -38,7 +38,7 @@ HandedOver = Annotated[
 
 @router.post("")
 def claim(
-    document: Claim, database: DatabaseOf, digest: Digest = None, handed_over: HandedOver = False
+    document: Claim, database: DatabaseDep, digest: Digest = None, handed_over: HandedOver = False
 ) -> Standing:
     """Note the notices that a front end hands over; answer the partners to be told.
 
@@ -51,7 +51,7 @@ def claim(
 
 
 @router.post("/{im}/told", status_code=204, response_class=Response)
-def confirm(im: UUID, document: Confirmation, database: DatabaseOf) -> None:
+def confirm(im: UUID, document: Confirmation, database: DatabaseDep) -> None:
     """Note that a connector delivered the notices of an IM: their partners are told.
 
     404 if this connector was handed none with the IM. A second confirmation changes nothing.
@@ -66,7 +66,7 @@ def confirm(im: UUID, document: Confirmation, database: DatabaseOf) -> None:
 def retract(
     im: UUID,
     actor: ActorDep,
-    database: DatabaseOf,
+    database: DatabaseDep,
     connector: ConnectorName | None = None,
 ) -> None:
     """Take back the notices that a connector was handed with an IM: they could not be delivered.
@@ -80,7 +80,7 @@ def retract(
 
 @router.get("")
 def list_disclaimers(
-    search: Annotated[NoticeSearch, Query()], actor: ActorDep, database: DatabaseOf
+    search: Annotated[NoticeSearch, Query()], actor: ActorDep, database: DatabaseDep
 ) -> NoticePage:
     """List the notices to partners: IM, wording, and when each was handed over and delivered."""
     unknown = find_unknown(database, [search.partner] if search.partner else [], search, "partner")

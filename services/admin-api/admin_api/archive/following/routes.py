@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from admin_api import audit
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.access.principals import ActorDep
 from admin_api.archive.following.answers import Changes
 from admin_api.archive.following.queries import (
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/messages", tags=["archive"])
 )
 def follow(
     actor: ActorDep,
-    database: DatabaseOf,
+    database: DatabaseDep,
     after: Annotated[str | None, Query(max_length=100, description="The `next` of the answer before")] = None,
     limit: Limit = 100,
 ) -> Changes:

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Query
 
 from admin_api import audit
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.access.principals import ActorDep
 from admin_api.archive.disclaimers.queries import find_notices
 from admin_api.archive.messages.answers import Message, MessagePage
@@ -26,7 +26,7 @@ _NARROW: Final = "Narrow it by user, conversation, from or to."
 
 @router.get("")
 def search_messages(
-    search: Annotated[Search, Query()], settings: SettingsDep, actor: ActorDep, database: DatabaseOf
+    search: Annotated[Search, Query()], settings: SettingsDep, actor: ActorDep, database: DatabaseDep
 ) -> MessagePage:
     """Find archived IMs, a page at a time. Each search is written to the audit trail, with its result.
 
@@ -57,7 +57,7 @@ def search_messages(
 
 
 @router.get("/{id}")
-def get_message(im_id: Annotated[ImId, Path(alias="id")], actor: ActorDep, database: DatabaseOf) -> Message:
+def get_message(im_id: Annotated[ImId, Path(alias="id")], actor: ActorDep, database: DatabaseDep) -> Message:
     """Return an archived IM. Each read is written to the audit trail, even if there is no such IM."""
     with database.transaction() as session:
         found = find_message(session, im_id)

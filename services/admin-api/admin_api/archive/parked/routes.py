@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from sqlmodel import Session
 
 from admin_api import audit
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.access.principals import Actor, ActorDep
 from admin_api.archive.parked.answers import Changed, ParkedContent, ParkedPage, Reason, State, content_of
 from admin_api.archive.parked.queries import (
@@ -30,7 +30,7 @@ _NOT_PARKED: Final = problem("It was replayed or discarded before")
 @router.get("")
 def list_parked(
     actor: ActorDep,
-    database: DatabaseOf,
+    database: DatabaseDep,
     state: Annotated[State | None, Query()] = None,
     after: After = MAX_BIGINT,
     limit: Limit = 100,
@@ -45,7 +45,7 @@ def list_parked(
 
 
 @router.get("/{id:int}")  # so that `replay` is none
-def read_parked(number: Number, actor: ActorDep, database: DatabaseOf) -> ParkedContent:
+def read_parked(number: Number, actor: ActorDep, database: DatabaseDep) -> ParkedContent:
     """Return a parked IM or call detail record with its content. Each read is written to the audit trail."""
     with database.transaction() as session:
         row = find_parked(session, number)
@@ -56,7 +56,7 @@ def read_parked(number: Number, actor: ActorDep, database: DatabaseOf) -> Parked
 
 
 @router.post("/replay")
-def replay_all(actor: ActorDep, database: DatabaseOf, body: Reason | None = None) -> Changed:
+def replay_all(actor: ActorDep, database: DatabaseDep, body: Reason | None = None) -> Changed:
     """Replay everything that is parked; workers do it within seconds. A reason may be given."""
     reason = _reason_of(body)
     with database.transaction() as session:
@@ -67,13 +67,13 @@ def replay_all(actor: ActorDep, database: DatabaseOf, body: Reason | None = None
 
 
 @router.post("/{id}/replay", responses={409: _NOT_PARKED})
-def replay_one(number: Number, actor: ActorDep, database: DatabaseOf, body: Reason | None = None) -> Changed:
+def replay_one(number: Number, actor: ActorDep, database: DatabaseDep, body: Reason | None = None) -> Changed:
     """Replay one, once the cause is mended; a worker does it within seconds. A reason may be given."""
     return _change(database, request_replay, "archive.parked.replay", number, actor, _reason_of(body))
 
 
 @router.post("/{id}/discard", responses={409: _NOT_PARKED})
-def discard_one(number: Number, body: Reason, actor: ActorDep, database: DatabaseOf) -> Changed:
+def discard_one(number: Number, body: Reason, actor: ActorDep, database: DatabaseDep) -> Changed:
     """Discard one: it is no alarm any more.
 
     Its content is kept; completeness still counts it as parked, and the reconciliation as discarded.

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from admin_api.access.bulkheads import DatabaseOf
+from admin_api.access.bulkheads import DatabaseDep
 from admin_api.access.principals import ActorDep
 from admin_api.archive.traces.answers import Trace
 from admin_api.archive.traces.queries import find_trace
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/messages", tags=["archive"])
 def get_trace(
     im_id: Annotated[ImId, Path(alias="id")],
     actor: ActorDep,
-    database: DatabaseOf,
+    database: DatabaseDep,
 ) -> Trace:
     """Return the way of an archived IM. The publish and the batch that carried it are kept for some weeks."""
     trace = find_trace(database, im_id, actor)
