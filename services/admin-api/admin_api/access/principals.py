@@ -68,11 +68,10 @@ def choose_role(principal: Principal, roles: Sequence[Role]) -> Actor:
     raise Problem(403, f"This needs the role {' or '.join(roles)}; {principal.name} has not.")
 
 
-def actor_of(request: Request) -> Actor:
-    """Return the caller of a request that admission let in."""
+def _actor_of(request: Request) -> Actor:
     actor: Actor = request.state.actor
     return actor
 
 
-ActorDep = Annotated[Actor, Depends(actor_of)]
+ActorDep = Annotated[Actor, Depends(_actor_of)]
 """The caller, as admission let it in."""

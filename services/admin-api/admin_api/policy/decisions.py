@@ -4,17 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
-from sqlmodel import col, or_
 
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseDep
-from admin_api.access.principals import Actor
+from admin_api.access.principals import ActorDep
 from admin_api.http.fields import Address, Name
 from admin_api.names.looks import Looked
-from admin_api.policy.resources import read_policy
-from admin_api.policy.whole_policy import load_policy
-from admin_api.tables.policy import UserRow
-from contract.address import domain_of
+from admin_api.policy.queries import load_policy_for
 from contract.message import Scope
 from contract.policy import RULES, Flags, decide
 
@@ -42,7 +38,7 @@ class DecisionAnswer(BaseModel):
 
 @router.get("/decision")
 def get_decision(
-    actor: Annotated[Actor, read_policy],
+    actor: ActorDep,
     database: DatabaseDep,
     sender: Annotated[Address, Query(examples=["sip:yannis@contoso.com"])],
     recipient: Annotated[
@@ -57,16 +53,8 @@ def get_decision(
     The answer reveals users' flags, so each look is written to the audit trail.
     """
     participants = list(dict.fromkeys([sender, *recipient]))
-    users = or_(
-        col(UserRow.address).in_(participants),
-        *(
-            col(UserRow.address).startswith(f"sip:{address[4:]}@", autoescape=True)
-            for address in participants
-            if not domain_of(address)
-        ),
-    )
     with database.snapshot() as session:
-        policy = load_policy(session, users)
+        policy = load_policy_for(session, participants)
         asked = {"sender": sender, "recipient": recipient, "pool": pool, "media": media}
         audit.record(session, actor, "users.decision", sender, detail=audit.asked(asked))
     decision = decide(policy, pool=pool, sender=sender, recipients=recipient, media=media)

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 import msgspec
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field, StrictBool, WrapValidator, model_validator
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from admin_api.access.bulkheads import DatabaseDep
 from admin_api.http.fields import (
@@ -21,8 +21,9 @@ from admin_api.http.fields import (
 )
 from admin_api.http.openapi import problem
 from admin_api.http.preconditions import find_etag
-from admin_api.policy.connectors import ConnectorAnswer, find_connectors
-from admin_api.policy.resources import ChangesDep, delete, find, put, read_policy
+from admin_api.policy.connectors import ConnectorAnswer
+from admin_api.policy.queries import find_connectors, find_domains, find_pools
+from admin_api.policy.resources import ChangesDep, delete, find, put
 from admin_api.policy.whole_policy import read_rows
 from admin_api.tables.policy import CDRSwitchRow, DisclaimerRow, DomainRow, GlobalRow, PolicyRow, PoolRow
 from contract.domain import show_domain
@@ -151,7 +152,7 @@ class PolicyAnswer(BaseModel):
     cdr: CDRAnswer
 
 
-@router.get("", dependencies=[read_policy], response_model=PolicyAnswer)
+@router.get("", response_model=PolicyAnswer)
 def get_policy(database: DatabaseDep, response: Response) -> object:
     """Return the whole policy but for the users."""
     with database.snapshot() as session:
@@ -167,7 +168,7 @@ def get_policy(database: DatabaseDep, response: Response) -> object:
     }
 
 
-@router.get("/global/{scope}", dependencies=[read_policy], response_model=GlobalAnswer)
+@router.get("/global/{scope}", response_model=GlobalAnswer)
 def get_global(scope: Scope, database: DatabaseDep, response: Response) -> PolicyRow:
     """Return the setting of a scope."""
     return find(database, GlobalRow, scope, response)
@@ -179,14 +180,14 @@ def put_global(scope: Scope, document: GlobalDocument, changes: ChangesDep, resp
     return put(changes, GlobalRow(scope=scope, archive=document.archive), response)
 
 
-@router.get("/pools", dependencies=[read_policy], response_model=PoolList)
+@router.get("/pools", response_model=PoolList)
 def list_pools(database: DatabaseDep) -> object:
     """List the pools that have settings."""
     with database.transaction() as session:
-        return {"pools": session.exec(select(PoolRow).order_by(col(PoolRow.name))).all()}
+        return {"pools": find_pools(session)}
 
 
-@router.get("/pools/{name:path}", dependencies=[read_policy], response_model=PoolAnswer)
+@router.get("/pools/{name:path}", response_model=PoolAnswer)
 def get_pool(name: NameInPath, database: DatabaseDep, response: Response) -> PolicyRow:
     """Return a pool's settings."""
     return find(database, PoolRow, name, response)
@@ -204,14 +205,14 @@ def delete_pool(name: NameInPath, changes: ChangesDep) -> None:
     delete(changes, PoolRow, name)
 
 
-@router.get("/domains", dependencies=[read_policy], response_model=DomainList)
+@router.get("/domains", response_model=DomainList)
 def list_domains(database: DatabaseDep) -> object:
     """List our own SIP domains."""
     with database.transaction() as session:
-        return {"domains": session.exec(select(DomainRow).order_by(col(DomainRow.domain))).all()}
+        return {"domains": find_domains(session)}
 
 
-@router.get("/domains/{domain}", dependencies=[read_policy], response_model=DomainAnswer)
+@router.get("/domains/{domain}", response_model=DomainAnswer)
 def get_domain(domain: DomainInPath, database: DatabaseDep, response: Response) -> PolicyRow:
     """Return a domain of ours; 404 if it is not ours."""
     return find(database, DomainRow, domain, response)
@@ -242,7 +243,7 @@ def delete_domain(domain: DomainInPath, changes: ChangesDep) -> None:
     delete(changes, DomainRow, domain, check)
 
 
-@router.get("/disclaimer", dependencies=[read_policy], response_model=DisclaimerAnswer)
+@router.get("/disclaimer", response_model=DisclaimerAnswer)
 def get_disclaimer(database: DatabaseDep, response: Response) -> object:
     """Return the notice to federated partners, and its switch."""
     return find(database, DisclaimerRow, "disclaimer", response).model_dump(exclude={"name"})
@@ -255,7 +256,7 @@ def put_disclaimer(document: DisclaimerDocument, changes: ChangesDep, response: 
     return row.model_dump(exclude={"name"})
 
 
-@router.get("/cdr", dependencies=[read_policy], response_model=CDRAnswer)
+@router.get("/cdr", response_model=CDRAnswer)
 def get_cdr_switch(database: DatabaseDep, response: Response) -> object:
     """Return the switch of call detail records."""
     return find(database, CDRSwitchRow, "cdr", response).model_dump(exclude={"name"})

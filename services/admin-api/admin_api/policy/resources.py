@@ -6,13 +6,11 @@ from typing import Annotated
 from fastapi import Depends, Response
 from sqlmodel import Session
 
-from admin_api.access.principals import actor_of
 from admin_api.database import Database
 from admin_api.http.preconditions import find_etag
 from admin_api.policy.changes import Changes, not_found
 from admin_api.tables.policy import PolicyRow
 
-read_policy = Depends(actor_of)
 ChangesDep = Annotated[Changes, Depends()]
 Check = Callable[[Session], None]
 

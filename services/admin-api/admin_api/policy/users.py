@@ -4,16 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, StrictBool
-from sqlmodel import col, or_, select
 
 from admin_api import audit
 from admin_api.access.bulkheads import DatabaseDep
-from admin_api.access.principals import Actor
+from admin_api.access.principals import ActorDep
 from admin_api.http.fields import AddressInPath, Document, KnownAddress, Limit, Text, UserInPath
 from admin_api.names.looks import Looked
-from admin_api.policy.resources import ChangesDep, delete, find, put, read_policy
+from admin_api.policy.queries import find_users
+from admin_api.policy.resources import ChangesDep, delete, find, put
 from admin_api.tables.policy import PolicyRow, UserRow
-from contract.address import parts_of_address
 
 router = APIRouter(prefix="/v1/policy/users", tags=["users"])
 
@@ -40,21 +39,15 @@ class UserPage(BaseModel):
 
 @router.get("", response_model=UserPage)
 def list_users(
-    actor: Annotated[Actor, read_policy],
+    actor: ActorDep,
     database: DatabaseDep,
     search: Annotated[Text | None, Query(description="Contained in the address")] = None,
     after: Annotated[KnownAddress | None, Query(description="The `next` of the page before")] = None,
     limit: Limit = 100,
 ) -> object:
     """List users by address. Each look is written to the audit trail."""
-    query = select(UserRow).where(~col(UserRow.deleted))
-    if after is not None:
-        query = query.where(col(UserRow.address) > after)
-    if search is not None:
-        parts = parts_of_address(search)
-        query = query.where(or_(*(col(UserRow.address).contains(part, autoescape=True) for part in parts)))
     with database.transaction() as session:
-        rows = session.exec(query.order_by(col(UserRow.address)).limit(limit + 1)).all()
+        rows = find_users(session, search, after, limit + 1)
         asked = {"search": search, "after": after, "limit": limit}
         detail = audit.asked(asked) | {"count": len(rows[:limit])}
         audit.record(session, actor, "users.list", "users", detail=detail)
@@ -62,9 +55,7 @@ def list_users(
 
 
 @router.get("/{address:path}", response_model=UserAnswer)
-def get_user(
-    address: AddressInPath, actor: Annotated[Actor, read_policy], database: DatabaseDep, response: Response
-) -> PolicyRow:
+def get_user(address: AddressInPath, actor: ActorDep, database: DatabaseDep, response: Response) -> PolicyRow:
     """Return a user's flags; 404 if they were never set. Each look is written to the audit trail."""
     with database.transaction() as session:
         audit.record(session, actor, audit.USER_READ, address)  # that there are none tells of somebody too
