@@ -21,7 +21,7 @@ from admin_api import health
 from admin_api.access import bulkheads
 from admin_api.archive.completeness.samples import show_counts
 from admin_api.database import Database
-from admin_api.policy import snapshots
+from admin_api.policy import rendering
 from contract.policy import PolicySettings, PolicyUser
 from deploy.local.process import wait_for
 from tests.integration.admin.conftest import AdminApi
@@ -34,13 +34,13 @@ CHECK_IN = {"pool": "pool1", "agent": str(uuid4()), "version": 0, "state": "norm
 def renderings(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     """How often what follows a version was rendered."""
     counted: Counter[int] = Counter()
-    render = snapshots._render
+    render = rendering._render
 
     def count(session: Session, since: int, stamp: UUID | None) -> object:
         counted[since] += 1
         return render(session, since, stamp)
 
-    monkeypatch.setattr(snapshots, "_render", count)
+    monkeypatch.setattr(rendering, "_render", count)
     return counted
 
 

@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 from admin_api.access.principals import Actor
 from admin_api.database import Database
 from admin_api.http.preconditions import Preconditions
-from admin_api.policy.bulk import _store
+from admin_api.policy.bulk_queries import store
 from admin_api.policy.changes import Change
 from admin_api.policy.weakening import weakenings_of
 from admin_api.policy.weighing import weigh
@@ -127,7 +127,7 @@ def test_a_bulk_change_weighs_the_same_as_by_all_users(
             session.merge(_copy(row))
         session.flush()
         before = load_policy(session, true())
-        _, weakenings = _store(BytesIO("".join(lines.values()).encode()), change)
+        _, weakenings = store(BytesIO("".join(lines.values()).encode()), change)
         by_all = weakenings_of(before, load_policy(session, true()))
         assert bool(weakenings) == bool(by_all), by_all
         raise _UndoError

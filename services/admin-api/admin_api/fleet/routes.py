@@ -16,7 +16,7 @@ from admin_api.fleet.answers import (
 from admin_api.fleet.queries import find_front_ends, log_witness, note_check_in
 from admin_api.http.fields import NameInPath
 from admin_api.policy.digests import DigestsDep
-from admin_api.policy.snapshots import SnapshotsDep
+from admin_api.policy.rendering import SnapshotsDep
 
 log = logging.getLogger("admin-api")
 router = APIRouter(prefix="/v1/front-ends", tags=["front ends"])

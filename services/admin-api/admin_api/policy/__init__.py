@@ -5,6 +5,7 @@ from admin_api.http.feature import Feature
 from admin_api.policy import bulk, connectors, decisions, policies, snapshots, users
 from admin_api.policy.announcements import Announcements
 from admin_api.policy.digests import Digests
+from admin_api.policy.rendering import Snapshots
 
 feature = Feature(
     tags={
@@ -21,7 +22,7 @@ feature = Feature(
     ),
     make_parts=lambda settings, database: {
         "announcements": Announcements(settings.amqp_url),
-        "snapshots": snapshots.Snapshots(database),
+        "snapshots": Snapshots(database),
         "digests": Digests(),
     },
     limit_bodies=lambda settings: {
