@@ -39,11 +39,6 @@ class LeftFile:
             self.trouble = f"it can't be written: {error}"
             list(islice(read_rows(path), 1))
 
-    def release_ballast(self) -> None:
-        """Free the room set aside: it may be needed to remove rows."""
-        if self._file is not None:
-            self._file.release_ballast()
-
     @property
     def unrescued(self) -> str:
         """As ``SpoolFile.unrescued``."""
@@ -56,7 +51,25 @@ class LeftFile:
             return self._file.count
         return sum(1 for _ in read_rows(self._path)) if self.trouble else 0
 
-    def begin_behind(self, place: int, digest: bytes) -> None:
+    def begin_copy(self, file: SpoolFile, source: str) -> None:
+        """Go on behind the rows that were copied to a file before, under this name."""
+        if self._file is not None:
+            self._file.release_ballast()  # to remove rows may need its room
+        place, digest = file.copied_of(source)
+        if place:
+            self._begin_behind(place, digest)
+
+    def copy_some(self, file: SpoolFile, source: str, most: int, most_bytes: int) -> int:
+        """Copy the next rows to a file and remove them here; return how many."""
+        rows = self.next_rows(most, most_bytes)
+        if rows:
+            file.copy(rows, source)
+            self.pass_by(rows[-1].place)
+        elif not self.trouble:
+            file.forget_copied(source)
+        return len(rows)
+
+    def _begin_behind(self, place: int, digest: bytes) -> None:
         """Go on behind a row that was copied before, if it is still there: else this may be another file."""
         self._place = place - 1
         row = next(iter(self.next_rows(1, 1)), None)

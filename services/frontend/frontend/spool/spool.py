@@ -324,29 +324,18 @@ class Spool:
             await self._run(left.open)
             pool = await self._run(lambda: slot.pool or _pool_of(left.next_rows(1, 1)))
             if pool in ("", self._pool):
-                await self._run(self._go_on, file, left, slot)
-                while file.size < self._max_bytes and (some := await self._run(self._copy, file, left, slot)):
-                    ims += some
+                source = slot.folder.name
+                await self._run(left.begin_copy, file, source)
+                while file.size < self._max_bytes:
+                    copied = await self._run(left.copy_some, file, source, _ADOPT_IMS, _WRITE_BYTES)
+                    if not copied:
+                        break
+                    ims += copied
                     self._show()
             return Adopted(pool, ims, await self._run(lambda: left.count), left.trouble or left.unrescued)
         finally:
             self._show()
             await self._run(left.close)  # also if this is cancelled: another may have the slot from then on
-
-    def _go_on(self, file: SpoolFile, left: LeftFile, slot: Slot) -> None:
-        left.release_ballast()
-        place, digest = file.copied_of(slot.folder.name)
-        if place:
-            left.begin_behind(place, digest)
-
-    def _copy(self, file: SpoolFile, left: LeftFile, slot: Slot) -> int:
-        rows = left.next_rows(_ADOPT_IMS, _WRITE_BYTES)
-        if rows:
-            file.copy(rows, slot.folder.name)
-            left.pass_by(rows[-1].place)
-        elif not left.trouble:
-            file.forget_copied(slot.folder.name)
-        return len(rows)
 
     def close(self) -> None:
         """Close the file, once all disk access is done; IMs stay on disk.
