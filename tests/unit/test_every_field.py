@@ -37,7 +37,7 @@ _VALUES: Final[dict[str, st.SearchStrategy[Any]]] = {
     "content_encoding": _TEXT,
 }
 """Of fields whose type allows more than their rule; those of any other field are of its type."""
-_EXPECTED: Final[dict[str, Callable[[Any], object]]] = {
+EXPECTED: Final[dict[str, Callable[[Any], object]]] = {
     "sender": parse_address,
     "recipients": lambda recipients: tuple(dict.fromkeys(map(parse_address, recipients))),
     "conversation": lambda key: conversation_key(CONNECTOR.name, key),
@@ -77,7 +77,7 @@ def test_every_field_of_a_submission_arrives_on_the_queue(by_spool: bool, sent: 
         await reached(lambda: len(port.confirmed) == len(sent))
         for document, arrived in zip(sent, port.confirmed, strict=True):
             for name, value in document.items():
-                expected = _EXPECTED[name](value) if name in _EXPECTED else value
+                expected = EXPECTED[name](value) if name in EXPECTED else value
                 assert getattr(arrived, name) == expected, name
 
     run(scenario, critical=False, deadline_seconds=60)
