@@ -140,11 +140,25 @@ def parked(database: ArchiveDatabase) -> list[tuple[Any, ...]]:
     return database.rows("SELECT body, reason, first_seq, ims, state FROM archive.parked ORDER BY id")
 
 
+def finish(worker: Process, vhost: Vhost) -> None:
+    """Have a worker take all that waits in ``lcslog``, end it in order, and see that it left nothing.
+
+    What it had taken and not acknowledged would be on the queue again; so would a batch of which it still
+    gathers evidence.
+    """
+    wait_for(lambda: vhost.depth(QUEUE) == 0, "all to be taken")
+    assert worker.stop() == 0
+    assert vhost.depth(QUEUE) == 0
+
+
 def wait_until_empty(vhost: Vhost) -> None:
-    """Return when nothing waits in ``lcslog``, acknowledged or not: seen by an operator's own look."""
+    """Return when nothing waits in ``lcslog``, acknowledged or not: for a worker that goes on.
+
+    It is seen by an operator's own look, which is up to a second old.
+    """
 
     def empty() -> bool:
         queue = vhost.broker.manage("GET", f"/api/queues/{vhost.path}/{QUEUE}")
         return bool(queue.get("messages_ready") == queue.get("messages_unacknowledged") == 0)
 
-    wait_for(empty, "an empty queue", seconds=30, every=0.2)
+    wait_for(empty, "an empty queue", every=0.2)

@@ -23,13 +23,13 @@ from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
     KILL_AT,
     changed,
+    finish,
     make_ims,
     parked,
     publish,
     run_command,
     running_worker,
     stored_ids,
-    wait_until_empty,
     wait_until_stored,
     worker_environment,
 )
@@ -40,9 +40,9 @@ def test_an_im_is_committed_then_acknowledged(
 ) -> None:
     ims = make_ims(3, body="Test Archiving Messages")
     publish(vhost, ims)
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_until_stored(database, ims)
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     rows = database.rows(
         "SELECT sender, recipients, conversation, scope, content_type, body, pool, seq, rule, sent_at"
         " FROM archive.archived_messages ORDER BY seq LIMIT 1"
@@ -94,8 +94,8 @@ def test_a_worker_killed_between_commit_and_acknowledgement_leaves_no_duplicate(
         assert worker.popen.wait(30) == -signal.SIGKILL
     assert stored_ids(database) == sorted(im.id for im in ims)
     wait_for(lambda: vhost.depth(QUEUE) == 1, "the message back on the queue")
-    with running_worker(vhost, database, tmp_path):
-        wait_until_empty(vhost)
+    with running_worker(vhost, database, tmp_path) as worker:
+        finish(worker, vhost)
     assert stored_ids(database) == sorted(im.id for im in ims)
     assert database.rows("SELECT archived, missing FROM archive.completeness") == [(50, 0)]
 
@@ -145,9 +145,9 @@ def test_a_batch_given_up_when_told_to_end_is_not_acknowledged_with_a_later_one(
             assert database.rows(f"SELECT pg_terminate_backend(pid) {waiting}") == [(True,)]
         assert worker.popen.wait(30) == 0
     assert first.id not in stored_ids(database)
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_until_stored(database, [first, second])
-        wait_until_empty(vhost)
+        finish(worker, vhost)
 
 
 def test_a_database_that_went_away_gets_everything_when_it_is_back(
@@ -177,8 +177,8 @@ def test_an_agents_last_word_shows_what_never_came(
         agent=ims[0].agent, pool="pool1", front_end="fe1", confirmed=10, ended=True, at=ims[0].sent_at
     )
     publish(vhost, ims, body=encode_statement(statement), type_=AGENT_TYPE)
-    with running_worker(vhost, database, tmp_path):
-        wait_until_empty(vhost)
+    with running_worker(vhost, database, tmp_path) as worker:
+        finish(worker, vhost)
     rows = database.rows(
         "SELECT front_end, accepted, archived, missing, missing_numbers::text, ended_at"
         " FROM archive.completeness"
@@ -216,9 +216,9 @@ def test_a_batch_is_bounded_by_people_too(vhost: Vhost, database: ArchiveDatabas
     ]
     for first in range(0, 120, 10):
         publish(vhost, ims[first : first + 10])
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_until_stored(database, ims, seconds=60)
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     assert database.rows("SELECT max(ims) <= 40 FROM archive.batches") == [(True,)]
 
 
@@ -231,10 +231,10 @@ def test_content_types_are_never_used_up(vhost: Vhost, database: ArchiveDatabase
     rich = changed(make_ims(1)[0], content_type="text/html")
     ims = [new, known, binary, rich]
     publish(vhost, ims)
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_until_stored(database, ims)
         publish(vhost, ims)  # what is known goes another way
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     assert parked(database) == []
     rows = database.rows("SELECT content_type FROM archive.archived_messages ORDER BY content_type")
     assert rows == [

@@ -33,6 +33,7 @@ from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
     HASTY,
     changed,
+    finish,
     make_ims,
     parked,
     publish,
@@ -105,8 +106,8 @@ def test_numbers_that_no_agent_reaches_stop_nothing_and_are_not_accounted_for(
     publish(vhost, good)
     with running_worker(vhost, database, tmp_path, patch=HASTY) as worker:
         wait_until_stored(database, [*odd, *good])
-        wait_until_empty(vhost)
-        assert worker.alive
+        wait_for(lambda: len(parked(database)) == 3 * len(odd), "the unreadable ones")
+        finish(worker, vhost)
     assert len(parked(database)) == 3 * len(odd)
     assert all("not accounted for" in reason for body, reason, *_ in parked(database) if b"a" not in body)
     assert database.rows("SELECT accepted, archived, parked, missing FROM archive.completeness") == [
@@ -125,9 +126,10 @@ def test_an_im_with_numbers_out_of_bounds_is_parked_and_the_rest_is_stored(
     bad = [changed(im, **fields) for im, fields in zip(ims[20:], wrong, strict=False)]
     good = ims[:20] + ims[20 + len(bad) :]
     publish(vhost, ims, body=encode_ims([*ims[:20], *bad, *ims[20 + len(bad) :]]))
-    with running_worker(vhost, database, tmp_path, patch=HASTY):
+    with running_worker(vhost, database, tmp_path, patch=HASTY) as worker:
         wait_until_stored(database, good)
-        wait_until_empty(vhost)
+        wait_for(lambda: len(parked(database)) == len(bad), "the bad ones")
+        finish(worker, vhost)
     assert sorted(row[0] for row in parked(database)) == sorted(encode_ims([im]).rstrip() for im in bad)
     assert database.rows("SELECT accepted, archived, parked FROM archive.completeness") == [(50, 42, 3)]
 
@@ -154,9 +156,10 @@ def test_a_statement_that_no_agent_makes_is_parked(
     for statement in statements:
         publish(vhost, ims, body=statement, type_=AGENT_TYPE)
     publish(vhost, ims)
-    with running_worker(vhost, database, tmp_path, patch=HASTY):
+    with running_worker(vhost, database, tmp_path, patch=HASTY) as worker:
         wait_until_stored(database, ims)
-        wait_until_empty(vhost)
+        wait_for(lambda: len(parked(database)) == len(statements), "the statements")
+        finish(worker, vhost)
     assert sorted(row[0] for row in parked(database)) == sorted(statements)
     assert database.rows("SELECT accepted, missing FROM archive.completeness") == [(3, 0)]
 
@@ -178,8 +181,7 @@ def test_an_im_that_the_database_alone_refuses_is_parked_whatever_its_error(
     with running_worker(vhost, database, tmp_path, patch=HASTY) as worker:
         wait_until_stored(database, good, seconds=60)
         wait_for(lambda: len(parked(database)) == 60 - len(good), "the cursed ones", seconds=60)
-        wait_until_empty(vhost)
-        assert worker.alive
+        finish(worker, vhost)
     assert all("by the curse" in reason or code == "ends" for _, reason, *_ in parked(database))
     assert database.rows("SELECT accepted, archived, parked, missing FROM archive.completeness") == [
         (60, len(good), 60 - len(good), 0)
@@ -191,9 +193,9 @@ def test_an_im_that_is_alone_on_the_queue_and_always_fails_is_parked(
 ) -> None:
     curse(database, "archive.messages", "58000", "NEW.body = 'cursed'")
     publish(vhost, make_ims(1, body="cursed"))
-    with running_worker(vhost, database, tmp_path, patch=HASTY):
+    with running_worker(vhost, database, tmp_path, patch=HASTY) as worker:
         wait_for(lambda: len(parked(database)) == 1, "the cursed one", seconds=60)
-        wait_until_empty(vhost)
+        finish(worker, vhost)
 
 
 def test_a_database_that_is_there_is_not_waited_for_while_an_im_is_under_doubt(
@@ -260,7 +262,7 @@ def test_while_nothing_can_be_stored_everything_waits_and_nothing_is_parked(
                 wait_for(lambda: log.read_bytes().count(b"out of reach") >= 10, "ten tries", seconds=60)
                 assert stored_ids(database) == [first.id]
         wait_until_stored(database, [first, *ims], seconds=60)
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     assert parked(database) == []
 
 
@@ -288,8 +290,7 @@ def test_an_error_in_our_own_code_stops_nothing(
     with running_worker(vhost, database, tmp_path, patch=HASTY + patch) as worker:
         wait_until_stored(database, good, seconds=60)
         wait_for(lambda: len(parked(database)) == len(bad), "the bad ones", seconds=60)
-        wait_until_empty(vhost)
-        assert worker.alive
+        finish(worker, vhost)
     assert sorted(row[0].rstrip() for row in parked(database)) == sorted(
         encode_ims(ims).rstrip() for ims in bad
     )
@@ -334,8 +335,7 @@ def test_a_replay_that_always_fails_holds_up_neither_the_others_nor_ims(
         wait_until_stored(database, [*others, *ims], seconds=60)
         replaying = "SELECT FROM archive.parked WHERE state = 'replaying'"
         wait_for(lambda: database.rows(replaying) == [], "the replays", seconds=60)
-        wait_until_empty(vhost)
-        assert worker.alive
+        finish(worker, vhost)
     assert [state for *_, state in parked(database)] == ["parked", "replayed", "replayed", "replayed"]
 
 
@@ -411,27 +411,30 @@ def test_whatever_comes_good_ims_are_stored_all_else_is_parked_and_the_worker_go
             )
         )
 
+    def lost() -> list[bytes]:
+        stored = set(stored_ids(database))
+        kept = {bytes(row[0]) for row in parked(database)}
+
+        def is_safe(line: bytes) -> bool:
+            try:
+                return line in kept or decode_im(line).id in stored
+            except Exception:
+                return False
+
+        return [
+            body
+            for body in bodies
+            if body not in kept
+            and not all(is_safe(line) for line in body.split(b"\n") if line.strip(b" \t\r"))
+        ]
+
     make()
     put(vhost, messages)
     with running_worker(vhost, database, tmp_path, patch=HASTY) as worker:
         wait_for(lambda: {im.id for im in good} <= set(stored_ids(database)), "the good ones", seconds=120)
+        wait_for(lambda: lost() == [], "all else to be parked", seconds=60, every=0.5)
         wait_until_empty(vhost)
         assert worker.alive
-    stored = set(stored_ids(database))
-    kept = {bytes(row[0]) for row in parked(database)}
-
-    def is_safe(line: bytes) -> bool:
-        try:
-            return line in kept or decode_im(line).id in stored
-        except Exception:
-            return False
-
-    lost = [
-        body
-        for body in bodies
-        if body not in kept and not all(is_safe(line) for line in body.split(b"\n") if line.strip(b" \t\r"))
-    ]
-    assert lost == []
     assert database.rows("SELECT max(accepted) <= 1e13 FROM archive.completeness") == [(True,)]
 
 

@@ -27,13 +27,13 @@ from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
     KILL_AT,
     changed,
+    finish,
     make_ims,
     parked,
     publish,
     run_command,
     running_worker,
     stored_ids,
-    wait_until_empty,
     wait_until_stored,
 )
 
@@ -56,9 +56,9 @@ def test_a_line_nobody_can_read_is_parked_and_the_rest_is_stored(
         lines[500] = poison
         publish(vhost, ims, body=b"\n".join(lines))
         good += ims[:500] + ims[501:]
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_until_stored(database, good)
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     kept = parked(database)
     assert sorted(body for body, *_ in kept) == sorted(POISON)
     for body, why, first, _, state in kept:
@@ -79,10 +79,10 @@ def test_a_refused_im_is_parked_as_it_came_and_once_in_whatever_batch_it_comes_a
     publish(vhost, [bad], body=line)
     with running_worker(vhost, database, tmp_path, patch=patch) as worker:
         assert worker.popen.wait(30) == -signal.SIGKILL
-    with running_worker(vhost, database, tmp_path, settings={"LCS_BATCH_SIZE": "1"}):
+    with running_worker(vhost, database, tmp_path, settings={"LCS_BATCH_SIZE": "1"}) as worker:
         wait_until_stored(database, [good])
         wait_for(lambda: len(parked(database)) == 1, "the parked IM")
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     [(body, _, first, count, _)] = parked(database)
     assert (body, first, count) == (line, 2, 1)
 
@@ -92,9 +92,9 @@ def test_a_whole_message_that_nobody_can_read_is_parked_line_by_line(
 ) -> None:
     ims = make_ims(50)
     publish(vhost, ims, body=b"\n".join(b"%d}" % im.seq for im in ims))
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_for(lambda: len(parked(database)) == 50, "parked lines")
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     assert [first for _, _, first, _, _ in parked(database)] == list(range(1, 51))
     assert database.rows("SELECT accepted, archived, parked, missing FROM archive.completeness") == [
         (50, 0, 50, 0)
@@ -112,9 +112,9 @@ def test_a_message_without_an_im_is_parked_whole_and_accounted_for(
         publish(vhost, ims[2:5], body=body)
         publish(vhost, ims[5:])
         good += ims[:2] + ims[5:]
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_until_stored(database, good)
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     kept = parked(database)
     assert sorted(body for body, *_ in kept) == sorted(bodies)
     for _, reason, first, count, _ in kept:
@@ -132,9 +132,9 @@ def test_what_a_message_says_it_holds_and_does_not_is_missing(
     ims = make_ims(10)
     lines = encode_ims(ims).splitlines()[:7]
     publish(vhost, ims, body=b"\n".join(lines[: 7 - len(bad)] + bad))
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_until_stored(database, ims[: 7 - len(bad)])
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     rows = database.rows("SELECT accepted, parked, missing, missing_numbers::text FROM archive.completeness")
     assert rows == [(10, len(bad), 3, "{[8,11)}")]
 
@@ -147,9 +147,9 @@ def test_an_older_and_a_newer_version_of_the_contract_are_stored_side_by_side(
     publish(vhost, older)
     more = [line[:-1] + b',"mood":"fine"}' for line in encode_ims(newer).splitlines()]
     publish(vhost, newer, body=b"\n".join(more))
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_until_stored(database, older + newer)
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     assert parked(database) == []
 
 
@@ -173,9 +173,9 @@ def test_an_im_the_database_refuses_is_parked_and_the_rest_is_stored(
         publish(vhost, ims)
         good += ims[:42] + ims[43:]
         reasons[encode_ims([ims[42]]).rstrip()] = reason
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_until_stored(database, good)
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     kept = parked(database)
     assert sorted(body for body, *_ in kept) == sorted(reasons)
     for body, why, first, _, _ in kept:
@@ -194,9 +194,9 @@ def test_an_im_whose_agent_cannot_be_named_is_parked_and_the_rest_is_stored(
     bad = changed(bad, pool="a\0b")
     publish(vhost, [bad], named=None)
     publish(vhost, good)
-    with running_worker(vhost, database, tmp_path, settings={"LCS_TRUST_ANONYMOUS": "true"}):
+    with running_worker(vhost, database, tmp_path, settings={"LCS_TRUST_ANONYMOUS": "true"}) as worker:
         wait_until_stored(database, good)
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     [(body, reason, *_)] = parked(database)
     assert (body, "0x00" in reason) == (encode_ims([bad]).rstrip(), True)
     assert database.rows("SELECT ims FROM archive.publishes") == [(3,)]
@@ -207,9 +207,9 @@ def test_a_message_of_an_unknown_contract_is_parked_whole(
 ) -> None:
     ims = make_ims(10)
     publish(vhost, ims, type_="lcs.im.v99")
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_for(lambda: len(parked(database)) == 1, "a parked message")
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     assert database.rows("SELECT accepted, archived, parked, missing FROM archive.completeness") == [
         (10, 0, 10, 0)
     ]
@@ -223,9 +223,9 @@ def test_an_id_that_comes_again_is_stored_once_and_parked_if_its_content_differs
     publish(vhost, [first])
     publish(vhost, [changed(first, agent=agent, seq=1), changed(second, agent=agent, seq=2)])
     publish(vhost, [changed(second, agent=agent, seq=3, body="something else")])
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_for(lambda: len(parked(database)) == 1, "a parked message")
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     assert stored_ids(database) == sorted([first.id, second.id])
     assert database.rows("SELECT body FROM archive.messages") == [("hello",), ("hello",)]
     assert database.rows("SELECT archived, parked, missing FROM archive.completeness ORDER BY archived") == [
@@ -357,7 +357,7 @@ def test_an_im_that_kills_the_worker_is_found_and_parked_and_the_rest_is_stored(
         with running_worker(vhost, database, tmp_path, settings={"PYTHONPATH": str(tmp_path)}) as worker:
             wait_for(lambda: not worker.alive or len(parked(database)) == 1, "a verdict", seconds=60)
             if worker.alive:
-                wait_until_empty(vhost)
+                finish(worker, vhost)
                 break
             codes.append(worker.popen.returncode)
     assert codes == [9, 9]

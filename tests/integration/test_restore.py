@@ -16,6 +16,7 @@ from contract.message import IM, AgentStatement
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
     changed,
+    finish,
     make_ims,
     parked,
     publish,
@@ -87,7 +88,7 @@ def test_an_im_after_a_restore_is_its_senders(
     back_up: Callable[[ArchiveDatabase, Path], Callable[[], None]],
 ) -> None:
     ada, ben, cleo = map(_im, ("ada", "ben", "cleo"))
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         publish(vhost, [ada])
         wait_until_stored(database, [ada])
         restore = back_up(database, tmp_path)
@@ -101,7 +102,7 @@ def test_an_im_after_a_restore_is_its_senders(
         again = _next(ben)
         publish(vhost, [again])
         wait_until_stored(database, [ada, cleo, again])
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     assert sorted(_people(database)) == sorted(_told(ada, cleo, again))
     assert parked(database) == []
     # What was acknowledged after the backup is lost by the restore: it shows as a hole.

@@ -16,6 +16,7 @@ from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
     changed,
+    finish,
     make_ims,
     parked,
     publish,
@@ -141,7 +142,7 @@ def test_a_restore_by_the_runbook(
 ) -> None:
     database = own_database
     ada, ben, cleo = map(_im, ("ada", "ben", "cleo"))
-    with running_worker(vhost, database, tmp_path / "worker"):
+    with running_worker(vhost, database, tmp_path / "worker") as worker:
         publish(vhost, [ada])
         wait_until_stored(database, [ada])
         before = _incarnation(database)
@@ -161,7 +162,7 @@ def test_a_restore_by_the_runbook(
         with_numbers_of_before.close()
         publish(vhost, [again])
         wait_until_stored(database, [*known, newcomer, again])
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     assert database.rows("SELECT sender, conversation FROM archive.archived_messages ORDER BY id") == [
         (im.sender, im.conversation) for im in sorted([*known, newcomer, again], key=lambda im: im.id)
     ]

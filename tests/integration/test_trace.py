@@ -18,10 +18,10 @@ from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.archiving_service import (
     KILL_AT,
+    finish,
     make_ims,
     publish,
     running_worker,
-    wait_until_empty,
     wait_until_stored,
 )
 from tests.integration.frontend_service import IM, FrontEnd
@@ -37,8 +37,7 @@ def test_an_im_that_comes_twice_is_stored_once_and_both_deliveries_are_known(
         publish(vhost, ims)
         wait_until_stored(database, ims)
         publish(vhost, ims)
-        wait_until_empty(vhost)
-        assert worker.stop() == 0
+        finish(worker, vhost)
     rows = database.rows(
         "SELECT publish_ims, batch_stored_at >= stored_at, committed_at <= acknowledged_at"
         " FROM archive.traces WHERE seq = 2 ORDER BY batch"
@@ -52,9 +51,9 @@ def test_the_trace_of_a_message_with_an_unreadable_line_is_kept(
     ims = make_ims(4)
     lines = encode_ims(ims).splitlines()
     publish(vhost, ims, body=b"\n".join([b"?", *lines[1:3], b"?"]))
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_until_stored(database, ims[1:3])
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     rows = database.rows("SELECT seq, publish_ims, consumed_at IS NULL FROM archive.traces ORDER BY seq")
     assert rows == [(2, 4, False), (3, 4, False)]
 
@@ -68,9 +67,9 @@ def test_when_a_message_came_is_known_even_if_a_trial_stored_it(
     for number in range(2):
         with running_worker(vhost, database, tmp_path / str(number), patch=patch) as worker:
             assert worker.popen.wait(30) == -signal.SIGKILL
-    with running_worker(vhost, database, tmp_path):
+    with running_worker(vhost, database, tmp_path) as worker:
         wait_until_stored(database, ims)
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     rows = database.rows("SELECT consumed_at > now() - interval '1 hour' FROM archive.traces")
     assert rows == [(True,), (True,)]
 

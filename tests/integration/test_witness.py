@@ -11,7 +11,7 @@ from deploy.local.process import wait_for
 from frontend.agents_file import read_agents
 from tests.conftest import ArchiveDatabase, Vhost
 from tests.integration.admin.conftest import AdminApi, running_api
-from tests.integration.archiving_service import running_worker, wait_until_empty
+from tests.integration.archiving_service import finish, running_worker
 from tests.integration.backups import dump, execute_file
 from tests.integration.frontend_service import IM, FrontEnd
 
@@ -123,7 +123,7 @@ def test_an_agent_that_ended_between_a_backup_and_its_restore_is_missing(
     dump(database, tmp_path / "dump.sql")
     found = LOST
     first = start_with(api, vhost, start)
-    with running_worker(vhost, database, tmp_path / "worker"):
+    with running_worker(vhost, database, tmp_path / "worker") as worker:
         send_20(first)
         assert first.process.stop() == 0
         if runs:
@@ -131,7 +131,7 @@ def test_an_agent_that_ended_between_a_backup_and_its_restore_is_missing(
             assert again.post(IM).status_code == 201
             found = {"accepted": 22, "archived": 1, "parked": 0, "missing": 21, "waiting": 0}
         wait_for(lambda: totals_of(api)["archived"] == 20 + runs, "all rows")
-        wait_until_empty(vhost)
+        finish(worker, vhost)
     execute_file(database, tmp_path / "dump.sql", "DROP SCHEMA archive, cdr CASCADE")
     if runs:
         assert again.post(IM).status_code == 201
