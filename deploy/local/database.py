@@ -98,11 +98,16 @@ class Database:
         return f"postgresql://{quote(user)}:{quote(secret)}@127.0.0.1:{self.port}/{quote(database)}"
 
     def create_database(self, name: str, *, template: str = "template0") -> None:
-        """Create a database as every form of the stack has it, unless it is there; the roles must be."""
+        """Create a database as every form of the stack has it, unless it is there; the roles must be.
+
+        ``template``: a database to copy, to which nobody is connected.
+        """
         with psycopg.connect(self.url(), autocommit=True) as connection:
             if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
+                # File by file, not through the log of what changed: a third of the work.
+                copy = sql.SQL("{} STRATEGY FILE_COPY").format(sql.Identifier(template))
                 for statement in _STATEMENTS:
-                    names = {"lcslog": sql.Identifier(name), "template0": sql.Identifier(template)}
+                    names = {"lcslog": sql.Identifier(name), "template0": copy}
                     connection.execute(sql.SQL(statement).format(**names))
 
     def stop(self) -> None:
