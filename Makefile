@@ -1,9 +1,15 @@
 # The two commands of the README, and what developers use.
-.PHONY: demo up down test check bench bench-peers bench-report dashboards lock format
+.PHONY: help demo up down unit test check bench bench-peers bench-report dashboards lock format
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 PEERS := .venv-peers
+# Tests wait more than they work, so more of them run at once than there are cores; a worker that is done takes
+# tests from the others.
+SIDE_BY_SIDE := -n 4 --dist worksteal
+
+help: ## what each target does
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 demo: $(INSTALLED) ## everything from nothing: starts the stack, sends IMs, shows their way, checks the counts
 	@$(PYTHON) -m deploy.local demo $(if $(CHAT),--chat "$(CHAT)") $(if $(SIP),--sip)
@@ -14,9 +20,12 @@ up: $(INSTALLED) ## the same stack in the foreground, until Ctrl-C
 down: $(INSTALLED) ## clean up what a kill left
 	@$(PYTHON) -m deploy.local down
 
+unit: $(INSTALLED) ## the tests that need no neighbour: seconds
+	@$(PYTHON) -m pytest -q $(SIDE_BY_SIDE) tests/unit
+
 test: $(INSTALLED) ## all tests
 	@$(PYTHON) -m deploy.local install
-	@$(PYTHON) -m pytest -n 2 --dist loadscope tests/unit tests/integration
+	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/unit tests/integration
 	@$(PYTHON) -m pytest tests/e2e tests/sip tests/xmpp tests/chaos
 
 check: $(INSTALLED) ## lint, format, types, imports
@@ -39,7 +48,7 @@ bench-peers: $(INSTALLED) $(PEERS)/.installed ## beside other ways to archive: X
 dashboards: $(INSTALLED) ## Grafana's, made anew from deploy/grafana
 	@$(PYTHON) -m deploy.grafana
 
-format: $(INSTALLED)
+format: $(INSTALLED) ## the code, formatted
 	@$(VENV)/bin/ruff check --fix
 	@$(VENV)/bin/ruff format
 
