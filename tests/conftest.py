@@ -1,14 +1,16 @@
 """Private brokers and databases for the tests: nothing that was there before is touched."""
 
+import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import quote, urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import docker
 import pika
@@ -24,6 +26,7 @@ from deploy.local.broker import Broker, definitions_for
 from deploy.local.database import Database
 from runtime.migrating import upgrade
 
+_SUPERUSER_PASSWORD = "secret"
 _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}")
 
 
@@ -162,6 +165,12 @@ class ArchiveDatabase:
         if self._session is not None:
             self._session.close()
 
+    def drop(self) -> None:
+        """Remove it, whoever is connected to it."""
+        self.close()
+        with psycopg.connect(self.server.url(), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {self.name} WITH (FORCE)".encode())
+
 
 def declare(broker: Broker, vhost: str, credentials: Path) -> Vhost:
     """Make a vhost with topology and users on a node."""
@@ -189,12 +198,21 @@ def engine() -> Iterator[docker.DockerClient]:
     client.close()
 
 
+def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that whichever worker of a run needs it first has made, for all of them."""
+    run = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    with (run / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (run / name).exists():
+            make(run / f"{name}.new")
+            (run / f"{name}.new").rename(run / name)
+    return run / name
+
+
 @pytest.fixture(scope="session")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of all secrets."""
-    folder = tmp_path_factory.mktemp("credentials")
-    make_credentials(folder)
-    return folder
+    return make_once(tmp_path_factory, "credentials", make_credentials)
 
 
 @pytest.fixture(scope="session")
@@ -239,26 +257,41 @@ def _name_for(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def database_server(tmp_path_factory: pytest.TempPathFactory, credentials: Path) -> Iterator[Database]:
-    """A private PostgreSQL server with a migrated database ``template``; tests must not stop it."""
-    server = Database(tmp_path_factory.mktemp("postgres"))
+def migrated(tmp_path_factory: pytest.TempPathFactory, credentials: Path) -> Path:
+    """The data of a PostgreSQL server, which doesn't run, with a migrated database ``template``."""
+
+    def make(folder: Path) -> None:
+        server = Database(folder, _SUPERUSER_PASSWORD)
+        server.start()
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            connection.execute((credentials / "postgres" / "roles.sql").read_bytes())
+        server.create_database("template")
+        owner = server.url("lcs_owner", role_passwords(credentials)["lcs_owner"], "template")
+        archiving.migrations.migrate(owner)
+        admin_api.migrations.migrate(owner)
+        server.stop()
+
+    return make_once(tmp_path_factory, "migrated", make) / "data"
+
+
+def start_server(folder: Path, migrated: Path) -> Database:
+    """Start a server with a copy of what ``migrated`` holds."""
+    server = Database(folder, _SUPERUSER_PASSWORD)
+    subprocess.run(["cp", "--archive", migrated, folder / "data"], check=True)  # noqa: S607 - with its owner
     server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def database_server(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Database]:
+    """A private PostgreSQL server with a migrated database ``template``; tests must not stop it."""
+    server = start_server(tmp_path_factory.mktemp("postgres"), migrated)
     with psycopg.connect(server.url(), autocommit=True) as connection:
         # What comes of a power cut is for tests with a server of their own: here no disk is waited for.
         connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute("SELECT pg_reload_conf()")
-    _migrate(server, credentials)
     yield server
     server.kill()
-
-
-def _migrate(server: Database, credentials: Path) -> None:
-    with psycopg.connect(server.url(), autocommit=True) as connection:
-        connection.execute((credentials / "postgres" / "roles.sql").read_bytes())
-    server.create_database("template")
-    owner = server.url("lcs_owner", role_passwords(credentials)["lcs_owner"], "template")
-    archiving.migrations.migrate(owner)
-    admin_api.migrations.migrate(owner)
 
 
 def role_passwords(credentials: Path) -> dict[str, str]:
@@ -270,26 +303,27 @@ def role_passwords(credentials: Path) -> dict[str, str]:
     }
 
 
+def create_database(server: Database, credentials: Path) -> ArchiveDatabase:
+    """Return a fresh migrated database."""
+    name = f"test_{uuid4().hex}"
+    server.create_database(name, template="template")
+    return ArchiveDatabase(server, name, role_passwords(credentials))
+
+
 @pytest.fixture
-def database(
-    database_server: Database, credentials: Path, request: pytest.FixtureRequest
-) -> Iterator[ArchiveDatabase]:
+def database(database_server: Database, credentials: Path) -> Iterator[ArchiveDatabase]:
     """A fresh migrated database on the shared server."""
-    name = f"test_{id(request)}_{abs(hash(request.node.nodeid))}"[:63]
-    database_server.create_database(name, template="template")
-    made = ArchiveDatabase(database_server, name, role_passwords(credentials))
+    made = create_database(database_server, credentials)
     yield made
-    made.close()
-    with psycopg.connect(database_server.url(), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    made.drop()
 
 
 @pytest.fixture
-def own_database(tmp_path_factory: pytest.TempPathFactory, credentials: Path) -> Iterator[ArchiveDatabase]:
+def own_database(
+    tmp_path_factory: pytest.TempPathFactory, credentials: Path, migrated: Path
+) -> Iterator[ArchiveDatabase]:
     """A migrated database on a server of the test's own: it may stop, kill and start ``.server``."""
-    server = Database(tmp_path_factory.mktemp("own-postgres"))
-    server.start()
-    _migrate(server, credentials)
+    server = start_server(tmp_path_factory.mktemp("own-postgres"), migrated)
     made = ArchiveDatabase(server, "template", role_passwords(credentials))
     yield made
     made.close()

@@ -168,8 +168,7 @@ def test_a_database_copied_in_its_cluster_is_another_archive(database: ArchiveDa
     copy = ArchiveDatabase(database.server, f"{database.name[:40]}_copy", database.passwords)
     database.server.create_database(copy.name, template=database.name)
     assert database.rows(asking) == database.rows(asking) != copy.rows(asking)
-    with psycopg.connect(database.server.url(), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {copy.name}".encode())
+    copy.drop()
 
 
 def test_it_is_the_same_archive_in_every_time_zone(database: ArchiveDatabase) -> None:

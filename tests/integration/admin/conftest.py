@@ -27,7 +27,7 @@ from deploy.local.database import Database
 from deploy.local.process import NO_TLS, wait_for
 from runtime.safe_headers import SendSafely
 from runtime.token import hash_token
-from tests.conftest import ArchiveDatabase, role_passwords
+from tests.conftest import ArchiveDatabase, create_database
 from tests.openapi import Documented, admin_document
 
 ROLES = ("administrator", "compliance", "operator", "frontend")
@@ -151,11 +151,10 @@ def idle_api(
     database_server: Database, credentials: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[AdminApi]:
     """An admin API that the tests of a module share: they must not change or archive anything."""
-    name = f"idle_{uuid4().hex}"
-    database_server.create_database(name, template="template")
-    database = ArchiveDatabase(database_server, name, role_passwords(credentials))
+    database = create_database(database_server, credentials)
     with running_api(database, tmp_path_factory.mktemp("idle")) as running:
         yield running
+    database.drop()
 
 
 @pytest.fixture
