@@ -1,19 +1,23 @@
 """One person is one address at every door: HTTP, policy, bulk changes, decisions, and what is published."""
 
+import contextlib
 import gzip
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from contract.message import IM, IM_TYPE, decode_ims
 from contract.topology import QUEUE
+from deploy.local.broker import Broker
+from deploy.local.database import Database
 from deploy.local.process import wait_for
-from tests.conftest import ArchiveDatabase, Vhost
+from tests.conftest import Vhost, create_database, declare
 from tests.integration.admin.conftest import AdminApi, make_im, running_api
 from tests.integration.frontend_service import NDJSON, FrontEnd
 from tests.integration.test_frontend_policy import start_with
@@ -72,11 +76,24 @@ OTHERS = [
 FLAGS = {"archive_internal": True, "archive_federated": True}
 
 
-@pytest.fixture
-def api(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> Iterator[AdminApi]:
-    """The admin API, with a policy by which those of PEOPLE are archived."""
-    with running_api(database, tmp_path, amqp_url=vhost.url("admin-api")) as running:
-        policy = running.administrator
+class Running(NamedTuple):
+    """What all these tests ask, for they change little."""
+
+    vhost: Vhost
+    api: AdminApi
+    front_end: FrontEnd
+
+
+@pytest.fixture(scope="module")
+def running(
+    broker: Broker, database_server: Database, credentials: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """An admin API with a policy by which those of PEOPLE are archived, and a front end that runs it."""
+    folder = tmp_path_factory.mktemp("one-person")
+    vhost = declare(broker, f"one-person-{uuid4()}", credentials)
+    database = create_database(database_server, credentials)
+    with running_api(database, folder, amqp_url=vhost.url("admin-api")) as api, contextlib.ExitStack() as end:
+        policy = api.administrator
         for domain in ("contoso.com", "b\u00fcro.example", "bot.contoso.com"):
             policy.put(f"/v1/policy/domains/{domain}").raise_for_status()
         names = {"domains": ["contoso.com", "B\u00dcRO.example.", "bot.contoso.com"], "gateway_for": ["*"]}
@@ -85,15 +102,36 @@ def api(vhost: Vhost, database: ArchiveDatabase, tmp_path: Path) -> Iterator[Adm
             policy.put(f"/v1/policy/global/{scope}", json={"archive": "per_user"}).raise_for_status()
         lines = "".join(json.dumps({"address": each, **FLAGS}) + "\n" for each in PEOPLE)
         policy.patch("/v1/policy/users", content=lines, headers=NDJSON).raise_for_status()
-        yield running
+
+        def start(amqp_url: str, **settings: str) -> FrontEnd:
+            started = FrontEnd(folder / "fe", amqp_url, **settings)
+            end.callback(started.process.kill)
+            return started
+
+        front_end = start_with(api, vhost, start)
+        front_end.wait_until_ready()
+        yield Running(vhost, api, front_end)
+    broker.forget_vhost(vhost.name)
+    database.drop()
 
 
 @pytest.fixture
-def front_end(vhost: Vhost, api: AdminApi, start: Callable[..., FrontEnd]) -> FrontEnd:
-    """A front end that runs this policy."""
-    front_end = start_with(api, vhost, start)
-    front_end.wait_until_ready()
-    return front_end
+def vhost(running: Running) -> Vhost:
+    """The front end's vhost, without what was sent before."""
+    running.vhost.take(QUEUE)
+    return running.vhost
+
+
+@pytest.fixture
+def api(running: Running) -> AdminApi:
+    """The admin API."""
+    return running.api
+
+
+@pytest.fixture
+def front_end(running: Running) -> FrontEnd:
+    """The front end."""
+    return running.front_end
 
 
 def _published(vhost: Vhost) -> list[IM]:
@@ -206,6 +244,7 @@ def test_who_looks_like_somebody_is_shown_as_such(api: AdminApi) -> None:
     api.store([make_im(sender="sip:b\u043eb@contoso.com")])
     [message] = api.compliance.get("/v1/messages").json()["messages"]
     assert [each["looks_like"] for each in message["looks"]] == ["sip:bob@contoso.com"]
+    api.administrator.delete(path).raise_for_status()  # who is archived is as before, for the other tests
 
 
 def _message(sender: str, uri: str) -> bytes:
