@@ -13,6 +13,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from admin_api.__main__ import main
 from contract.message import encode_ims, make_id
 from deploy.local.process import wait_for
 from tests.conftest import ArchiveDatabase, Vhost
@@ -88,21 +89,23 @@ def test_a_trace_is_forgotten_in_time_and_the_im_is_not(database: ArchiveDatabas
     assert database.rows(left) == [(29, 29)]
 
 
-def test_the_command_names_what_is_wrong_with_an_id(database: ArchiveDatabase) -> None:
-    def trace(*arguments: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "admin_api", "trace", *arguments],
-            env={"LCS_DATABASE_URL": database.url("lcs_admin")},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return done.returncode, done.stderr
-
+def test_the_command_names_what_is_wrong_with_an_id(
+    database: ArchiveDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for wrong in ([], ["17"], ["0af76519-16cd-43dd-8448-eb211c80319c"]):
-        assert trace(*wrong) == (1, "trace: name an IM by its id, a UUIDv7\n")
-    assert trace(str(make_id())) == (1, "there is no such IM in the archive\n")
+        monkeypatch.setattr(sys, "argv", ["admin_api", "trace", *wrong])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == "trace: name an IM by its id, a UUIDv7"  # printed, and 1
+    done = subprocess.run(
+        [sys.executable, "-m", "admin_api", "trace", str(make_id())],
+        env={"LCS_DATABASE_URL": database.url("lcs_admin")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "there is no such IM in the archive\n")
 
 
 class Collector:
