@@ -1,4 +1,4 @@
-"""Decisions: what policy says of an IM, and what it said of the last one between the same people."""
+"""Decisions by policy on IMs, remembered for IMs between the same people."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -52,7 +52,7 @@ class Decisions:
         return decision
 
     def _make(self, sender: str, recipients: tuple[str, ...], connector: Connector) -> Decision:
-        """Return what policy says of the parts of a key. It is given nothing else, so a key has it all."""
+        """Return the decision on the parts of a key. It is given nothing else, so a key has it all."""
         return decide(
             self._policy,
             pool=self._pool,
@@ -86,7 +86,7 @@ class Decisions:
 
 
 def _domains_of(policy: Policy | None, address: str) -> Sequence[str]:
-    """Return somebody's domain; of a telephone number those where policy knows it, "" if nowhere."""
+    """Return the domain of an address; of a telephone number those where policy knows it, "" if nowhere."""
     domain = domain_of(address)
     if domain or policy is None:
         return [domain]
@@ -94,9 +94,9 @@ def _domains_of(policy: Policy | None, address: str) -> Sequence[str]:
 
 
 def rights_of(connector: Connector, policy: Policy | None) -> ConnectorRights:
-    """Return whom a connector may speak for: as policy says, else as the file does that has its token.
+    """Return the rights of a connector: as policy has them, else as the file with its token.
 
-    A domain that policy gives to connectors is of no other, whatever the file says.
+    Policy's domains of connectors are no other connector's, even if the file says so.
     """
     named = policy.connector(connector.name) if policy is not None else None
     given = policy.settings.given_domains if policy is not None else frozenset()

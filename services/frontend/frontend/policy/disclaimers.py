@@ -30,11 +30,11 @@ _MAX_GIVEN: Final = 10_000
 _MAX_GIVEN_BYTES: Final = 64 << 20
 """An IM may have hundreds of partners."""
 _TOLD_SECONDS: Final = 900.0
-"""So long nobody asks again: the archive may have been restored to before it."""
+"""Seconds until the admin API is asked again: the archive may have been restored to an earlier state."""
 _FIRST_SECONDS: Final = 10.0
 _LAST_SECONDS: Final = 3600.0
-"""From the first to the last: until what is not confirmed is handed over again, twice as long each time. So
-the admin API has it (``policy.claim_disclaimers``); here it is for when that does not answer."""
+"""Seconds until an unconfirmed notice is handed over again, twice as long each time, from the first to the
+last. The admin API has the same (``policy.claim_disclaimers``); here it is for when that does not answer."""
 _MAX_SAME: Final = 10
 """So often an IM comes again under other ids until it is taken for another."""
 
@@ -56,7 +56,7 @@ class _Unanswered(msgspec.Struct):
 
 
 class Disclaimers:
-    """Who is to be told."""
+    """Words notices, hands them over, and knows which partners were told."""
 
     def __init__(self, settings: FrontEndSettings, policies: Policies) -> None:
         """``policies`` word the notices."""
@@ -74,7 +74,7 @@ class Disclaimers:
     def accompany(self, im: CheckedIM, receipt: Receipt, connector: str) -> Receipt:
         """Return the receipt to answer from: this one, or one that is settled with ``notices`` to deliver.
 
-        ``connector``: the name of who gets the answer.
+        ``connector``: the name of the connector that gets the answer.
         """
         policy = self._policies.current
         decision = receipt.decision
@@ -117,7 +117,8 @@ class Disclaimers:
         notices: list[Notice],
         spelled: Sequence[str],
     ) -> None:
-        """Find out who is to be told once the IM is safe: nobody is told of one that is not delivered."""
+        """Find out which partners to tell, once the IM is safe: no partner is told of one that is not
+        delivered."""
         fate = await receipt.settled()
         try:
             if fate.kind in ("confirmed", "spooled"):
@@ -132,7 +133,8 @@ class Disclaimers:
             accompanied.settle(fate)
 
     async def _claim(self, claimed: HandedOver) -> Sequence[str]:
-        """Return which partners to tell: as the admin API says, or those who may not know if it does not."""
+        """Return the partners to tell: as the admin API says or, if it does not answer, all that may not
+        know."""
         claim = claimed.claim
         everybody = [each.partner for each in claim.notices]
         try:
@@ -152,7 +154,8 @@ class Disclaimers:
         return standing.partners
 
     def _is_due(self, who: _Who, claimed: HandedOver) -> bool:
-        """Whether a partner is told with an IM though nobody says whether he was; if so, note it."""
+        """Return True, and note it, if a partner is to be told with an IM while the admin API does not
+        answer."""
         now = time.monotonic()
         im, connector, digest = claimed.claim.im, claimed.claim.connector, claimed.digest
         before = self._unanswered.pop(who, None)
@@ -173,7 +176,7 @@ class Disclaimers:
         return due
 
     def _give(self, claimed: HandedOver, partners: Sequence[str]) -> HandedOver | None:
-        """Remember what a connector is given now; return it, None if that is nothing."""
+        """Remember the notices that a connector is handed now; return them, None if there are none."""
         if not partners:
             return None
         claim = claimed.claim
@@ -189,9 +192,9 @@ class Disclaimers:
         return given
 
     def _take_given(self, im: UUID, connector: str) -> HandedOver | None:
-        """Forget what a connector was given with an IM by this front end, and return it.
+        """Forget the notices that this front end handed a connector with an IM, and return them.
 
-        Raises LookupError if only others were, and nobody can say more.
+        Raises LookupError if only other connectors were handed any, and the admin API is away.
         """
         given = self._given.get(im, {})
         if connector not in given:
@@ -219,7 +222,8 @@ class Disclaimers:
                 self._told.popitem(last=False)
 
     async def confirm(self, im: UUID, connector: str) -> bool:
-        """Note that a connector delivered what it was handed with an IM; return whether that is recorded yet.
+        """Note that a connector delivered its notices of an IM; return True if that is recorded, False if it
+        waits.
 
         Raises LookupError if this connector was handed nothing with it.
         """
@@ -238,15 +242,15 @@ class Disclaimers:
         return recorded
 
     async def retract(self, im: UUID, connector: str) -> bool:
-        """Take back what a connector was handed with an IM: it could not be delivered, and is with the next.
+        """Take back a connector's notices of an IM: they could not be delivered, and are with the next.
 
-        Returns whether that is recorded yet. Raises LookupError if others were handed it.
+        Return True if that is recorded, False if it waits. Raises LookupError if others were handed them.
         """
         self._take_given(im, connector)
         return await self._records.say(Word(im, connector, told=False, at=datetime.now(UTC)))
 
     async def run(self) -> None:
-        """Connect with the admin API, and record what could not be recorded, until cancelled."""
+        """Record at the admin API all that waits, until cancelled."""
         await self._records.run()
 
 
@@ -255,7 +259,7 @@ def _who_is(conversation: str, partner: str) -> _Who:
 
 
 def _word(im: CheckedIM, policy: Policy) -> list[Notice]:
-    """Return what each partner in an IM would be told, by one of ours who takes part."""
+    """Return a notice for each partner in an IM, from a participant of ours."""
     people = dict.fromkeys((im.sender, *im.recipients))
     ours = [address for address in people if policy.is_local(address)]
     notices: list[Notice] = []

@@ -24,7 +24,7 @@ _ABOUT_THE_SAME: Final = 120.0
 """Seconds: times are noted once a minute, by clocks that differ a little."""
 
 _AHEAD_SECONDS: Final = 300.0
-"""How far a file's time may lie in the future; else nobody knows when that was."""
+"""Seconds that a file's time may lie in the future; beyond that it counts as unknown."""
 _UNREADABLE: Final = (OSError, msgspec.DecodeError, ValueError)
 
 
@@ -33,9 +33,9 @@ class KeptPolicy(NamedTuple):
 
     policy: Policy
     confirmed: float
-    """When the admin API last confirmed that it counts, by our clock; minus infinity: nobody knows."""
+    """When the admin API last confirmed that it counts, by our clock; minus infinity if that is unknown."""
     is_own: bool
-    """Whether it was in the slot asked for, not in another."""
+    """True if it was in the slot asked for, not in another."""
 
 
 class _Found(NamedTuple):

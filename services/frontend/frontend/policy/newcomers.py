@@ -22,7 +22,6 @@ class Newcomers:
     """How many people each connector may still bring."""
 
     def __init__(self) -> None:
-        """Nobody is known."""
         self._known: set[int] = set()
         self._known_before: set[int] = set()
         self._left: dict[str, tuple[float, float]] = {}

@@ -32,23 +32,24 @@ _MAX_WAITING_BYTES: Final = 64 << 20
 _WORD_BYTES: Final = 300
 _CLAIM_BYTES: Final = 800
 _NOTICE_BYTES: Final = 150
-"""Of a notice beside its partner; what it is told is the policy's."""
+"""Bytes of a notice beside its partner; its text is the policy's."""
 _CLAIM_SECONDS: Final = 1.0
 """An IM's answer waits no longer for the admin API."""
 _MOST_ASKING: Final = 20
 """Questions of a connector that are put to the admin API at once: each takes time of everybody's."""
 _AWAY_SECONDS: Final = 5.0
-"""For so long nobody asks an admin API again that did not answer; what waits is tried as often."""
+"""Seconds for which an admin API that did not answer is not asked again; waiting records are tried as
+often."""
 _MAX_REFUSALS: Final = 10
 """So often it may refuse one, and take another's after that, until it is taken to refuse it for ever."""
 _AWAY: Final = frozenset({401, 403, 404, 429, 502, 503, 504})
-"""Statuses that are about the admin API, or the way to it, and not about what it was told."""
+"""Statuses of trouble with the admin API, or the way to it, not with the record."""
 _JSON: Final = {"Content-Type": "application/json"}
 _encoder = msgspec.json.Encoder()
 
 
 class HandedOver(msgspec.Struct, frozen=True):
-    """Notices that a connector has; ``digest`` tells the IM from others, whatever its id."""
+    """Notices that a connector has; ``digest`` is the IM's, whatever its id."""
 
     claim: Claim
     digest: str
@@ -62,7 +63,7 @@ class HandedOver(msgspec.Struct, frozen=True):
 
 
 class Word(msgspec.Struct, frozen=True):
-    """A connector's word of what it was handed with an IM: partners were told, or could not be."""
+    """A connector's word of its notices of an IM: partners were told, or could not be."""
 
     im: UUID
     connector: str
@@ -71,7 +72,7 @@ class Word(msgspec.Struct, frozen=True):
 
 
 class UnansweredError(Exception):
-    """The admin API does not say who is to be told."""
+    """The admin API does not say which partners to tell."""
 
     def __init__(self, *, noted: bool) -> None:
         """``noted``: it may have taken the claim all the same."""
@@ -81,22 +82,22 @@ class UnansweredError(Exception):
 
 _Entry = HandedOver | Word
 _Key = tuple[UUID, str]
-"""An IM, and who was handed notices with it."""
+"""An IM, and the connector that was handed notices with it."""
 
 
 class _Waiting(msgspec.Struct):
-    """What waits of an IM and a connector, in its order."""
+    """The records of an IM and a connector that wait, in their order."""
 
     entries: deque[_Entry]
     refusals: int = 0
     taken: int = 0
-    """What the admin API had taken of others when it refused this last."""
+    """The number of others' records that the admin API had taken when it refused this one last."""
     size: int = 0
     """Bytes of all that was noted."""
 
 
 class NoticeRecords:
-    """The way to the admin API, and what waits for it."""
+    """The way to the admin API, and the records that wait for it."""
 
     def __init__(self, settings: FrontEndSettings) -> None:
         """Where the admin API is, and by which token."""
@@ -116,11 +117,11 @@ class NoticeRecords:
 
     @property
     def is_away(self) -> bool:
-        """Whether the admin API is not asked at present, as it did not answer."""
+        """True while the admin API is not asked, as it did not answer."""
         return self._client is None or time.monotonic() < self._away_until
 
     async def claim(self, claim: Claim, digest: str) -> Standing:
-        """Return who is to be told with an IM. Raises UnansweredError."""
+        """Return the partners to tell with an IM. Raises UnansweredError."""
         if self.is_away:
             raise UnansweredError(noted=False)
         try:
@@ -174,7 +175,7 @@ class NoticeRecords:
         self._tell_waiting()
 
     async def run(self) -> None:
-        """Connect with the admin API, and record what waits, until cancelled."""
+        """Record at the admin API all that waits, until cancelled."""
         if self._settings.admin_api_url is None:
             return
         headers = {"Authorization": f"Bearer {self._settings.admin_api_token}"}
@@ -205,14 +206,14 @@ class NoticeRecords:
             asking.release()
 
     async def _record(self) -> None:
-        """Try what waits now, each once, until the admin API is away."""
+        """Try each record that waits once, until the admin API is away."""
         for key in list(self._waiting):
             if not await self._record_those_of(key):
                 break
         self._tell_waiting()
 
     async def _record_those_of(self, key: _Key) -> bool:
-        """Record what waits of an IM and a connector; return False if the admin API is away."""
+        """Record all that waits of an IM and a connector; return False if the admin API is away."""
         waiting = self._waiting.get(key)
         while waiting is not None and waiting.entries:
             entry = waiting.entries[0]
@@ -229,9 +230,10 @@ class NoticeRecords:
         return True
 
     def _put_behind(self, key: _Key, waiting: _Waiting, status: int) -> bool:
-        """Have others go first, or give up what never will be taken; return False if the admin API is away.
+        """Have others go first, or give up a record that is refused for good; return False if the admin API
+        is away.
 
-        ``status``: with which it was refused, 0: not at all.
+        ``status``: the refusal's, 0 if there was none.
         """
         if self._waiting.get(key) is waiting:
             self._waiting.move_to_end(key)
@@ -265,9 +267,9 @@ class NoticeRecords:
     ) -> httpx.Response:
         """Return the admin API's answer. Raises httpx.HTTPError, ``missing`` at 404.
 
-        Whole, it takes ``_CLAIM_SECONDS`` at most: httpx gives as long to each of its bytes.
+        The whole answer takes ``_CLAIM_SECONDS`` at most: httpx gives as long to each of its bytes.
 
-        What an older admin API does not know goes as parameters, which it passes over.
+        Fields that an earlier admin API does not know go as parameters, which it passes over.
         """
         if self._client is None:
             raise httpx.ConnectError("no admin API")
@@ -288,7 +290,7 @@ class NoticeRecords:
         return response
 
     def _first_of_most(self) -> _Key:
-        """Return what waits for longest of the connector of which most waits: it is not another's loss."""
+        """Return the oldest record of the connector with the most that wait: another's is not lost for it."""
         most, _ = max(self._of.items(), key=itemgetter(1))
         return next(key for key in self._waiting if key[1] == most)
 
@@ -310,7 +312,7 @@ class NoticeRecords:
             self._to_record.clear()
 
     async def _record_at_last(self) -> None:
-        """Record what is left, if the admin API takes it now: nobody waits for it any more."""
+        """Record the last that wait, if the admin API takes them now."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_AWAY_SECONDS):
                 await self._record()
@@ -319,7 +321,7 @@ class NoticeRecords:
 
 
 def _status_of(error: Exception) -> int:
-    """Return with what the admin API refused, 0 if nobody knows whether it did."""
+    """Return the status with which the admin API refused, 0 if it is unknown that it did."""
     return error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 0
 
 

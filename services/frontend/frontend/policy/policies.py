@@ -89,7 +89,7 @@ class Policies:
         """Digest of the policy held; None until it is made."""
         self._started = time.monotonic()
         self._has_confirmed = False
-        """Whether the admin API has, since the start, that the policy held counts."""
+        """True once the admin API has confirmed, since the start, that the policy held counts."""
         self._outdated = math.inf
         """Since when, by the monotonic clock, it says that another one does; infinity while it doesn't."""
         self._confirmed = _NEVER
@@ -99,7 +99,7 @@ class Policies:
         self._on_disk: Policy | None = None
         """The policy in our slot, as far as it is known."""
         self.current: Policy | None = None
-        """What decides: the policy held, if it may, or that with ``safe_side``."""
+        """The policy that decides: the one held, if it may, or that with ``safe_side``."""
         self._judged: tuple[Policy | None, str] = (None, "")
         """The policy held and its safe side when that was judged last."""
         self._load()
@@ -122,7 +122,7 @@ class Policies:
 
     @property
     def trouble(self) -> str:
-        """Why everything is archived, whatever policy would say; empty if it isn't."""
+        """Why everything is archived in spite of policy; empty if it isn't."""
         rule = NO_POLICY_RULE if self.current is None else self.current.safe_side
         return (RULES | SAFE_SIDE_RULES)[rule] if rule else ""
 
@@ -140,7 +140,7 @@ class Policies:
             self._on_disk = self._held
 
     def _judge(self) -> None:
-        """Say what decides now."""
+        """Have the policy held decide, or the safe side; log a change."""
         policy, rule = self._held, self._find_safe_side()
         if policy is None or (policy is self._judged[0] and rule == self._judged[1]):
             return
@@ -155,7 +155,7 @@ class Policies:
     def _find_safe_side(self) -> str:
         """Return the rule by which everything is archived now, empty if the policy held may decide.
 
-        Without an admin API the policy on disk is what counts, by whoever put it there.
+        Without an admin API the policy on disk counts, whatever its source.
         """
         if self._settings.admin_api_url is None:
             return ""
@@ -198,7 +198,7 @@ class Policies:
             await asyncio.sleep(_DIGEST_SECONDS)
 
     async def _keep_current(self, url: str, check_in: Callable[[], CheckIn]) -> None:
-        """Check in now and then, and whenever an announcement came; fetch what the check-in says is new."""
+        """Check in now and then, and after each announcement; fetch the policy if it is new."""
         source = PolicySource(self._settings, url)
         trouble = ""
         try:

@@ -25,7 +25,7 @@ _encoder = msgspec.json.Encoder()
 
 
 SOURCE_ERRORS: Final = (httpx.HTTPError, TimeoutError, msgspec.DecodeError, ValueError)
-"""What is raised when the admin API is away, refuses, is too slow, or says what is no policy."""
+"""Raised if the admin API is away, refuses, is too slow, or its answer is no policy."""
 
 
 class PolicySource:
@@ -57,7 +57,7 @@ class PolicySource:
         return await self._client.post(self._path, content=_encoder.encode(document), headers=headers)
 
     async def fetch(self, held: Policy | None) -> Policy:
-        """Return the policy that counts: what changed since the one held, or all of it if none is.
+        """Return the policy that counts, fetched whole or, if one is held, as the changes since.
 
         Hundreds of thousands of users are decoded as they come, not all at once.
         """
@@ -89,7 +89,7 @@ class PolicySource:
 def apply(
     held: Policy | None, settings: PolicySettings, changes: Iterable[PolicyUser], respelled: Iterable[str]
 ) -> Policy:
-    """Return what a snapshot makes of the policy held; ``respelled``: its names that are not canonical.
+    """Return the policy held with a snapshot's changes; ``respelled``: its names that are not canonical.
 
     Raises ValueError if it has the changes since another version than the one held.
     """
