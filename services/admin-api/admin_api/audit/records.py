@@ -19,6 +19,8 @@ POLICY_ACTIONS = "policy."
 """The beginning of the actions that change policy; others are reads."""
 READ: Final = "audit.read"
 USER_READ: Final = "users.read"
+NARROW: Final = "Narrow it by user, conversation, from or to."
+"""Advice for a search that takes too long: see ``attempt``."""
 
 
 def record(

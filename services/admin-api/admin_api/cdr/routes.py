@@ -19,7 +19,6 @@ from admin_api.names.people import find_unknown
 from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/cdr", tags=["call detail records"])
-_NARROW: Final = "Narrow it by user, conversation, from or to."
 _SHORTER: Final = "Ask for a shorter time; `python -m admin_api reconcile` takes a long one step by step."
 
 
@@ -32,7 +31,7 @@ def list_sessions(search: Annotated[Search, Query()], actor: ActorDep, database:
     check_cursor(search)
     unknown = find_unknown(database, search.user, search)
     detail = audit.asked(search)
-    attempt = audit.attempt(database, actor, "cdr.search", "sessions", detail, _NARROW)
+    attempt = audit.attempt(database, actor, "cdr.search", "sessions", detail, audit.NARROW)
     with attempt, database.transaction() as session:
         page = find_page(session, search, search.after, search.limit)
         detail |= {"count": len(page.sessions)}

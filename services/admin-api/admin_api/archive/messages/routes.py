@@ -1,6 +1,6 @@
 """Routes that read archived IMs. The audit trail has each read before its answer is sent."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
@@ -21,7 +21,6 @@ from admin_api.names.people import find_unknown
 from runtime.problem import Problem
 
 router = APIRouter(prefix="/v1/messages", tags=["archive"])
-_NARROW: Final = "Narrow it by user, conversation, from or to."
 
 
 @router.get("")
@@ -36,7 +35,7 @@ def search_messages(
     check_search(search)
     unknown = find_unknown(database, search.user, search)
     detail = audit.asked(search)
-    with audit.attempt(database, actor, "archive.search", "messages", detail, _NARROW):
+    with audit.attempt(database, actor, "archive.search", "messages", detail, audit.NARROW):
         page = find_page(database, search, settings.search_seconds)
     page.unknown = unknown
     if search.text is not None:
