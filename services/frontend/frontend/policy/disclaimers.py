@@ -1,8 +1,8 @@
-"""Disclaimers: which federated partners must be told, with an IM, that their conversation is archived.
+"""Disclaimers: federated partners must be told, with an IM, that their conversation is archived.
 
-A notice is handed over with the answer to an IM; told is who the connector says was told. The admin API knows
-both, whichever front end it was. What is remembered here of the told spares it questions, and what was handed
-over while it did not answer makes that no more than needed: twice rather than never.
+A notice is handed over with the answer to an IM; a partner is told once the connector says so. The admin API
+knows both, of all front ends. Memories here of partners told spare it questions. While it does not answer,
+memories of notices handed over keep their repetitions few: twice rather than never.
 """
 
 import asyncio

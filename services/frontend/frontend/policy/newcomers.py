@@ -1,7 +1,7 @@
-"""Newcomers: people in large groups whom this front end meets for the first time, charged to who brings them.
+"""Newcomers: people in large groups that this front end meets for the first time, counted by connector.
 
-The archive gives each a number, some 20,000 a second, and everybody's IMs wait meanwhile. So a connector may
-bring many at once, but not again and again: what it brings beyond its share waits at its side.
+The archive gives each a number, some 20,000 a second, and all IMs wait meanwhile. So a connector may bring
+many at once, but not again and again: IMs beyond its share wait at its side.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""What the admin API is told of notices: claimed, handed over, told, or not.
+"""Records of notices for the admin API: claimed, handed over, told, or not.
 
-What it does not take waits. Only what is about the same IM and connector keeps its order: nothing waits for
-another's. What it never takes an operator is told of.
+A record that it does not take waits. Only records of one IM and connector keep their order: no record waits
+for another's. A record that it will never take is reported to an operator.
 """
 
 import asyncio
