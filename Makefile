@@ -26,7 +26,7 @@ unit: $(INSTALLED) ## the tests that need no neighbour: seconds
 test: $(INSTALLED) ## all tests
 	@$(PYTHON) -m deploy.local install
 	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/unit tests/integration
-	@$(PYTHON) -m pytest tests/e2e tests/sip tests/xmpp tests/chaos
+	@$(PYTHON) -m pytest -n 3 --dist loadscope --no-loadscope-reorder tests/chaos tests/e2e tests/sip tests/xmpp
 
 check: $(INSTALLED) ## lint, format, types, imports
 	@$(VENV)/bin/ruff check

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from docker.errors import DockerException
 from pika.spec import BasicProperties
+from xdist.scheduler import LoadScopeScheduling
 
 import admin_api.migrations
 import archiving.migrations
@@ -39,23 +40,25 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if changing else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Have one worker run all tests that share a system (``--dist loadgroup``)."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_system_of(item)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling | None:
+    """Have one worker run all tests that share a system: it is started once (``--dist loadscope``)."""
+    return _BySystem(config, log) if config.getoption("dist") == "loadscope" else None
 
 
-def _system_of(item: pytest.Function) -> str:
-    """Return the folder whose tests share a system; in e2e the form of theirs; else the module."""
-    module = item.nodeid.partition("::")[0]
-    folder = module.rpartition("/")[0]
-    if folder.endswith(("sip", "xmpp", "chaos", "chaos/containers")):
-        return folder
-    if folder.endswith("e2e"):
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        forms = {*item.fixturenames, parameters.get("system")} & {"containers", "processes"}
-        return f"{folder}/{forms.pop()}" if forms else module
-    return module
+class _BySystem(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
+    def _split_scope(self, nodeid: str) -> str:
+        """Return the folder whose tests share a system; in e2e the form of theirs; else the module."""
+        module = nodeid.partition("::")[0]
+        folder, _, name = module.rpartition("/")
+        if folder.endswith(("/sip", "/xmpp", "/chaos", "/chaos/containers")):
+            return folder
+        if folder.endswith("/e2e"):
+            if "[containers" in nodeid or name in ("test_compose.py", "test_dashboards.py", "test_sip.py"):
+                return f"{folder} in containers"
+            if "[processes" in nodeid or name in ("test_docs.py", "test_readme.py"):
+                return f"{folder} in processes"
+        return module
 
 
 def password_in(url_file: Path) -> str:
