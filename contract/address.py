@@ -42,7 +42,7 @@ _NODE_ESCAPE: Final = re.compile(r"\\(20|22|26|27|2f|3a|3c|3e|40|5c)", re.IGNORE
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NEVER_BARE: Final = re.compile(r"[\s\"<>]")
 _RESERVED: Final = re.compile(r"[^A-Za-z0-9_.!~*'()&=+$,\x80-\U0010ffff-]")
-"""ASCII that is escaped in a user part: what RFC 3261, 25.1, wants to be, and ``;``, ``?`` and ``/``."""
+"""ASCII that is escaped in a user part: by RFC 3261, 25.1, and ``;``, ``?`` and ``/``."""
 _NUMBER: Final = re.compile(r"\+[ ().\u2010-\u2015\u2212-]*[0-9][0-9 ().\u2010-\u2015\u2212-]*")
 """A global number with visual separators (RFC 3966, 3), and those that people type instead."""
 _SEPARATORS: Final = re.compile(r"[^+0-9]")
@@ -55,7 +55,7 @@ _UPPER: Final = re.compile(r"[A-Z]+")
 
 
 class AddressError(ValueError):
-    """A text that is no address; the error says what is wrong with it and how to write it."""
+    """Raised for a text that is no address; the error says how to write one."""
 
 
 def parse_address(text: str) -> str:
@@ -72,7 +72,7 @@ def parse_address(text: str) -> str:
 def address_of(name: str) -> str:
     """Return the canonical address of a name that an earlier version stored.
 
-    What is no address any more is returned as it is. Nothing is remembered: it is for many names, once each.
+    A name that is no address any more is returned as it is. Nothing is cached: each name is asked once.
     """
     try:
         return _parse(name)
@@ -81,10 +81,10 @@ def address_of(name: str) -> str:
 
 
 def route_of(text: str) -> str:
-    """Return the SIP URI by which the person is reached whom a text names: the name as it came, not folded.
+    """Return the SIP URI that reaches the person named by a text. The name is as it came, not folded.
 
-    For one who is called ``straße`` another may be logged in than for ``strasse``, though they are one person
-    here. Without parameters; ASCII. Raises AddressError.
+    ``straße`` and ``strasse`` are one person here, and may be two at a registrar. The URI is ASCII, without
+    parameters. Raises AddressError.
     """
     parse_address(text)
     scheme, rest = _split_scheme(text.strip(_WHITE))
@@ -114,9 +114,9 @@ def parts_of_address(text: str) -> set[str]:
 
 
 def is_spelled_otherwise(text: str, address: str) -> bool:
-    """Return whether a text differs from its canonical address in more than what says nothing of the person.
+    """Return True if a text differs from its canonical address in a part that tells people apart.
 
-    That is scheme, case of ASCII letters, port, parameters, and the escapes of an ``xmpp:`` URI.
+    Scheme, case of ASCII letters, port, parameters and the escapes of an ``xmpp:`` URI tell nobody apart.
     """
     if text == address or text == address[4:]:  # in a tuple: twice the time
         return False
@@ -168,7 +168,7 @@ def _recall(text: str) -> str:
 
 
 def _split_scheme(text: str) -> tuple[str, str]:
-    """Return a text's scheme in lower case, "" if it has none, and what follows it."""
+    """Return a text's scheme in lower case, "" if it has none, and the rest."""
     scheme, colon, rest = text.partition(":")
     return (scheme.lower(), rest) if colon and _SCHEME.fullmatch(scheme) else ("", text)
 
@@ -193,7 +193,7 @@ def _read_sip(text: str, join: _Join) -> str:
 
 
 def _read_jid_uri(text: str, join: _Join) -> str:
-    """Read an ``xmpp:`` URI (RFC 5122), without its scheme. Its authority (who asks) is passed over."""
+    """Read an ``xmpp:`` URI (RFC 5122), without its scheme. Its authority (the asking account) is ignored."""
     if text.startswith("//"):
         _, _, text = text[2:].partition("/")
     jid = _JID_END.split(text, maxsplit=1)[0]
@@ -219,7 +219,7 @@ def _read_number(text: str, join: _Join) -> str:
 
 
 def _read_plain(text: str, join: _Join) -> str:
-    """Read an address or JID without a scheme: what would be read in two ways is refused."""
+    """Read an address or JID without a scheme. Raises AddressError if a text can be read in two ways."""
     user, host, rest = _split(text)
     if user is None:
         if "." not in host.rstrip(".") and not host.startswith("["):
@@ -246,7 +246,7 @@ class _FormError(ValueError):
 
 
 def _split(text: str) -> tuple[str | None, str, str]:
-    """Return user part (None if there is none), host, and what follows the host and its port."""
+    """Return user part (None if there is none), host, and the rest behind host and port."""
     user, at, rest = text.partition("@")
     match = _HOST.fullmatch(rest if at else text)
     if match is None or not match["host"] or (at and not user):
@@ -262,7 +262,7 @@ def _split(text: str) -> tuple[str | None, str, str]:
 
 
 def _undo_escapes(text: str) -> str:
-    """A percent sign that begins no escape is itself. Raises UnicodeError for what is not UTF-8."""
+    """Decode escapes; a percent sign that begins none is itself. Raises UnicodeError if not UTF-8."""
     return unquote_to_bytes(text).decode()
 
 

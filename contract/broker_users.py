@@ -21,6 +21,6 @@ class FrontEndUser(NamedTuple):
 
 
 def read_front_end_user(name: str) -> FrontEndUser | None:
-    """Return what a user's name says, None if it is no front end's."""
+    """Return the front end, or its pool, that a user's name tells; None if the user is no front end's."""
     kind, *rest = name.split(SEPARATOR, 2)
     return FrontEndUser(*rest) if kind == _FRONT_END and rest and all(rest) else None

@@ -1,7 +1,7 @@
-"""Call detail records: who talked with whom, when, how long, how many messages; never what was said.
+"""Call detail records: participants, time, duration and number of messages; never content.
 
-Front ends sum up what passes them, and publish it once a second: an AMQP message is JSON, an activity a line.
-What belongs to one session is put together where all of it arrives: in the database.
+Front ends sum up the IMs that pass them, and publish the sums once a second: JSON, an activity a line.
+The database joins the activities of a session, as all of them arrive there.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
 
 
 class Activity(msgspec.Struct, kw_only=True):
-    """What one sender did in one conversation, within ten seconds by the IMs' own times.
+    """Activity of one sender in one conversation, within ten seconds by the IMs' own times.
 
-    Front ends of before summed up whatever they published at once, of any length.
+    Older front ends summed up all IMs of one publish, however long that took.
     """
 
     conversation: str
@@ -37,7 +37,7 @@ class Activity(msgspec.Struct, kw_only=True):
     scope: Scope
     pool: str
     client: str
-    """What the sender talks with: a SIP client's User-Agent, else the connector's name."""
+    """The sender's client: a SIP client's User-Agent, else the connector's name."""
     first: Time
     last: Time
     archived: Count = 0
@@ -45,7 +45,7 @@ class Activity(msgspec.Struct, kw_only=True):
     passed: dict[str, Count] = {}
     """IMs that may be delivered and policy does not archive: how many by which rule."""
     invited: bool = False
-    """Whether this began a session (SIP INVITE)."""
+    """True if this began a session (SIP INVITE)."""
     ended: str = ""
     """How this ended a session: ``bye``, or the status with which an INVITE was refused."""
     unseen: tuple[str, ...] = ()

@@ -35,12 +35,12 @@ def fold(name: str) -> str:
 
 
 def is_unseen(char: str) -> bool:
-    """Return whether nobody sees a character, or it stands for one that was lost. A space is seen."""
+    """Return True if a character is invisible, or stands for one that was lost. A space is visible."""
     return char != " " and (unicodedata.category(char) in _UNSEEN_CATEGORIES or char in _UNSEEN)
 
 
 def check_visible(name: str, allowed: str = "") -> None:
-    """Raise CharacterError if a folded name has a character that nobody sees; ``allowed``: but these."""
+    """Raise CharacterError if a folded name has an invisible character other than those ``allowed``."""
     for char in name:
         if is_unseen(char) and char not in allowed:
             title = unicodedata.name(char, "a character without a name")

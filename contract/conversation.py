@@ -1,4 +1,4 @@
-"""Keys of conversations for callers that have none: made of those who talk, so the same people share one."""
+"""Keys of conversations: a caller's own, or made of the participants, so that the same people share one."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ _MAX_KIND: Final = 16
 
 
 def conversation_of(sender: str, recipients: tuple[str, ...]) -> str:
-    """Return the key of the conversation of somebody with others, all by their canonical addresses."""
+    """Return the key of a conversation between canonical addresses."""
     people = {sender, *recipients}
     return pair_key(people) if len(recipients) == 1 else group_key(people)
 
 
 def pair_key(people: Iterable[str]) -> str:
-    """Return the key of two who talk with each other, or of one who talks to himself."""
+    """Return the key of a conversation of two people, or of one person with themselves."""
     first, *others = sorted(people)
     return filed_key(f"p2p:{first}|{others[-1] if others else first}")
 
@@ -28,7 +28,7 @@ def group_key(people: Iterable[str]) -> str:
 
 
 def conversation_key(connector: str, key: str) -> str:
-    """Return what a connector's own key of a conversation is filed under.
+    """Return the key under which a connector's own key of a conversation is filed.
 
     No other connector's key comes to the same, nor one made of people's addresses (``p2p:…``, ``group:…``).
     """
@@ -36,9 +36,9 @@ def conversation_key(connector: str, key: str) -> str:
 
 
 def filed_key(key: str) -> str:
-    """Return what a conversation is filed under: its key, or a digest of one that is too long for an index.
+    """Return the key under which a conversation is filed: its own, or a digest of one too long for an index.
 
-    Front ends of before made such keys of two long addresses. What is filed gives itself.
+    Older front ends made such keys of two long addresses. A filed key is filed under itself.
     """
     if len(key) <= _MAX_BYTES // 4 or len(raw := key.encode()) <= _MAX_BYTES:
         return key

@@ -1,4 +1,4 @@
-"""Disclaimers: a front end claims notices for partners, and reports what became of them, to the admin API."""
+"""Disclaimers: a front end claims notices for partners, and reports their delivery, to the admin API."""
 
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ class Worded(msgspec.Struct, frozen=True):
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Notices that a connector is to deliver with an IM: ``POST /v1/disclaimers``.
 
-    Its parameters are ``digest``, which tells the IM from others whatever its id, and ``handed_over``: the
+    Its parameters are ``digest``, which identifies the content, and ``handed_over``: the
     connector has the notices already. The first released admin API passes over both.
     """
 

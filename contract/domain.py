@@ -72,7 +72,7 @@ def _parse(text: str) -> str:
 
 
 def respell_domain(name: str) -> str:
-    """Return the canonical form of a domain that an earlier version stored; what is none stays as it is."""
+    """Return the canonical form of a domain that an earlier version stored; other texts as they are."""
     try:
         return parse_domain(name)
     except DomainError:

@@ -1,4 +1,4 @@
-"""Who is archived: the rules of Office Communications Server 2007 R2 as one pure function."""
+"""The policy of Office Communications Server 2007 R2: its settings, and its rules as one pure function."""
 
 from collections.abc import Iterable, Mapping
 from enum import IntFlag, StrEnum
@@ -14,7 +14,7 @@ from contract.message import Scope
 
 
 class GlobalSetting(StrEnum):
-    """What is archived in a scope."""
+    """The setting of a scope."""
 
     NONE = "none"
     EVERYONE = "everyone"
@@ -38,7 +38,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     critical: bool = False
     """An IM that must be archived and cannot be is not delivered."""
     archive_all_group: bool = False
-    """Archive every group IM whatever the other rules say, as the original did."""
+    """Archive every group IM, before the rules below the pool's switch, as the original did."""
     unseen_media: tuple[str, ...] = ()
     """Kinds (``contract.sdp``) of content that SIP sessions may agree to send past the archive."""
 
@@ -62,7 +62,7 @@ class Disclaimer(msgspec.Struct, frozen=True, kw_only=True):
     """A partner's domain to the language that is spoken there."""
 
     def wording_for(self, domain: str) -> Wording:
-        """Return what people of a domain are told. Raises KeyError if there is no such wording."""
+        """Return the notice for people of a domain. Raises KeyError if there is no such wording."""
         language = self.partners.get(domain, self.language)
         return Wording(language, self.wordings[language])
 
@@ -74,13 +74,13 @@ ANY_DOMAIN: Final = "*"
 
 
 class ConnectorRights(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a chat system may speak for."""
+    """The domains that a chat system speaks for."""
 
     name: str
     domains: frozenset[str] = frozenset()
-    """Our domains whose people it has, lower case."""
+    """Our domains that it speaks for, lower case."""
     gateway_for: frozenset[str] = frozenset()
-    """Foreign domains whose people's IMs come by it, because it verifies them; ``ANY_DOMAIN``: all."""
+    """Foreign domains with senders that it verifies and may bring IMs of; ``ANY_DOMAIN``: all."""
 
     def is_gateway_for(self, domain: str) -> bool:
         """Return whether people of a domain that isn't ours may send by it."""
@@ -103,12 +103,12 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     """By name. A pool that is missing has the defaults."""
     disclaimer: Disclaimer = NO_DISCLAIMER
     cdr: bool = True
-    """Whether there are call detail records, content archived or not."""
+    """True if there are call detail records, with content archived or not."""
     connectors: tuple[ConnectorRights, ...] = ()
     """By name. The rights of a connector that is missing stand in the file that has its token."""
 
     def __post_init__(self) -> None:
-        """Sort what has names: equal settings have one encoding, and so one digest."""
+        """Sort pools and connectors by name: equal settings have one encoding, and so one digest."""
         for field in ("pools", "connectors"):
             in_order = tuple(sorted(getattr(self, field), key=attrgetter("name")))
             msgspec.structs.force_setattr(self, field, in_order)
@@ -134,7 +134,7 @@ class Policy(msgspec.Struct, frozen=True):
         return self.settings.cdr or bool(self.safe_side)
 
     def pool(self, name: str) -> Pool:
-        """Return a pool's settings; a pool nobody configured has the defaults."""
+        """Return a pool's settings; a pool without settings has the defaults."""
         if self.safe_side:
             return Pool(name=name, critical=True)
         return next((pool for pool in self.settings.pools if pool.name == name), None) or Pool(name=name)
@@ -144,7 +144,7 @@ class Policy(msgspec.Struct, frozen=True):
         return next((rights for rights in self.settings.connectors if rights.name == name), None)
 
     def flags_of(self, address: str) -> int:
-        """Return somebody's Flags; of a telephone number without a domain those that it has in ours."""
+        """Return an address's Flags; a telephone number without a domain has those of its ``homes_of``."""
         if domain_of(address):
             return self.users.get(address, 0)
         return reduce(or_, (self.users[each] for each in self.homes_of(address)), 0)
@@ -155,7 +155,7 @@ class Policy(msgspec.Struct, frozen=True):
         return [address for address in at_home if address in self.users]
 
     def is_local(self, address: str) -> bool:
-        """Return whether somebody is of ours: is in our domains, or has a flagged telephone number there."""
+        """Return True if an address is local: in our domains, or a telephone number flagged there."""
         domain = domain_of(address)
         return domain in self.settings.domains if domain else self.flags_of(address) != 0
 
@@ -168,7 +168,7 @@ class PolicyUser(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
-    """Whether an IM is archived, and the rule that says so."""
+    """The decision on an IM, and the rule that made it."""
 
     archive: bool
     rule: str
@@ -193,7 +193,7 @@ RULES: Final = {
     "federated-user": "a local participant's flag for federated IM is set",
     "federated-no-user": "no local participant's flag for federated IM is set",
 }
-"""Every rule's name and what it says."""
+"""Every rule's name and meaning."""
 
 UNCONFIRMED_RULE: Final = "policy-unconfirmed"
 STALE_RULE: Final = "policy-stale"
@@ -213,7 +213,7 @@ def decide(
     media: bool = False,
     domains: frozenset[str] = frozenset(),
 ) -> Decision:
-    """Decide whether an IM is archived.
+    """Return the decision on an IM.
 
     ``sender`` and ``recipients`` are canonical addresses; ``media``: the connector carries audio and video
     only; ``domains`` are the connector's own, used to tell the scope only while there is no policy. The

@@ -14,7 +14,7 @@ _MODULUS: Final = 1 << 64
 
 
 def sum_of(users: Iterable[tuple[str, int]]) -> int:
-    """Return the sum of users' addresses and flags, in whatever order they come.
+    """Return the sum of users' addresses and flags. Their order does not matter.
 
     Of each the first 64 bits of the SHA-256 of ``address flags``: the database adds them up alike.
     """
@@ -24,7 +24,7 @@ def sum_of(users: Iterable[tuple[str, int]]) -> int:
 
 
 def digest_of(settings: PolicySettings, users: int) -> str:
-    """Return the digest of a whole policy; ``users`` is the sum of all who have flags."""
+    """Return the digest of a whole policy; ``users`` is the ``sum_of`` all users with flags."""
     digest = hashlib.sha256(encode_settings(settings))
     digest.update((users % _MODULUS).to_bytes(8))
     return f"{FORM}:{digest.hexdigest()}"

@@ -7,13 +7,13 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _ENTRY: Final = 100
-"""Bytes of an entry beside what it holds."""
+"""Bytes of an entry beside its key and value."""
 _TUPLES: Final = 3 * 56
 """Bytes of the tuples that hold an entry's texts, without the texts."""
 
 
 class Remembered(Generic[K, V]):
-    """A mapping that forgets what nobody asked for while half of its bytes came in."""
+    """A mapping that forgets entries which were not read while half of its bytes came in."""
 
     def __init__(self, most_bytes: int, weigh: Callable[[K, V], int]) -> None:
         """``weigh`` returns the bytes of a key and its value."""

@@ -116,7 +116,7 @@ _UNSEEN_DATA: Final = re.compile(r"(dcmap|dcsa|sctp-?map|sctp-port|webrtc-datach
 
 
 def is_silent(body: bytes, words: Collection[str] = ()) -> bool:
-    """Return whether a description parses as one that says nothing and opens no way past us.
+    """Return True if a description parses, carries no text and opens no way past us.
 
     ``words``: what may stand as its user, in lower case, beside what clients write: users of the parties.
     """
@@ -137,9 +137,9 @@ def is_silent(body: bytes, words: Collection[str] = ()) -> bool:
 
 
 def find_unseen(body: bytes) -> frozenset[str]:
-    """Return what a body offers to send past us, as anybody's parser might read it.
+    """Return the kinds of content that a body offers to send past us, by the most lenient reading.
 
-    It looks for lines, not for a description: a client may take what ours would not.
+    It looks for lines, not for a description: a client may accept a body that our parser refuses.
     """
     found: set[str] = set()
     medium = ""

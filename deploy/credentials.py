@@ -27,11 +27,11 @@ _OPERATOR: Final = "operator"
 _DATABASE_ROLES: Final = {"migrations": "lcs_owner", "archiving": "lcs_archiving", "admin-api": "lcs_admin"}
 _PEOPLE: Final = ("administrator", "compliance", "operator")
 DOMAINS: Final = "contoso.com,litware.com"
-"""What the connectors speak for, unless ``LCS_CONNECTOR_DOMAINS`` says otherwise."""
+"""Domains of the connectors, unless ``LCS_CONNECTOR_DOMAINS`` names others."""
 _CONNECTORS: Final = {"connector": (), "edge": ("*",), "prosody": ("*",)}
 """And the foreign domains that each is a gateway for: a server that verifies its partners is."""
 _SIP_USERS: Final = ("yannis@contoso.com", "administrator@contoso.com", "ada@contoso.com")
-"""Who may log in to the SIP edge; their passwords are in ``people/sip-yannis`` and the like."""
+"""People that may log in to the SIP edge; their passwords are in ``people/sip-yannis`` and the like."""
 _HERE: Final = Path(__file__).parent
 
 
@@ -107,7 +107,7 @@ def make_credentials(
 
 
 def _load(path: Path, default: Any) -> Any:
-    """Return what a file holds. Ends the program if a person left it as no JSON."""
+    """Return the document of a file. Ends the program if a person left it as no JSON."""
     try:
         return json.loads(path.read_text()) if path.exists() else default
     except ValueError as error:
@@ -131,7 +131,7 @@ def _merge(
 
 
 def _key(entry: dict[str, Any]) -> str:
-    """Return what an entry is known by; the broker's bindings and rights have more than a name."""
+    """Return the key of an entry; the broker's bindings and rights have more than a name."""
     parts = ("name", "address", "user", "vhost", "source", "destination", "routing_key")
     return " ".join(str(entry[part]) for part in parts if part in entry)
 
@@ -141,14 +141,14 @@ def _principal(role: str, token: str) -> dict[str, Any]:
 
 
 def _sip_user(address: str, password: str) -> dict[str, str]:
-    """Return what an edge keeps of a password (RFC 7616, 3.4.2, MD5: what SIP clients know)."""
+    """Return the hash of a password that an edge keeps (RFC 7616, 3.4.2, with MD5 as SIP clients know it)."""
     user, _, domain = address.partition("@")
     ha1 = hashlib.md5(f"{user}:{domain}:{password}".encode()).hexdigest()  # noqa: S324 - see above
     return {"address": address, "ha1": ha1}
 
 
 def _connector(name: str, token: str, gateway_for: Sequence[str]) -> dict[str, Any]:
-    """Return a connector's entry. What it may do counts until policy names it."""
+    """Return a connector's entry. Its rights count until policy names it."""
     domains = os.environ.get("LCS_CONNECTOR_DOMAINS", DOMAINS).lower().replace(" ", "").split(",")
     return {
         "name": name,
@@ -179,7 +179,7 @@ def _definitions(passwords: dict[str, str]) -> dict[str, Any]:
 
 
 def read_definitions(users: Iterable[str]) -> dict[str, Any]:
-    """Return what the broker declares, with the rights of users: all front ends' have the same."""
+    """Return the broker's definitions, with the rights of users: all front ends' users have the same."""
     definitions: dict[str, Any] = json.loads((_HERE / "rabbitmq" / "definitions.json").read_text())
     rights = {entry["user"]: entry for entry in definitions["permissions"]}
     definitions["permissions"] = [rights[user.partition("~")[0]] | {"user": user} for user in users]

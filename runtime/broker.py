@@ -32,10 +32,10 @@ class BrokerAddress:
         """One address for every node, in the order to try them."""
         self._turn = itertools.cycle(self.urls)
         self.user = unquote(login.partition(":")[0]) or "guest"
-        """As whom to log in."""
+        """The user that logs in."""
 
     def next_url(self) -> str:
-        """Return the address of the node whose turn it is."""
+        """Return the address of the next node."""
         return next(self._turn)
 
 

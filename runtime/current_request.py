@@ -11,15 +11,15 @@ _HASH_LENGTH: Final = len("sha256:") + 8
 
 @dataclass(slots=True)
 class ServedRequest:
-    """A request, and what is learnt of it while it is served."""
+    """A request, with facts learnt while it is served."""
 
     id: UUID
     client: str = ""
     """The address that it comes from."""
     caller: str = ""
-    """The name of whoever makes it, once that is known."""
+    """The caller's name, once it is known."""
     token: str = ""
-    """The beginning of its token's hash, if nobody here knows it."""
+    """The beginning of its token's hash, if the token is unknown."""
     reason: str = ""
     """The problem that it was answered."""
 
@@ -28,13 +28,13 @@ CURRENT: Final[ContextVar[ServedRequest | None]] = ContextVar("request", default
 
 
 def note_caller(name: str) -> None:
-    """Note who makes the request that is being served."""
+    """Note the caller of the request that is being served."""
     if (request := CURRENT.get()) is not None:
         request.caller = name
 
 
 def note_unknown(token_hash: str) -> None:
-    """Note a token that nobody here knows: a part of its hash is enough to tell one from another."""
+    """Note an unknown token by a part of its hash, which is enough to tell tokens apart."""
     if (request := CURRENT.get()) is not None:
         request.token = token_hash[:_HASH_LENGTH]
 

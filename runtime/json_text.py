@@ -16,13 +16,13 @@ _UTF_8: Final = ("utf-8", "utf8", "us-ascii")
 
 
 class RepeatedNameError(ValueError):
-    """A name that stands twice in one object; the text says which and what to do."""
+    """Raised for a name that stands twice in one object; the text names it and the mend."""
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
     """Raise Problem (415) for a request's body that is compressed, or in another character set than UTF-8.
 
-    ``headers``: the request's, whatever the case of their names.
+    ``headers``: the request's; case of names does not matter.
     """
     coding = headers.get("content-encoding", "").strip().lower()
     if coding not in ("", "identity"):
@@ -38,8 +38,9 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 
 def check_names(raw: bytes) -> None:
-    """Raise RepeatedNameError if a name stands twice in an object; other ValueErrors for what is no JSON in
-    UTF-8, or nested so deep that it can't be read.
+    """Raise RepeatedNameError if a name stands twice in an object.
+
+    Raises another ValueError if the text is no JSON in UTF-8, or nested too deep to be read.
     """
     try:
         # json.loads would guess UTF-16 and UTF-32 of bytes, and takes NaN for a number.

@@ -1,8 +1,8 @@
-"""How a service listens: what strangers hold open holds up nobody else.
+"""How a service listens: connections that strangers hold open do not hold up other callers.
 
-Whoever reaches a port can open connections and say nothing on them, or a byte a minute. So connections are
-few enough to leave descriptors for what must work; of those on which no request of a known caller is under
-way the one that has waited for longest makes room for the next, and each has some seconds for what it wants.
+Any program that reaches a port can open connections and send nothing, or a byte a minute. So connections are
+few enough to leave descriptors for the service's own work. Of those without a request of a known caller the
+one that has waited for longest makes room for the next, and each has some seconds for its request.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ _WANTED_FILES: Final = 65_536
 _SHARE: Final = 2
 """One in so many descriptors may be a connection; the others are for broker, database, disk."""
 _BACKLOG_SHARE: Final = 8
-"""And so many may come at once: what is accepted in one go takes its descriptors before any is given up."""
+"""So many more may come at once: connections accepted in one go take descriptors before any is given up."""
 _SECONDS: Final = 10.0
 """For a stranger's request, and for the next one."""
 _LOOK_SECONDS: Final = 1.0
 _MAX_HEAD: Final = 65_536
-"""Bytes of a request's head, and of what else there is between parts of its body."""
+"""Bytes of a request's head, and between parts of its body."""
 _MOST_PIPELINED: Final = 32
 """Requests on a connection that wait for the answer to one before them."""
 _MOST_HEADERS: Final = 200
@@ -71,7 +71,7 @@ def note_known(scope: MutableMapping[str, Any]) -> None:
 
 
 async def cut(scope: MutableMapping[str, Any]) -> None:
-    """End a request's connection at once, whatever of the answer is not sent yet."""
+    """End a request's connection at once, without the rest of the answer."""
     extensions = scope.get("extensions")
     if extensions is not None and _CUT in extensions:
         extensions[_CUT]()
@@ -79,9 +79,9 @@ async def cut(scope: MutableMapping[str, Any]) -> None:
 
 
 def listen_with(app: Any, host: str, port: int, **settings: Any) -> uvicorn.Config:
-    """Return how to serve an application at a port; ``settings`` are further ones of uvicorn's.
+    """Return uvicorn's settings for an application at a port; ``settings`` are further ones.
 
-    Only proxies that the environment names say who calls: uvicorn by itself believes any caller on loopback.
+    Only proxies that the environment names set the caller's address: uvicorn alone trusts all of loopback.
     """
     strangers = _Strangers()
 
@@ -164,7 +164,7 @@ class _Strangers:
 
 
 class _CostlyError(Exception):
-    """Ends the parsing of what has come on a connection: to go on would take others' time."""
+    """Ends the parsing of a connection's bytes: to go on would take others' time."""
 
 
 class _Protocol(HttpToolsProtocol):
@@ -229,7 +229,7 @@ class _Protocol(HttpToolsProtocol):
                 self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP as any mistake is answered; amid another answer it would be part of that."""
+        """Answer bytes that are no HTTP with a problem, unless another answer is under way."""
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.abort()
             return

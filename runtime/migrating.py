@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 def upgrade(migrations: Path, database_url: str, revision: str = "head") -> None:
     """Bring a schema to a revision of a folder of migrations; safe to run twice at once.
 
-    Raises what the database raises.
+    Raises the database's errors.
     """
     config = Config()
     config.set_main_option("script_location", str(migrations))

@@ -1,4 +1,4 @@
-"""Errors of the HTTP services: problem details (RFC 9457) that say which field is wrong and what to do."""
+"""Errors of the HTTP services: problem details (RFC 9457) that name the field and the mend."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -20,7 +20,7 @@ class Problem(Exception):
     def __init__(
         self, status: int, detail: str, *, field: str | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
-        """``field``: the JSON Pointer (RFC 6901) or parameter's name of what is wrong."""
+        """``field``: JSON Pointer (RFC 6901) to the error, or the parameter's name."""
         super().__init__(detail)
         self.status = status
         self.detail = detail
@@ -40,7 +40,7 @@ def answer_of(problem: Problem) -> JSONResponse:
 
 
 def _pointer(path: Sequence[str | int], body: Any) -> str:
-    """Return the JSON Pointer to what is wrong in a body; a path goes on with names of our own checks."""
+    """Return the JSON Pointer to the error in a body; a path goes on with names of our own checks."""
     pointer = ""
     for part in path:
         if isinstance(body, dict):

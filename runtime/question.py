@@ -1,6 +1,6 @@
-"""Requests that ask for what nobody answers: refused, for an answer without it would look like an answer.
+"""Queries are taken at their word: a parameter that would be ignored is refused, as the answer would mislead.
 
-A parameter that is not known, that stands twice where one counts, or that readers decode differently.
+So are parameters that stand twice where one counts, or that readers decode differently.
 """
 
 from collections.abc import Iterable, Mapping
@@ -55,7 +55,7 @@ def check_path(raw_path: bytes) -> None:
 
 
 def check_query(query: bytes, parameters: Mapping[str, Parameter]) -> None:
-    """Raise Problem (422) for a query that asks for what a route does not know.
+    """Raise Problem (422) for a query with a parameter that a route does not know.
 
     Also for a scalar parameter that stands twice, what is not escaped as every reader reads it, and times
     that end before they begin (``from`` and ``to``, ``…_from`` and ``…_to``) or are none that anything is of.

@@ -23,7 +23,7 @@ class NameRequests:
     """
 
     def __init__(self, app: ASGIApp, security: SecurityLog) -> None:
-        """``app``: what serves."""
+        """``app``: the application."""
         self._app = app
         self._security = security
 

@@ -1,4 +1,4 @@
-"""Headers of every answer: what it holds is nobody's to keep, to guess the type of, to frame or to run."""
+"""Headers of every answer: no cache stores it, no browser guesses its type, frames it or runs it."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ class SendSafely:
     """ASGI middleware, the outermost: adds ``SAFE_HEADERS`` that an answer does not bring itself."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """``app``: what serves."""
+        """``app``: the application."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,6 @@
-"""The security log: each refused login and access, by whom and from where.
+"""The security log: each refused login and access, with caller and address.
 
-A stranger can be refused a million times an hour: of one source some lines a minute are written, and what
-comes beyond is summed up.
+A stranger can be refused a million times an hour: a source gets some lines a minute, the rest is summed up.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ _SECONDS: Final = 60.0
 _LINES: Final = 10
 """Of one source, in that time."""
 _LINES_OF_ALL: Final = 300
-"""Of strangers, and as many of known callers: nobody who is known hides behind strangers' noise."""
+"""Of strangers, and as many of known callers: a known caller cannot hide behind strangers' noise."""
 _SOURCES: Final = 300
 """Sources that are counted one by one, of either."""
 _OTHERS: Final = "others"
@@ -54,12 +53,12 @@ class _Tally:
         return True
 
     def unwritten(self) -> Counter[Source]:
-        """Return what came without a line."""
+        """Return the refusals that got no line."""
         return self._came - self._written
 
 
 class SecurityLog:
-    """Writes what a service refuses."""
+    """Logs the requests that a service refuses."""
 
     def __init__(self, service: str) -> None:
         """``service`` stands in each line and in the metric."""
@@ -98,7 +97,7 @@ class SecurityLog:
         log.warning("refused", extra={name: value for name, value in fields.items() if value})
 
     def sum_up(self) -> None:
-        """Write how often each source was refused beyond what is written; count anew."""
+        """Log how often each source was refused without a line of its own; count anew."""
         if self._summing is not None:
             self._summing.cancel()
             self._summing = None
@@ -110,7 +109,7 @@ class SecurityLog:
 
 
 def _route_of(scope: Scope) -> str:
-    """Return a route by its template: what callers write in its place is theirs."""
+    """Return the route's template: the path itself holds callers' texts."""
     route = scope.get("route")
     if route is None and "endpoint" in scope:  # Starlette's own routes don't say which they are
         routes = scope["router"].routes

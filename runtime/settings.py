@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ServiceSettings(BaseSettings):
-    """What a service is told at start.
+    """Settings of a service, read once at its start.
 
     A field ``amqp_url`` is read from ``LCS_AMQP_URL``, else from the file ``lcs_amqp_url`` in the folder
     that ``LCS_SECRETS_DIR`` names.

@@ -1,4 +1,4 @@
-"""Bearer tokens: what a service keeps of them is only their hash."""
+"""Bearer tokens. A service keeps only their hashes."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -38,7 +38,7 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may use the admin API, and as what."""
+    """A caller of the admin API, with roles."""
 
     name: Annotated[str, msgspec.Meta(pattern=PRINCIPAL_NAME)]
     """Stands in the audit trail."""
@@ -48,7 +48,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def hash_token(token: str) -> str:
-    """Return what is kept of a token: ``sha256:`` and hex.
+    """Return the hash by which a token is known: ``sha256:`` and hex.
 
     Tokens are 256 random bits, so a plain hash cannot be searched (no need for a slow one).
     """
@@ -59,7 +59,7 @@ Caller = TypeVar("Caller", Connector, Principal)
 
 
 def by_hash(callers: Iterable[Caller]) -> dict[str, Caller]:
-    """Return callers by their tokens' hashes. Raises ValueError if two have one token: it names nobody."""
+    """Return callers by their tokens' hashes. Raises ValueError if two callers share a token."""
     found: dict[str, Caller] = {}
     for caller in callers:
         other = found.setdefault(caller.hash, caller)
@@ -69,9 +69,9 @@ def by_hash(callers: Iterable[Caller]) -> dict[str, Caller]:
 
 
 def find_caller(callers: Mapping[str, Caller], authorization: str | None) -> Caller | None:
-    """Return who sends an Authorization header, by the hash of its token; None if nobody here.
+    """Return the caller of an Authorization header, by the hash of its token; None if it is unknown.
 
-    The request that is served notes it.
+    The request that is served notes the caller.
     """
     token = bearer_of(authorization)
     if token is None:

@@ -1,4 +1,4 @@
-"""What the dashboards are made of: graphs and figures over queries of Prometheus."""
+"""Panels of the dashboards: graphs and figures over queries of Prometheus."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -29,12 +29,12 @@ def of_front_ends(expr: str) -> str:
 
 
 def rate(counter: str) -> str:
-    """Return what a counter rises a second, over all who count it."""
+    """Return the rate of a counter, over all that count it."""
     return f"sum(rate({counter}[$__rate_interval]))"
 
 
 def rate_of_front_ends(counter: str, by: str = "") -> str:
-    """Return what a counter of the chosen front ends rises a second; ``by``: a label to tell them apart."""
+    """Return the rate of a counter of the chosen front ends; ``by``: a label to tell them apart."""
     expr = of_front_ends(f"rate({counter}[$__rate_interval])")
     return f"sum by ({by}) ({expr})" if by else f"sum({expr})"
 
@@ -49,7 +49,7 @@ def graph(
     title: str, description: str, queries: Mapping[str, str], *, unit: str = "short", width: int = 12,
     height: int = 8, stacked: bool = False,
 ) -> timeseries.Panel:  # fmt: skip
-    """Return lines over time; ``queries``: expressions by what their lines are called."""
+    """Return lines over time; ``queries``: expressions by the names of their lines."""
     panel = timeseries.Panel().title(title).description(description).datasource(_source)
     panel = panel.unit(unit).min(0).span(width).height(height).fill_opacity(30 if stacked else 8)
     panel = panel.legend(
@@ -69,7 +69,7 @@ def figure(
     title: str, description: str, expr: str, *, unit: str = "short", width: int = 4, height: int = 4,
     bad_from: float | None = None, infinite: str = "", at: tuple[int, int] | None = None,
 ) -> stat.Panel:  # fmt: skip
-    """Return the present value, red from ``bad_from`` on; ``at``: x and y, else beside what is before.
+    """Return the present value, red from ``bad_from`` on; ``at``: x and y, else beside the panel before.
 
     ``infinite``: the text in place of an infinite value.
     """
@@ -93,7 +93,7 @@ def _targets(queries: Mapping[str, str]) -> Iterable[prometheus.Dataquery]:
 
 
 def row(title: str) -> dashboard.Row:
-    """Return the heading of what follows."""
+    """Return the heading of the panels that follow."""
     return dashboard.Row(title)
 
 

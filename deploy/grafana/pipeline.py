@@ -1,4 +1,4 @@
-"""The dashboard for those who look closer at the pipeline."""
+"""The dashboard of the pipeline, step by step."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 

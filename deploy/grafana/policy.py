@@ -6,7 +6,7 @@ from deploy.grafana.panels import board, figure, graph, of_front_ends, quantile,
 
 
 def policy() -> Dashboard:
-    """The dashboard of policy: people who are archived, front ends that follow, completeness."""
+    """Return the dashboard of policy: archived people, front ends' versions, completeness."""
     return (
         board("lcs-policy", "LCS Archive: policy and compliance", "Who is archived, and is it all there?")
         .with_row(row("Completeness"))

@@ -95,12 +95,12 @@ _PHRASES: Final = {
     },
     **{600: "Busy Everywhere", 603: "Decline", 604: "Does Not Exist Anywhere", 606: "Not Acceptable"},
 }
-"""Reason phrases (RFC 3261, 21, and IANA's further ones): nobody says anything in them."""
+"""Reason phrases (RFC 3261, 21, and IANA's further ones): they carry no text of a person."""
 _PARTNER: Final = re.compile(r"(?P<domain>[^=]+)=(?P<uri>sips?:[a-z0-9.-]+(:[0-9]+)?(;transport=tls)?)")
 
 
 class SettingError(ValueError):
-    """A setting that won't do; the text names it and says what to do."""
+    """Raised for a setting that won't do; the text names it and the mend."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ class Settings:
     domains: list[str]
     """Our own SIP domains."""
     users: list[dict[str, str]]
-    """Who may register: ``address`` (user@domain) and ``ha1`` (RFC 7616: MD5 of user:domain:password)."""
+    """Accounts: ``address`` (user@domain) and ``ha1`` (RFC 7616: MD5 of user:domain:password)."""
     run: Path
-    """A folder for what is written for Kamailio."""
+    """A folder for the files that are written for Kamailio."""
     host: str = "127.0.0.1"
     """The address it listens at; ``own``: that of this host's name, as in a container."""
     advertised: str = ""
@@ -134,12 +134,12 @@ class Settings:
     partners: dict[str, str] = field(default_factory=dict)
     """Federated domain to its edge: ``sip:edge.fabrikam.com:5061;transport=tls``."""
     trusted: list[str] = field(default_factory=list)
-    """Addresses of gateways whose requests need no password."""
+    """Addresses of gateways: their requests need no password."""
     timeout_milliseconds: int = 4000
     """How long a front end may take; more than its own deadline."""
     max_bytes: int = 65_000
     show_archived: bool = True
-    """Whether our own clients are told what of it is archived (header ``LCS-Archived``)."""
+    """True if our own clients learn whether an IM is archived (header ``LCS-Archived``)."""
 
 
 def read_settings() -> Settings:
@@ -218,7 +218,7 @@ def _find_host() -> str:
 
 
 def write_configuration(settings: Settings) -> Path:
-    """Write what Kamailio reads; return the main file."""
+    """Write Kamailio's files; return the main one."""
     run, tables = settings.run, settings.run / "tables"
     tables.mkdir(parents=True, exist_ok=True)
     run.chmod(0o700)
@@ -303,7 +303,7 @@ def _escape(text: str) -> str:
 
 
 def check(host: str, port: int) -> bool:
-    """Whether an edge answers OPTIONS (RFC 3261, 11)."""
+    """Return True if an edge answers OPTIONS (RFC 3261, 11)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(3)
         client.connect((host, port))

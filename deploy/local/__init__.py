@@ -1,1 +1,1 @@
-"""The whole stack as plain processes on loopback: `make demo`, `make up`, and what the tests start."""
+"""The whole stack as plain processes on loopback: `make demo`, `make up`, and the tests' parts."""

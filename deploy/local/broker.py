@@ -61,7 +61,7 @@ class Broker:
 
     @staticmethod
     def is_installed() -> bool:
-        """Whether the distribution's RabbitMQ is on this machine."""
+        """Return True if the distribution's RabbitMQ is on this machine."""
         return (_SCRIPTS / "rabbitmq-server").exists()
 
     @property
@@ -77,8 +77,8 @@ class Broker:
     def start(self) -> None:
         """Start the node and wait until it serves, with all definitions imported so far. Raises StartError.
 
-        Production imports them at each boot too (deploy/rabbitmq/lcs.conf). RabbitMQ 3.10 has on disk what it
-        declared only some time later: a node killed within that time came back without its bindings.
+        Production imports them at each boot too (deploy/rabbitmq/lcs.conf). RabbitMQ 3.10 writes definitions
+        to disk only some time later: a node killed within that time came back without its bindings.
         """
         if not self.is_installed():
             raise StartError("RabbitMQ is not installed: apt-get install rabbitmq-server")
@@ -150,7 +150,7 @@ class Broker:
         return response.json() if response.content else None
 
     def control(self, *arguments: str) -> None:
-        """Run ``rabbitmqctl``, for what the management API can't do. Raises subprocess.CalledProcessError."""
+        """Run ``rabbitmqctl``, as the management API can't do that. Raises subprocess.CalledProcessError."""
         subprocess.run(
             [_SCRIPTS / "rabbitmqctl", *arguments],
             env=os.environ | self._environment(),

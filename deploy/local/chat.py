@@ -1,4 +1,4 @@
-"""Real chat as IMs: a log of IRC, one line a message, becomes what a chat system would send."""
+"""Real chat as IMs: a log of IRC, one line a message, becomes bodies that a chat system would send."""
 
 import base64
 import re
@@ -57,12 +57,12 @@ _NOT_IN_ADDRESS: Final = re.compile(r"[^a-z0-9_.-]")
 
 
 class ChatError(ValueError):
-    """A log in which nothing is a message; the text says what was expected."""
+    """Raised for a log without messages; the text names the forms that are read."""
 
 
 @dataclass(frozen=True)
 class Chat:
-    """The IMs of a log, as bodies of ``POST /v1/messages``, and what of it is none."""
+    """The IMs of a log, as bodies of ``POST /v1/messages``, and its lines that are none."""
 
     name: str
     ims: list[dict[str, object]]
@@ -76,7 +76,7 @@ class Chat:
     """The first line in no known form, with its number; "" if there is none."""
 
     def describe(self) -> list[str]:
-        """Return what is not sent, a line a fact."""
+        """Return the facts about lines that are not sent, one a line."""
         facts = []
         if self.left_out:
             reasons = [
@@ -90,7 +90,7 @@ class Chat:
 
 
 def parse_line(line: bytes) -> tuple[bytes, bytes] | None:
-    """Return who says what on a line of a log (``FORMS``); None: it is no message.
+    """Return nick and text of a line of a log (``FORMS``); None: it is no message.
 
     An action's text is as an IM would show it: ``* nora waves``.
     """

@@ -24,7 +24,7 @@ STATE = ROOT / ".state"
 _MOST = 2_000
 """IMs of a log that the demo sends."""
 _PRIVATE = 0o077
-"""Umask: nobody else reads what was said, on its way or in a log. Not while the distribution installs."""
+"""Umask: no other user reads IMs, on their way or in a log. Not while the distribution installs."""
 
 
 def _demo(state: Path, log: Path, *, sip: bool) -> None:
@@ -103,7 +103,7 @@ def _run(*command: str | Path) -> None:
 
 
 def main() -> None:
-    """Run the command; anything that goes wrong ends it with a non-zero code and says what."""
+    """Run the command; an error ends it with a non-zero code and its text."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description="The stack on this machine.")
     parser.add_argument("--state", type=Path, default=STATE, help="folder of data, logs and secrets")
     commands = parser.add_subparsers(dest="command", required=True)

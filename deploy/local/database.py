@@ -139,7 +139,7 @@ def _disown(lock_file: Path) -> None:
 
 
 def _as_unprivileged(data: Path) -> list[str]:
-    """PostgreSQL won't run as root; nobody will do, with leave to enter folders that are root's alone."""
+    """Run as ``nobody``, with leave to enter root's folders: PostgreSQL won't run as root."""
     if os.geteuid() != 0:
         return []
     group = pwd.getpwnam(_UNPRIVILEGED).pw_gid
@@ -150,7 +150,7 @@ def _as_unprivileged(data: Path) -> list[str]:
 
 
 def _is_open(path: Path) -> bool:
-    """Whether everybody may enter the folders that lead to a path."""
+    """Return True if every user may enter the folders that lead to a path."""
     return all(folder.stat().st_mode & 0o001 for folder in path.parents)
 
 

@@ -31,7 +31,7 @@ class LocalEdge:
         ports: Ports,
         settings: Mapping[str, str],
     ) -> None:
-        """``folder``: for logs and what Kamailio reads; ``hook``: a front end's ``/v1/sip``. Starts it.
+        """``folder``: for logs and Kamailio's files; ``hook``: a front end's ``/v1/sip``. Starts it.
 
         Raises StartError.
         """
@@ -62,7 +62,7 @@ class LocalEdge:
 
     @staticmethod
     def is_installed() -> bool:
-        """Whether Kamailio 6.0 or newer is on this machine."""
+        """Return True if Kamailio 6.0 or newer is on this machine."""
         program = shutil.which("kamailio") or "/usr/sbin/kamailio"
         if not Path(program).exists():
             return False

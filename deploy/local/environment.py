@@ -29,7 +29,7 @@ _PORTS: Final = {
     "LCS_SIP_PORT": "edge",
     "LCS_SIP_WEBSOCKET_PORT": "edge-websocket",
 }
-"""Ports that a person may choose, as with Compose, and who of the stack listens there."""
+"""Ports that a person may choose, as with Compose, and the part of the stack that listens there."""
 _HEEDED: Final = frozenset(("LCS_AMQP_URL", "LCS_DATABASE_URL", "LCS_CONNECTOR_DOMAINS", *_PORTS))
 """By the stack itself."""
 _OURS: Final = frozenset(
@@ -41,17 +41,17 @@ _OURS: Final = frozenset(
         *("SIP_METRICS_PORT", "SIP_RUN_DIR"),
     )
 )
-"""Settings that the stack sets, whatever the environment says."""
+"""Settings that the stack sets, before the environment's."""
 
 
 def settings_for(service: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what of the environment is handed on to a service of ``SERVICES``, or to the ``edge``."""
+    """Return the environment's settings for a service of ``SERVICES``, or for the ``edge``."""
     known = _EDGE if service == "edge" else _names_of(service)
     return {name: environment[name] for name in sorted((known - _HEEDED - _OURS) & environment.keys())}
 
 
 def ports_asked_for(environment: Mapping[str, str]) -> dict[str, int]:
-    """Return the ports that the environment names, by who of the stack listens. Raises StartError."""
+    """Return the ports that the environment names, by the part that listens. Raises StartError."""
     ports = {}
     for name in sorted(_PORTS.keys() & environment.keys()):
         value = environment[name]
@@ -62,7 +62,7 @@ def ports_asked_for(environment: Mapping[str, str]) -> dict[str, int]:
 
 
 def describe(environment: Mapping[str, str]) -> list[str]:
-    """Return a line for each setting of the environment: who is given it, or why nobody."""
+    """Return a line for each setting of the environment: the parts that get it, or why none does."""
     handed_on: dict[str, list[str]] = {}
     for service in (*SERVICES, "edge"):
         for name in settings_for(service, environment):

@@ -15,7 +15,7 @@ _ECHOED: Final = ("via", "from", "to", "call-id", "cseq")
 
 
 class Phone:
-    """Somebody's client, at an edge."""
+    """A person's SIP client, at an edge."""
 
     def __init__(self, edge: tuple[str, int], address: str, password: str) -> None:
         """``edge``: host and port; ``address``: user@domain. Nothing is sent yet."""
@@ -34,11 +34,11 @@ class Phone:
         )
 
     def write(self, to: str, text: str) -> int:
-        """Send somebody a MESSAGE (RFC 3428); return the answer's status."""
+        """Send a MESSAGE (RFC 3428); return the answer's status."""
         return self._ask("MESSAGE", f"sip:{to}", to, "Content-Type: text/plain;charset=UTF-8", text)
 
     def read(self) -> str:
-        """Return the next text that somebody wrote. Raises TimeoutError if none comes."""
+        """Return the next text that came. Raises TimeoutError if none comes."""
         while not self._read:
             self._receive()
         return self._read.pop(0)
@@ -75,7 +75,7 @@ class Phone:
         return status
 
     def _answer(self, method: str, uri: str, realm: str, nonce: str) -> str:
-        """Return what proves that we know the password (RFC 7616, with MD5 and no qop)."""
+        """Return the digest that proves knowledge of the password (RFC 7616, with MD5 and no qop)."""
         ours, asked = _md5(f"{self._user}:{realm}:{self._password}"), _md5(f"{method}:{uri}")
         fields = {
             "username": self._user,
@@ -87,7 +87,7 @@ class Phone:
         return "Digest " + ", ".join(f'{name}="{value}"' for name, value in fields.items())
 
     def _receive(self) -> tuple[int, str]:
-        """Take what comes; return an answer's status and head, 0 for a request, which is answered."""
+        """Take the next message; return an answer's status and head. A request is answered, and returns 0."""
         head, _, body = self._socket.recv(65_535).decode().partition("\r\n\r\n")
         first, *lines = head.split("\r\n")
         if first.startswith("SIP/2.0 "):

@@ -9,7 +9,7 @@ from deploy.local.process import StartError, find_free_port, is_free
 
 
 class Ports:
-    """Ports of the loopback interface by what they are for, kept in a folder.
+    """Ports of the loopback interface by purpose, kept in a folder.
 
     Between the choice of a port and the moment its service listens, nothing shows that it is taken. So each
     is held by a name, at which other stacks look: an abstract socket, which is gone when the process is.
@@ -18,9 +18,9 @@ class Ports:
     def __init__(
         self, folder: Path, say: Callable[[str], None] = lambda _: None, asked: Mapping[str, int] = {}
     ) -> None:
-        """``folder`` keeps which are ours; ``say`` is told of one that somebody else has.
+        """``folder`` keeps our ports; ``say`` is called for one that another program has.
 
-        ``asked``: ports that a person wants by what they are for, in place of those kept.
+        ``asked``: ports that a person wants, by purpose, in place of those kept.
         """
         self._file = folder / "ports.json"
         self._say = say
@@ -32,7 +32,7 @@ class Ports:
         """Return the port asked for under a name, else the one kept, the one wanted, any.
 
         It is held until ``release``. If another program has the one kept, any is returned for this time, and
-        ``say`` is told. Raises StartError if nobody can read which are kept.
+        ``say`` is told. Raises StartError if the kept ports can't be read.
         """
         if name in self._taken:
             return self._taken[name]
@@ -54,7 +54,7 @@ class Ports:
         return port
 
     def _read(self) -> dict[str, int]:
-        """Return the ports kept, by what they are for."""
+        """Return the kept ports by purpose."""
         try:
             kept: dict[str, int] = json.loads(self._file.read_text()) if self._file.exists() else {}
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Processes that the local stack starts, and what they need: free ports, waiting with an end."""
+"""Processes that the local stack starts, with free ports and bounded waiting."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ class StartError(RuntimeError):
 
 
 _PORTS: Final = range(10_240, 32_768)
-"""Linux takes none of these for an outgoing connection, in the time until somebody listens."""
+"""Linux takes none of these for an outgoing connection, in the time until a service listens."""
 
 NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For HTTP clients on loopback: to load certificates that nothing there shows takes each client 30 ms."""
@@ -43,7 +43,7 @@ def find_free_port(wanted: int = 0) -> int:
 
 
 def wait_for(condition: Callable[[], bool], what: str, *, seconds: float = 30, every: float = 0.05) -> None:
-    """Return when the condition holds; raises TimeoutError, naming what was waited for."""
+    """Return when the condition holds; raises TimeoutError, which names the condition."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -110,7 +110,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs."""
+        """True while the process runs."""
         return self.popen.poll() is None
 
     def send(self, number: signal.Signals) -> None:

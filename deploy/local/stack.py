@@ -113,7 +113,7 @@ class Stack:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _take_folder(self) -> None:
-        """Be the only stack in the folder: whoever cleans up after another that runs would kill it."""
+        """Be the only stack in the folder: a second one would clean up after the first, and kill it."""
         if self._lock is not None:
             return
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -279,7 +279,7 @@ class Stack:
         self._lock = None
 
     def clean(self) -> list[str]:
-        """End what an earlier run that was killed left running; return the names."""
+        """End processes that a killed run left; return their names."""
         return kill_leftovers(self.folder)
 
     def watch(self) -> Path | None:
