@@ -21,7 +21,7 @@ down: $(INSTALLED) ## clean up what a kill left
 	@$(PYTHON) -m deploy.local down
 
 unit: $(INSTALLED) ## the tests that need no neighbour: seconds
-	@$(PYTHON) -m pytest -q $(SIDE_BY_SIDE) tests/unit
+	@$(PYTHON) -m pytest -q -n 2 --dist worksteal tests/unit
 
 test: $(INSTALLED) ## all tests
 	@$(PYTHON) -m deploy.local install
