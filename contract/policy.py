@@ -1,10 +1,11 @@
 """The policy of Office Communications Server 2007 R2: its settings, and its rules as one pure function."""
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntFlag, StrEnum
 from functools import reduce
 from operator import attrgetter, or_
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -87,6 +88,9 @@ class ConnectorRights(msgspec.Struct, frozen=True, kw_only=True):
         return not self.gateway_for.isdisjoint((domain, ANY_DOMAIN))
 
 
+_name_of = attrgetter("name")
+
+
 class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything of a policy but the users: the first line of a snapshot."""
 
@@ -110,13 +114,22 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Sort pools and connectors by name: equal settings have one encoding, and so one digest."""
         for field in ("pools", "connectors"):
-            in_order = tuple(sorted(getattr(self, field), key=attrgetter("name")))
+            in_order = tuple(sorted(getattr(self, field), key=_name_of))
             msgspec.structs.force_setattr(self, field, in_order)
 
     @property
     def given_domains(self) -> frozenset[str]:
         """The domains that this policy gives to connectors."""
         return frozenset(domain for rights in self.connectors for domain in rights.domains)
+
+
+_Named = TypeVar("_Named", Pool, ConnectorRights)
+
+
+def _find(named: Sequence[_Named], name: str) -> _Named | None:
+    """Return the one of a name; None if there is none. ``named``: in the order of their names."""
+    place = bisect_left(named, name, key=_name_of)
+    return named[place] if place < len(named) and named[place].name == name else None
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -137,11 +150,11 @@ class Policy(msgspec.Struct, frozen=True):
         """Return a pool's settings; a pool without settings has the defaults."""
         if self.safe_side:
             return Pool(name=name, critical=True)
-        return next((pool for pool in self.settings.pools if pool.name == name), None) or Pool(name=name)
+        return _find(self.settings.pools, name) or Pool(name=name)
 
     def connector(self, name: str) -> ConnectorRights | None:
         """Return a connector's rights; None if this policy does not name it."""
-        return next((rights for rights in self.settings.connectors if rights.name == name), None)
+        return _find(self.settings.connectors, name)
 
     def flags_of(self, address: str) -> int:
         """Return an address's Flags; a telephone number without a domain has those of its ``homes_of``."""
