@@ -73,7 +73,7 @@ def test_a_spool_that_sqlite_cannot_open_is_set_aside_and_its_ims_are_sent(
     assert any("set aside" in record.message for record in caplog.records)
 
     async def again(agent: Agent, port: Port) -> None:
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
         assert port.confirmed == []
 
     run(again, critical=False, folder=folder)
@@ -90,10 +90,10 @@ def test_what_cannot_be_rescued_at_first_is_told_of_and_rescued_once_it_can(
 
     async def scenario(agent: Agent, port: Port) -> None:
         await reached(lambda: "can't be taken over" in agent.safekeeping.left.get("1", ""))
-        assert (agent.safekeeping.state.name, port.confirmed) == ("spooling", [])
+        assert (agent.safekeeping.note_state().name, port.confirmed) == ("spooling", [])
         assert await fate_of(submit(agent, "new")) is CONFIRMED
         log_of(aside).rmdir()
-        await reached(lambda: len(port.confirmed) == 201 and agent.safekeeping.state.name == "normal")
+        await reached(lambda: len(port.confirmed) == 201 and agent.safekeeping.note_state().name == "normal")
         assert [im.body for im in port.confirmed[1:]] == [str(number) for number in range(200)]
         assert "was taken over" in agent.safekeeping.left["1"]
 
@@ -138,7 +138,7 @@ def test_damage_found_while_running_is_set_aside_and_what_can_be_read_is_sent_on
                 file.write(b"\xff")  # no page begins so
         assert await fate_of(submit(agent, "last")) is SPOOLED
         port.connected.set()
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
         sent = [im.body for im in port.confirmed]
         assert len(set(sent)) == len(sent) > 2900
         assert sent == sorted(sent, key=[*bodies, "last"].index)
@@ -165,7 +165,7 @@ def test_of_a_running_front_ends_spool_on_a_bad_sector_all_else_is_sent_once_in_
             assert {await fate_of(receipt) for receipt in receipts} == {SPOOLED}
         _lay_on_bad_sector(tmp_path / f"spool{end}", monkeypatch)
         port.connected.set()
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
         await reached(lambda: "was taken over" in agent.safekeeping.left.get(tmp_path.name, ""))
         sent = [im.body for im in port.confirmed]
         assert len(set(sent)) == len(sent)
@@ -200,7 +200,7 @@ def test_a_damaged_spool_that_finds_no_new_file_at_once_is_sent_once_it_does(
             port.connected.set()
             await reached(lambda: "Input/output error" in agent.safekeeping.disk_trouble)
             assert files_aside(tmp_path / "spool.sqlite")
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
         sent = [im.body for im in port.confirmed]
         assert 1150 < len(sent) < 1200
         assert sent == sorted(set(sent), key=bodies.index)

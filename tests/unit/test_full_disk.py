@@ -57,7 +57,9 @@ async def _fill(agent: Agent, disk: Path) -> int:
         assert "disk" in fate.why
         _eat(disk)
     await reached(
-        lambda: agent.safekeeping.state.name == "blocking" and "disk" in agent.safekeeping.state.why
+        lambda: (
+            agent.safekeeping.note_state().name == "blocking" and "disk" in agent.safekeeping.note_state().why
+        )
     )
     return kept
 
@@ -71,7 +73,7 @@ def test_a_full_disk_is_emptied_and_its_ims_are_sent_once(disk: Path) -> None:
             port.confirmed.clear()
             port.connected.set()
             assert await fate_of(submit(agent, "new")) is CONFIRMED
-            await reached(lambda: agent.safekeeping.state.name == "normal")
+            await reached(lambda: agent.safekeeping.note_state().name == "normal")
             assert len(port.confirmed) == len({im.id for im in port.confirmed}) == kept + 1
             (disk / "eaten").unlink()
 
@@ -86,7 +88,7 @@ def test_a_front_end_that_starts_on_a_full_disk_sends_what_is_there(disk: Path) 
         kept.append(await _fill(agent, disk))
 
     async def after(agent: Agent, port: Port) -> None:
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
         assert len(port.confirmed) == kept[0]
 
     run(before, critical=False, folder=disk / "slot")
@@ -106,7 +108,7 @@ def test_what_comes_while_a_full_disk_is_emptied_does_not_fill_it_again(disk: Pa
             assert "refused" not in kinds
             came += 20
             await asyncio.sleep(0.001)  # a load that leaves the spool's thread some of the interpreter
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
         assert len({im.id for im in port.confirmed}) == kept + came
 
     run(scenario, critical=False, folder=disk / "slot")
@@ -118,12 +120,13 @@ def test_ims_are_spooled_again_once_a_disk_has_room(disk: Path) -> None:
         assert (await fate_of(submit(agent))).kind == "refused"
         await reached(
             lambda: (
-                agent.safekeeping.state.name == "blocking" and "disk is full" in agent.safekeeping.state.why
+                agent.safekeeping.note_state().name == "blocking"
+                and "disk is full" in agent.safekeeping.note_state().why
             )
         )
         (disk / "eaten").unlink()
         # Before an IM comes: none may, while it blocks.
-        await reached(lambda: agent.safekeeping.state.name == "spooling")
+        await reached(lambda: agent.safekeeping.note_state().name == "spooling")
         assert await fate_of(submit(agent)) is SPOOLED
 
     (disk / "slot").mkdir()

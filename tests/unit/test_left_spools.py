@@ -86,7 +86,7 @@ def test_what_cannot_be_taken_out_of_a_left_spool_is_sent_once_in_order(
             assert await fate_of(submit(agent, "new")) in (CONFIRMED, SPOOLED)
         await reached(lambda: len(port.confirmed) >= 350 and agent.safekeeping.spooled == 0)
         await reached(lambda: "disk I/O error" in agent.safekeeping.left.get("1", ""))
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
         await asyncio.sleep(0.5)  # it would come again by then
         assert [im.body for im in port.confirmed if im.body != "new"] == BODIES
 
@@ -120,10 +120,10 @@ def test_another_file_of_the_same_name_is_copied_from_its_beginning(tmp_path: Pa
     _keep_rows(tmp_path / "1")
 
     async def copied(agent: Agent, port: Port) -> None:
-        await reached(lambda: len(port.confirmed) == 300 and agent.safekeeping.state.name == "normal")
+        await reached(lambda: len(port.confirmed) == 300 and agent.safekeeping.note_state().name == "normal")
 
     async def copied_too(agent: Agent, port: Port) -> None:
-        await reached(lambda: len(port.confirmed) == 300 and agent.safekeeping.state.name == "normal")
+        await reached(lambda: len(port.confirmed) == 300 and agent.safekeeping.note_state().name == "normal")
         assert [im.body for im in port.confirmed] == [f"other {body}" for body in BODIES]
 
     run(copied, critical=False, folder=tmp_path / "2")
@@ -213,12 +213,15 @@ def test_a_left_spool_that_cannot_be_read_is_told_by_the_state(tmp_path: Path) -
 
     async def scenario(agent: Agent, port: Port) -> None:
         await reached(
-            lambda: agent.safekeeping.state.name == "spooling" and "slot 1" in agent.safekeeping.state.why
+            lambda: (
+                agent.safekeeping.note_state().name == "spooling"
+                and "slot 1" in agent.safekeeping.note_state().why
+            )
         )
         assert await fate_of(submit(agent)) is CONFIRMED
         (tmp_path / "1" / "spool.sqlite").rmdir()
         (tmp_path / "away").rename(tmp_path / "1" / "spool.sqlite")
-        await reached(lambda: agent.safekeeping.state.name == "normal" and len(port.confirmed) == 301)
+        await reached(lambda: agent.safekeeping.note_state().name == "normal" and len(port.confirmed) == 301)
 
     run(scenario, critical=True, folder=tmp_path / "2")
 
@@ -254,7 +257,7 @@ def test_a_slot_of_another_pool_is_left_alone_and_told_of(tmp_path: Path) -> Non
         await reached(lambda: "1" in agent.safekeeping.left)
         assert "300 IMs and 1 agents" in agent.safekeeping.left["1"]
         assert "'pool2'" in agent.safekeeping.left["1"]
-        assert agent.safekeeping.state.name == "normal"
+        assert agent.safekeeping.note_state().name == "normal"
         assert (port.confirmed, port.statements) == ([], [])
 
     async def heir(agent: Agent, port: Port) -> None:
@@ -357,7 +360,7 @@ def test_each_im_is_sent_under_the_pool_that_answered_it(
                 before = sum(each == pool for each, _ in sent)
                 await reached(lambda: before + len(port.confirmed) >= of_pool)
                 await reached(
-                    lambda: agent.safekeeping.spooled == 0 and agent.safekeeping.state.name == "normal"
+                    lambda: agent.safekeeping.spooled == 0 and agent.safekeeping.note_state().name == "normal"
                 )
             sent.extend((im.pool, im.body) for im in port.confirmed)
 

@@ -29,12 +29,12 @@ def test_while_the_broker_is_away_an_im_goes_to_disk_at_once_and_is_sent_later(t
         assert [await fate_of(receipt) for receipt in receipts] == [SPOOLED] * 20
         shutil.copytree(tmp_path, left := tmp_path / "left")
         assert agent.safekeeping.spooled == SpoolFile(left / "spool.sqlite").count == 20
-        await reached(lambda: agent.safekeeping.state.name == "spooling")
+        await reached(lambda: agent.safekeeping.note_state().name == "spooling")
         port.connected.set()
         await reached(lambda: agent.safekeeping.spooled == 0)
         assert [im.body for im in port.confirmed] == [str(number) for number in range(20)]
         assert [im.seq for im in port.confirmed] == list(range(1, 21))
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
         assert await fate_of(submit(agent)) is CONFIRMED
 
     run(scenario, critical=False, folder=tmp_path, deadline_seconds=60)
@@ -152,10 +152,13 @@ def test_a_full_spool_blocks_and_says_so() -> None:
         assert 0 < kept < 10
         assert "the spool is full" in fates[-1].why
         await reached(
-            lambda: (agent.safekeeping.state.name, agent.safekeeping.state.why) == ("blocking", fates[-1].why)
+            lambda: (
+                (agent.safekeeping.note_state().name, agent.safekeeping.note_state().why)
+                == ("blocking", fates[-1].why)
+            )
         )
         port.connected.set()
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
         assert len(port.confirmed) == kept
 
     run(scenario, critical=False, spool_max_bytes=2500)
@@ -170,7 +173,7 @@ def test_a_disk_that_fails_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(SpoolFile, "append", fail)
         fate = await fate_of(submit(agent))
         assert (fate.kind, fate.why) == ("refused", "the spool's disk fails: disk I/O error")
-        await reached(lambda: agent.safekeeping.state.name == "blocking")
+        await reached(lambda: agent.safekeeping.note_state().name == "blocking")
         monkeypatch.undo()
         assert await fate_of(submit(agent)) is SPOOLED
 
@@ -254,7 +257,7 @@ def test_a_critical_pool_never_spools() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         port.connected.clear()
         assert (await fate_of(submit(agent))).kind == "refused"
-        await reached(lambda: agent.safekeeping.state.name == "blocking")
+        await reached(lambda: agent.safekeeping.note_state().name == "blocking")
         assert agent.safekeeping.spooled == 0
 
     run(scenario, deadline_seconds=0.2)
@@ -263,9 +266,9 @@ def test_a_critical_pool_never_spools() -> None:
 def test_trouble_passes_without_any_im() -> None:
     async def scenario(agent: Agent, port: Port) -> None:
         assert (await fate_of(submit(agent))).kind == "refused"
-        await reached(lambda: agent.safekeeping.state.name == "blocking")
+        await reached(lambda: agent.safekeeping.note_state().name == "blocking")
         port.fates = []
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
 
     run(scenario, *[RefusedError] * 1000, deadline_seconds=0.2)
 
@@ -355,7 +358,7 @@ def test_in_a_critical_pool_ims_go_ahead_of_what_is_in_the_spool() -> None:
         port.gate.set()
         assert await fate_of(receipt) is CONFIRMED
         assert agent.safekeeping.spooled > 2000
-        assert (agent.safekeeping.state.name, agent.safekeeping.state.why) == (
+        assert (agent.safekeeping.note_state().name, agent.safekeeping.note_state().why) == (
             "spooling",
             "the broker is back: the spool is being sent",
         )
@@ -400,10 +403,10 @@ def test_ims_go_ahead_of_a_spool_that_cannot_be_read_and_the_state_says_so(
 
     async def scenario(agent: Agent, port: Port) -> None:
         assert await fate_of(submit(agent, "new")) is CONFIRMED
-        await reached(lambda: "malformed" in agent.safekeeping.state.why)
-        assert agent.safekeeping.state.name == "spooling"
+        await reached(lambda: "malformed" in agent.safekeeping.note_state().why)
+        assert agent.safekeeping.note_state().name == "spooling"
         monkeypatch.undo()
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
         assert [im.body for im in port.confirmed] == ["new", "old"]
 
     run(scenario, critical=critical, folder=tmp_path)
@@ -427,8 +430,8 @@ def test_what_cannot_be_taken_out_is_not_published_again(
             broken.setattr(SpoolFile, "remove", fail)
             port.connected.set()
             await reached(lambda: len(tries) > 3)
-            assert "disk I/O error" in agent.safekeeping.state.why
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+            assert "disk I/O error" in agent.safekeeping.note_state().why
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
         assert [im.body for im in port.confirmed] == [str(number) for number in range(20)]
 
     run(scenario, critical=False, folder=tmp_path, publish_ims=10)
@@ -460,7 +463,10 @@ def test_an_agent_is_not_stated_before_it_is_known_what_became_of_its_last_publi
         port.gate.clear()
         port.connected.set()
         await reached(
-            lambda: agent.safekeeping.state.name == "spooling" and "being sent" in agent.safekeeping.state.why
+            lambda: (
+                agent.safekeeping.note_state().name == "spooling"
+                and "being sent" in agent.safekeeping.note_state().why
+            )
         )
         await asyncio.sleep(0.05)
         draining = asyncio.create_task(agent.drain())
@@ -495,7 +501,7 @@ def test_a_connection_that_is_gone_is_not_called_a_full_queue() -> None:
         receipt = submit(agent)
         whys = set()
         while receipt.fate is None:
-            whys.add(agent.safekeeping.state.why)
+            whys.add(agent.safekeeping.note_state().why)
             await asyncio.sleep(0.01)
         assert receipt.fate is CONFIRMED
         assert whys == {"the broker confirms"}
@@ -514,6 +520,6 @@ def test_ims_go_ahead_of_a_full_spool_and_none_is_refused_once_the_broker_is_bac
             receipts = [submit(agent, "x" * 500) for _ in range(20)]
             assert "refused" not in {(await fate_of(receipt)).kind for receipt in receipts}
             await asyncio.sleep(0.001)  # a load that leaves the spool's thread some of the interpreter
-        await reached(lambda: agent.safekeeping.state.name == "normal")
+        await reached(lambda: agent.safekeeping.note_state().name == "normal")
 
     run(scenario, critical=False, spool_max_bytes=1_200_000, publish_ims=100)

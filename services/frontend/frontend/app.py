@@ -62,7 +62,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     watch_disk(settings.state_dir)
 
     def check_in() -> CheckIn:
-        state = agent.safekeeping.state
+        state = agent.safekeeping.note_state()
         return CheckIn(
             pool=settings.pool,
             agent=agent.safekeeping.id,
@@ -125,7 +125,7 @@ def create_app(settings: FrontEndSettings, connectors: Sequence[Connector]) -> F
     )
     async def readyz(response: Response) -> dict[str, Any]:
         """Able to make IMs safe: 200 in state normal and spooling, 503 in state blocking."""
-        state = agent.safekeeping.state
+        state = agent.safekeeping.note_state()
         response.status_code = 503 if state.name == "blocking" else 200
         policy: dict[str, Any] = {"version": policies.version, "source": policies.source}
         if policies.trouble:

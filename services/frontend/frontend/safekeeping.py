@@ -73,11 +73,6 @@ class Safekeeping:
         self._state = begin_state()
 
     @property
-    def state(self) -> State:
-        """This front end's state now."""
-        return self._state.follow(*self.situation.state)
-
-    @property
     def id(self) -> UUID:
         """The agent that numbers now."""
         return self._numbering.id
@@ -121,6 +116,13 @@ class Safekeeping:
             bool(self._waiting.to_disk),
             self._adoption.waits,
         )
+
+    def note_state(self) -> State:
+        """Return this front end's state now; one that is new is logged and counted."""
+        before, self._state = self._state, self._state.follow(*self.situation.state)
+        if self._state is not before:
+            note_state(self._state, before)
+        return self._state
 
     def lane_of(self, connector: Connector) -> Lane:
         """Return a connector's lane."""
@@ -201,13 +203,8 @@ class Safekeeping:
             for pending in self._waiting.find_unwritten(now):
                 self._refuse(pending, "the spool's disk did not answer in time")
                 self._waiting.to_disk.discard(pending)
-            self._note_state()
-
-    def _note_state(self) -> None:
-        DISK_TROUBLE.set(bool(self.disk_trouble))
-        before, self._state = self._state, self.state
-        if self._state is not before:
-            note_state(self._state, before)
+            DISK_TROUBLE.set(bool(self.disk_trouble))
+            self.note_state()
 
     def _give_up(self, pending: Pending, why: str) -> None:
         """Have an IM wait for the broker no longer."""
