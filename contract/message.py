@@ -49,7 +49,23 @@ Encoding = Literal["text", "base64"]
 Scope = Literal["internal", "federated"]
 
 
-class IM(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+class AsSent(msgspec.Struct, kw_only=True, gc=False, omit_defaults=True):
+    """Fields that few IMs have, and that go as they are from the caller's request to the archive.
+
+    A field added here is one of the request, of the front end's IM and spool, and of the IM on the queue.
+    """
+
+    content_encoding: Annotated[
+        str,
+        msgspec.Meta(
+            description="how the content is compressed (gzip, deflate, …); then it is sent in base64"
+        ),
+    ] = ""
+    """How the body's bytes are compressed (``Content-Encoding``: RFC 3261, 20.12), "" if they are not."""
+
+
+# mypy takes a struct for a dataclass; msgspec lets a frozen one have a base that is not.
+class IM(AsSent, frozen=True, kw_only=True, gc=False, omit_defaults=True):  # type: ignore[misc]
     """One IM that policy archives, as the archiving agent puts it on the queue."""
 
     id: UUID
@@ -79,8 +95,6 @@ class IM(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True
     """The rule by which this IM is archived: a name of ``contract.policy``."""
     received_at: Time | None = None
     """When the front end took it in, by its own clock: UTC, milliseconds. None from older front ends."""
-    content_encoding: str = ""
-    """How the body's bytes are compressed (``Content-Encoding``: RFC 3261, 20.12), "" if they are not."""
     spelled: tuple[str, ...] = ()
     """Sender and recipients as they came, if one of them differs from its canonical form; else empty."""
 

@@ -5,9 +5,13 @@ length and bytes, a trailer. Packing it by hand costs 1 µs a row instead of 6.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final, get_args
+from operator import attrgetter
+from types import SimpleNamespace
+from typing import Any, Final, get_args
+
+import msgspec
 
 from archiving.metrics import ENCRYPTED
 from archiving.rendering import may_be_encrypted, needs_rendering, render
@@ -22,9 +26,10 @@ _TEXT: Final = {"content_type_id": "int4", "body": "text"}
 _CONTENT: Final = {"content": "bytea", "content_encoding": "text", "encryption": "text"}
 _ORIGIN: Final = {"agent_id": "int4", "seq": "int8", "policy_version": "int8", "rule_id": "int2"}
 _RECEIVED: Final = {"received_at": "timestamptz"}
-_SPELLED: Final = {"spelled": "text[]"}
+_SELDOM: Final = {"spelled": "text[]"}
+"""Columns that are null for most IMs, each packed by its type."""
 
-COLUMNS: Final = _KEY | _ROUTE | _SCOPE | _TEXT | _CONTENT | _ORIGIN | _RECEIVED | _SPELLED
+COLUMNS: Final = _KEY | _ROUTE | _SCOPE | _TEXT | _CONTENT | _ORIGIN | _RECEIVED | _SELDOM
 """The columns of a row in their order, each with its type."""
 
 _FORMATS: Final = {
@@ -46,6 +51,11 @@ _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER: Final = struct.pack(">h", -1)
 _NULL: Final = struct.pack(">i", -1)
 _NO_CONTENT: Final = _NULL * len(_CONTENT)
+_NO_SELDOM: Final = _NULL * len(_SELDOM)
+_seldom_of: Final[Callable[[object], object]] = attrgetter(*_SELDOM)
+_USUAL: Final = _seldom_of(
+    SimpleNamespace(**{field.name: field.default for field in msgspec.structs.fields(IM)})
+)
 _PACK_KEY: Final = struct.Struct(f">h{_format_of(_KEY)}").pack  # begins with the number of fields
 _PACK_ROUTE: Final = struct.Struct(f">{_format_of(_ROUTE)}").pack
 _PACK_SCOPE: Final = struct.Struct(f">{_format_of(_SCOPE)}").pack
@@ -106,7 +116,7 @@ def pack_row(im: IM, route: bytes, content_type: int, agent: int, rule: int) -> 
             content,
             tail,
             origin,
-            _pack_array(im.spelled) if im.spelled else _NULL,
+            _NO_SELDOM if _seldom_of(im) == _USUAL else _pack_seldom(im),
         )
     )
 
@@ -141,7 +151,7 @@ def _pack_content(im: IM, content_type: int, content: bytes) -> tuple[bytes, byt
 
 
 def _optional(text: str | None) -> bytes:
-    return _field(text.encode()) if text else _NULL
+    return _pack_text(text) if text else _NULL
 
 
 def _pack_array(texts: tuple[str, ...]) -> bytes:
@@ -149,5 +159,17 @@ def _pack_array(texts: tuple[str, ...]) -> bytes:
     return _field(struct.pack(">iiiii", 1, 0, _TEXT_TYPE, len(texts), 1) + elements)
 
 
+def _pack_seldom(im: IM) -> bytes:
+    values = {name: getattr(im, name) for name in _SELDOM}
+    return b"".join(_PACKERS[_SELDOM[name]](value) if value else _NULL for name, value in values.items())
+
+
+def _pack_text(text: str) -> bytes:
+    return _field(text.encode())
+
+
 def _field(content: bytes) -> bytes:
     return struct.pack(">i", len(content)) + content
+
+
+_PACKERS: Final[Mapping[str, Callable[[Any], bytes]]] = {"text": _pack_text, "text[]": _pack_array}

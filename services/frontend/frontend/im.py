@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from contract.message import Encoding
+from contract.message import AsSent, Encoding
 from runtime.problem import Problem
 
 MAX_CONVERSATION: Final = 255
@@ -37,7 +37,7 @@ class IMProblem(Problem):
         return super().document() | {"id": str(self.id)}
 
 
-class CheckedIM(msgspec.Struct, gc=False):
+class CheckedIM(AsSent, gc=False):
     """An IM that may be archived: addresses canonical, id minted."""
 
     id: UUID
@@ -56,8 +56,6 @@ class CheckedIM(msgspec.Struct, gc=False):
     """The sender's program, if it is known."""
     received_at: datetime | None = None
     """When it was taken in: None in a spool of an older front end."""
-    content_encoding: str = ""
-    """How the content is compressed, "" if it is not."""
     spelled: tuple[str, ...] = ()
     """Sender and recipients as they came, if one of them differs from its canonical form."""
     keyed: bool = False

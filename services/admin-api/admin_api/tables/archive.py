@@ -8,6 +8,8 @@ from sqlalchemy import BigInteger, Column, DateTime, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, INT8MULTIRANGE, JSONB, Range
 from sqlmodel import Field, SQLModel
 
+from contract.message import Scope
+
 _ARCHIVE = {"schema": "archive"}
 _TIME = DateTime(timezone=True)
 
@@ -41,33 +43,51 @@ class ArchivedParticipant(SQLModel, table=True):
     conversation_id: int = Field(primary_key=True, sa_type=BigInteger)
 
 
-class ArchivedMessage(SQLModel, table=True):
-    """An archived IM; ``sent_at`` is the time inside ``id`` and the key of the partitions."""
+class ArchivedIM(SQLModel):
+    """An archived IM as the archive shows it and the API answers it.
 
-    __tablename__ = "archived_messages"
-    __table_args__ = _ARCHIVE
+    ``sent_at`` is the time inside ``id`` and the key of the partitions.
+    """
+
     id: UUID = Field(primary_key=True)
     sent_at: datetime = Field(sa_column=Column(_TIME))
     stored_at: datetime = Field(sa_column=Column(_TIME))
-    conversation_id: int = Field(sa_type=BigInteger)
-    sender_id: int
-    recipient_ids: list[int] = Field(sa_column=Column(ARRAY(Integer)))
     sender: str
     recipients: list[str] = Field(sa_column=Column(ARRAY(Text)))
     conversation: str
-    scope: str
+    scope: Scope = Field(sa_type=Text)
     content_type: str
-    body: str | None
-    content: bytes | None
+    body: str | None = Field(
+        description="As it was sent, if `encoding` is `text`; else a text made of it for search, or null"
+    )
     pool: str
     agent: UUID
     seq: int = Field(sa_type=BigInteger)
     policy_version: int = Field(sa_type=BigInteger)
     rule: str
-    received_at: datetime | None = Field(sa_column=Column(_TIME))
-    content_encoding: str | None
-    encryption: str | None
-    spelled: list[str] | None = Field(sa_column=Column(ARRAY(Text)))
+    received_at: datetime | None = Field(
+        sa_column=Column(_TIME),
+        description="When the front end took it in, by its own clock; null if that was not kept yet",
+    )
+    content_encoding: str | None = Field(description="How `content` is compressed, null if it is not")
+    encryption: str | None = Field(
+        description="The kind of the sender's encryption or signature, as far as can be seen; else null"
+    )
+    spelled: list[str] | None = Field(
+        sa_column=Column(ARRAY(Text)),
+        description="Sender and recipients as they came, if one of them is spelled in another way than above",
+    )
+
+
+class ArchivedMessage(ArchivedIM, table=True):
+    """An archived IM with the archive's numbers for names, and its bytes if the body is not all of it."""
+
+    __tablename__ = "archived_messages"
+    __table_args__ = _ARCHIVE
+    conversation_id: int = Field(sa_type=BigInteger)
+    sender_id: int
+    recipient_ids: list[int] = Field(sa_column=Column(ARRAY(Integer)))
+    content: bytes | None
 
 
 class TraceRow(SQLModel, table=True):

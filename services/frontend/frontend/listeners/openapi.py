@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from contract.message import make_id
+from contract.message import AsSent, make_id
 from frontend.listeners.listener import Listener, Operation
 
 _EXAMPLE: Final = {
@@ -40,11 +40,7 @@ _IM: Final[dict[str, Any]] = {
         "body": {"type": "string", "description": "the text, or the content in base64; never altered"},
         "encoding": {"enum": ["text", "base64"], "default": "text"},
         "content_type": {"type": "string", "default": "text/plain", "description": "MIME type of the body"},
-        "content_encoding": {
-            "type": "string",
-            "default": "",
-            "description": "how the content is compressed (gzip, deflate, …); then it is sent in base64",
-        },
+        **msgspec.json.schema(AsSent)["$defs"]["AsSent"]["properties"],
         "conversation": {
             "type": "string",
             "maxLength": 255,

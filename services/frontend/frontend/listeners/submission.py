@@ -4,7 +4,9 @@ import base64
 import binascii
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -12,7 +14,7 @@ import msgspec
 
 from contract.address import AddressError, is_spelled_otherwise, parse_address
 from contract.conversation import conversation_of
-from contract.message import Encoding, Time, make_id, milliseconds_of, time_at, time_of
+from contract.message import AsSent, Encoding, Time, make_id, milliseconds_of, time_at, time_of
 from contract.remembered import Remembered, weigh_texts
 from frontend.config import FrontEndSettings
 from frontend.im import MAX_CONVERSATION, CheckedIM
@@ -31,7 +33,7 @@ _PLACE: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _NAMED: Final = re.compile(r"(missing required|unknown) field `(?P<name>.*)`$", re.DOTALL)
 
 
-class Submission(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class Submission(AsSent, forbid_unknown_fields=True, gc=False):
     """One IM as a caller sends it."""
 
     sender: str
@@ -42,10 +44,11 @@ class Submission(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     conversation: str | None = None
     content_type: str = "text/plain"
     encoding: Encoding = "text"
-    content_encoding: str = ""
 
 
 _decoder = msgspec.json.Decoder(Submission)
+_as_sent_of: Final[Callable[[AsSent], object]] = attrgetter(*AsSent.__struct_fields__)
+_AS_USUAL: Final = AsSent()
 
 
 def read_submission(raw: bytes, settings: FrontEndSettings) -> CheckedIM:
@@ -83,13 +86,13 @@ def _has_each_name_once(raw: bytes, submission: Submission) -> bool:
         return False
     # Sender, recipients and body with their names; quotes that are escaped stand in the body, or none match.
     more = raw.count(b'"') - quoted - 10 - 2 * len(recipients)
-    given = (
+    given: int = (
         (submission.id is not None)
         + (submission.sent_at is not None)
         + (submission.conversation is not None)
         + (submission.content_type != "text/plain")
         + (submission.encoding != "text")
-        + (submission.content_encoding != "")
+        + sum(getattr(submission, name) != getattr(_AS_USUAL, name) for name in AsSent.__struct_fields__)
     )
     return more == 4 * given  # each of these is a name and a text
 
@@ -107,7 +110,7 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
         _check_content_type(submission.content_type)
     if submission.content_encoding:
         _check_content_encoding(submission)
-    return CheckedIM(
+    im = CheckedIM(
         id=im_id,
         sent_at=sent_at,
         sender=sender,
@@ -120,9 +123,12 @@ def check_submission(submission: Submission, size: int, settings: FrontEndSettin
         keyed=submission.conversation is not None,
         size=size,
         received_at=time_at(now),
-        content_encoding=submission.content_encoding,
         spelled=spelled,
     )
+    if _as_sent_of(submission) != _as_sent_of(_AS_USUAL):
+        for name in AsSent.__struct_fields__:
+            setattr(im, name, getattr(submission, name))
+    return im
 
 
 def problem_of(error: msgspec.ValidationError) -> Problem:

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -12,50 +12,24 @@ from admin_api.archive.disclaimers.answers import NoticeSent
 from admin_api.http.fields import IfAny
 from admin_api.names.looks import Look, looks_of
 from admin_api.names.people import UNKNOWN
-from admin_api.tables.archive import ArchivedMessage
-from contract.message import Encoding, Scope
+from admin_api.tables.archive import ArchivedIM, ArchivedMessage
+from contract.message import Encoding
 
 INNER: Final = {"conversation_id", "sender_id", "recipient_ids"}
 """Columns that no answer has: the archive's numbers for names that answers have."""
 _ON_TIME: Final = timedelta(minutes=1)
 
 
-class Message(BaseModel):
+class Message(ArchivedIM):
     """An archived IM."""
 
-    id: UUID
-    sent_at: datetime
-    stored_at: datetime
-    sender: str
-    recipients: list[str]
-    conversation: str
-    scope: Scope
-    content_type: str
     encoding: Encoding
-    body: str | None = Field(
-        description="As it was sent, if `encoding` is `text`; else a text made of it for search, or null"
-    )
     content: str | None = Field(
         description="The bytes as they were sent, in base64, if `encoding` is `base64`; else null"
-    )
-    pool: str
-    agent: UUID
-    seq: int
-    policy_version: int
-    rule: str
-    received_at: datetime | None = Field(
-        description="When the front end took it in, by its own clock; null if that was not kept yet"
     )
     late_seconds: float | None = Field(
         description="From `sent_at`, the word of its sender's side, to `received_at`, if that is more than a"
         " minute; negative if it was sent ahead of its time"
-    )
-    content_encoding: str | None = Field(description="How `content` is compressed, null if it is not")
-    encryption: str | None = Field(
-        description="The kind of the sender's encryption or signature, as far as can be seen; else null"
-    )
-    spelled: list[str] | None = Field(
-        description="Sender and recipients as they came, if one of them is spelled in another way than above"
     )
     looks: IfAny[list[Look]] = Field(
         None, description="Looks of addresses that resemble others, or mix several scripts"
