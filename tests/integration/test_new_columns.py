@@ -15,7 +15,7 @@ from archiving.delivery import Delivery
 from archiving.parked.parking import Parked
 from archiving.ranges import NumberRange, ranges_of
 from archiving.rerendering import render_again
-from archiving.rows import COLUMNS, join_rows
+from archiving.rows import join_rows
 from archiving.senders import Senders
 from archiving.storing import replay_all
 from contract.cdr import CDR_TYPE, Activity, encode_activities
@@ -98,15 +98,18 @@ def test_a_worker_that_knows_new_columns_fills_them_also_in_batches_that_are_kno
     database: ArchiveDatabase,
 ) -> None:
     _add_columns(database, "archive.messages")
-    columns = ", ".join((*COLUMNS, *(f"nullable_{place}" for place in _PLACES)))
+    released = (
+        "id sent_at conversation_id sender_id recipient_ids federated content_type_id body agent_id seq"
+    )
+    named = (*released.split(), "policy_version", "rule_id", *(f"nullable_{place}" for place in _PLACES))
+    columns = ", ".join(named)
     row = (
         f"INSERT INTO pg_temp.batch ({columns})"  # noqa: S608 - names of our own
-        " VALUES (%s, %s, 1, 1, '{1}', false, 1, 'hello', NULL, NULL,"
-        f" NULL, 1, 1, 1, 1, NULL, NULL, {', '.join(_TYPES.values())})"
+        f" VALUES (%s, %s, 1, 1, '{{1}}', false, 1, 'hello', 1, 1, 1, 1, {', '.join(_TYPES.values())})"
     )
     known, new = make_ims(2)
     with psycopg.connect(database.url("lcs_archiving"), autocommit=True) as newer:
-        newer.execute("SELECT archive.open_batch(%s::text[])", [columns.split(", ")])
+        newer.execute("SELECT archive.open_batch(%s::text[])", [list(named)])
         for batch in ([known], [known, new]):
             with newer.transaction():
                 for im in batch:

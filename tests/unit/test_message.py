@@ -60,7 +60,7 @@ def test_an_im_of_the_first_version_is_read_and_written_to_the_letter() -> None:
 
 
 def test_an_old_reader_passes_over_a_newer_writers_fields() -> None:
-    newer = FIRST_VERSION[:-1] + b',"thread":"t1","importance":{"level":2}}'
+    newer = FIRST_VERSION[:-1] + b',"thread":"t1","mood":{"level":2}}'
     assert decode_im(newer) == decode_im(FIRST_VERSION)
 
 

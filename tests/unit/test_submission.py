@@ -82,7 +82,7 @@ def test_a_callers_id_gives_the_time_and_a_callers_time_gives_the_id() -> None:
         ({"sent_at": "2026-11-23T06:00:00"}, 422, "/sent_at", "timezone"),
         ({"sent_at": "0001-01-01T00:00:00+14:00"}, 422, "/sent_at", "behind"),
         ({"id": str(make_id(NOW)), "sent_at": "2026-11-22T06:00:00Z"}, 422, "/sent_at", "time inside id"),
-        ({"importance": 1}, 422, "/importance", "unknown field `importance`"),
+        ({"mood": 1}, 422, "/mood", "unknown field `mood`"),
         ({"a/b~c": 1}, 422, "/a~1b~0c", "unknown field `a/b~c`"),
     ],
 )
