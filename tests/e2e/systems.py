@@ -213,7 +213,7 @@ class Containers:
         self.tokens = {person: self.secret(f"people/{person}") for person in _PEOPLE}
 
     def up(self, *arguments: str) -> None:
-        """``docker compose up``: builds what has changed, returns when all is healthy."""
+        """``docker compose up``: builds images that changed, returns when all is healthy."""
         scale = [f"--scale={service}={number}" for service, number in self._scale.items()]
         self.compose("up", "--detach", "--wait", "--wait-timeout", "300", *scale, *arguments, seconds=900)
 
@@ -240,7 +240,7 @@ class Containers:
 
     def grow(self) -> None:
         self._scale = {service: number + 1 for service, number in self._scale.items()}
-        self.up("--no-recreate")
+        self.up("--no-recreate", "--no-build")
         names = self.front_ends()
         wait_for(lambda: self._answering() >= names, "the proxy to find the new front end")
 
@@ -255,7 +255,7 @@ class Containers:
             container.kill()
 
     def start_workers(self) -> None:
-        self.up("--no-recreate")
+        self.up("--no-recreate", "--no-build")
 
     def logs(self) -> str:
         return self.compose("logs", "--no-log-prefix", "frontend", "archiving", "admin-api")
