@@ -5,9 +5,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from frontend.app import create_app
 from frontend.config import FrontEndSettings
+from frontend.listeners.connectors import Connectors
+from frontend.listeners.gate import Gate
+from frontend.listeners.turns import ROUND, Turns
 from runtime.token import Connector, hash_token
 
 FLOOD = 200
@@ -51,3 +55,34 @@ def test_a_request_waits_for_few_of_others_whatever_they_want(
 
     asyncio.run(scenario())
     assert answered.index("one") < most
+
+
+@pytest.mark.parametrize(("method", "together"), [("POST", True), ("PUT", True), ("GET", False)])
+def test_requests_that_bring_ims_share_a_round_wherever_a_listener_is(method: str, together: bool) -> None:
+    connectors = Connectors("pool1", [Connector(name="one", hash=hash_token("one"), pool="pool1")])
+    rounds: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        rounds.append(scope[ROUND])
+
+    async def scenario() -> None:
+        gate = Gate(app, connectors, Turns())
+
+        async def ask() -> None:
+            headers = [(b"authorization", b"Bearer one")]
+            scope = {"type": "http", "method": method, "path": "/elsewhere", "headers": headers}
+            await gate(scope, _nothing, _nobody)
+
+        await asyncio.gather(*(ask() for _ in range(FLOOD)))
+
+    asyncio.run(scenario())
+    assert len(rounds) == FLOOD
+    assert (len(set(rounds)) < FLOOD) == together
+
+
+async def _nothing() -> dict[str, str]:
+    return {"type": "http.disconnect"}
+
+
+async def _nobody(_: object) -> None:
+    """Send nothing."""

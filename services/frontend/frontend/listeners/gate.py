@@ -20,8 +20,8 @@ class Gate:
             connector = self._connectors.find(scope)
             if connector is not None:
                 note_known(scope)
-                # What brings no IM is one in a round: metrics, say, take long.
-                cost = REQUEST if scope["path"].startswith("/v1/") else MOST_IN_ROUND
+                # What is read, and brings no IM, is one in a round: metrics, say, take long.
+                cost = MOST_IN_ROUND if scope["method"] == "GET" else REQUEST
                 await self._turns.wait(connector.name, cost)
                 scope[ROUND] = self._turns.round
             else:
