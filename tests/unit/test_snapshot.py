@@ -39,4 +39,4 @@ def test_settings_that_a_former_snapshot_lacks_have_defaults() -> None:
 
 
 def test_a_former_reader_passes_over_new_settings() -> None:
-    assert decode_settings(FIRST[:-1] + b',"groups":[{"name":"g"}]}') == decode_settings(FIRST)
+    assert decode_settings(FIRST[:-1] + b',"later":[{"name":"l"}]}') == decode_settings(FIRST)

@@ -78,21 +78,21 @@ def policies(draw: st.DrawFn) -> Policy:
     gateways = st.frozensets(st.sampled_from([*_DOMAINS, "partner.example", "*"]), max_size=2)
     rights = st.tuples(st.frozensets(st.sampled_from(_DOMAINS)), gateways)
     named = draw(st.dictionaries(st.sampled_from(_NAMES), rights, max_size=2))
-    return Policy(
-        PolicySettings(
-            version=1,
-            since=0,
-            internal=draw(st.sampled_from(GlobalSetting)),
-            federated=draw(st.sampled_from(GlobalSetting)),
-            domains=domains,
-            pools=tuple(draw(st.lists(settings, max_size=2, unique_by=attrgetter("name")))),
-            disclaimer=draw(disclaimer),
-            cdr=draw(st.booleans()),
-            connectors=tuple(
-                ConnectorRights(name=name, domains=own & domains, gateway_for=gateway_for)
-                for name, (own, gateway_for) in named.items()
-            ),
+    fields = {
+        "internal": draw(st.sampled_from(GlobalSetting)),
+        "federated": draw(st.sampled_from(GlobalSetting)),
+        "domains": domains,
+        "pools": tuple(draw(st.lists(settings, max_size=2, unique_by=attrgetter("name")))),
+        "disclaimer": draw(disclaimer),
+        "cdr": draw(st.booleans()),
+        "connectors": tuple(
+            ConnectorRights(name=name, domains=own & domains, gateway_for=gateway_for)
+            for name, (own, gateway_for) in named.items()
         ),
+    }
+    assert fields.keys() == _SETTINGS, "a field that no change here varies"
+    return Policy(
+        PolicySettings(version=1, since=0, **fields),
         users=draw(st.dictionaries(st.sampled_from(_FLAGGED), st.integers(1, 3), max_size=3)),
     )
 
