@@ -135,4 +135,4 @@ def admin_document() -> Document:
 @functools.cache
 def front_end_document() -> Document:
     """Return what the front end documents of all that connectors ask."""
-    return {"paths": {path: {"post": each} for path, each in describe_operations(LISTENERS).items()}}
+    return {"paths": describe_operations(LISTENERS)}

@@ -25,12 +25,12 @@ PAGER = Connector(name="pager", hash=hash_token("token"), pool="pool1", domains=
 class PagerListener(Listener):
     """Takes the text of an IM for whoever has the pager; also one that nobody asks for, from ``run``."""
 
-    operations: ClassVar = {"/v1/pager": {"summary": "May this text be shown on the pager?"}}
+    operations: ClassVar = {"/v1/pager": {"put": {"summary": "May this text be shown on the pager?"}}}
     made: ClassVar[list["PagerListener"]] = []
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
-        self.routes = [Route("/v1/pager", self.receive, methods=["POST"])]
+        self.routes = [Route("/v1/pager", self.receive, methods=["PUT"])]
         self.came = asyncio.Queue[str]()
         self.fates = asyncio.Queue[str]()
         self.stopped = False
@@ -73,20 +73,34 @@ def test_a_third_listener_hands_over_ims_through_the_app(
     async def scenario() -> None:
         app = frontend.app.create_app(settings, [PAGER])
         [listener] = PagerListener.made
-        assert app.openapi()["paths"]["/v1/pager"] == {"post": PagerListener.operations["/v1/pager"]}
+        assert app.openapi()["paths"]["/v1/pager"] == PagerListener.operations["/v1/pager"]
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
         async with app.router.lifespan_context(app), client, asyncio.timeout(20):
-            assert (await client.post("/v1/pager", content="one")).status_code == httpx.codes.UNAUTHORIZED
+            assert (await client.put("/v1/pager", content="one")).status_code == httpx.codes.UNAUTHORIZED
             client.headers["Authorization"] = "Bearer token"
-            answer = await client.post("/v1/pager", content="one")
+            answer = await client.put("/v1/pager", content="one")
             assert (answer.status_code, answer.text) == (httpx.codes.ACCEPTED, "internal-everyone")
             listener.came.put_nowait("two")
             assert await listener.fates.get() == "spooled"
             assert not listener.stopped
             app.state.stop()
             assert listener.stopped
-            refused = await client.post("/v1/pager", content="three")
+            refused = await client.put("/v1/pager", content="three")
             assert refused.status_code == httpx.codes.SERVICE_UNAVAILABLE
 
     asyncio.run(scenario())
     assert SpoolFile(slot / "spool.sqlite").count == 2
+
+
+def test_the_documented_operations_are_the_routes_of_the_listeners(tmp_path: Path) -> None:
+    settings = FrontEndSettings(
+        amqp_url="amqp://a@127.0.0.1:1/lcs", connectors_file=tmp_path, state_dir=tmp_path, pool="pool1"
+    )
+    app = frontend.app.create_app(settings, [PAGER])
+    there = {
+        (method.lower(), route.path)
+        for route in app.routes
+        if isinstance(route, Route) and not route.path.startswith(("/docs", "/openapi.json"))
+        for method in route.methods or ()
+    }
+    assert there == {(method, path) for path, item in app.openapi()["paths"].items() for method in item}

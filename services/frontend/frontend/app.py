@@ -190,8 +190,7 @@ def _describe(app: FastAPI, listeners: Sequence[Listener]) -> None:
 
     def openapi() -> dict[str, Any]:
         document = describe()
-        for path, operation in describe_operations(listeners).items():
-            document["paths"][path] = {"post": operation}
+        document["paths"] |= describe_operations(listeners)
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["connector"] = {"type": "http", "scheme": "bearer"}
         return document

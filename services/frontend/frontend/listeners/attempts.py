@@ -71,7 +71,7 @@ _decoder = msgspec.json.Decoder(Attempt)
 class AttemptsListener(Listener):
     """Notes attempts to talk past the archive, so that an alert can name the sender."""
 
-    operations: ClassVar = {"/v1/attempts": _OPERATION}
+    operations: ClassVar = {"/v1/attempts": {"post": _OPERATION}}
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception

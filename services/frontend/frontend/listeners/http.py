@@ -24,7 +24,7 @@ _encoder = msgspec.json.Encoder()
 class HTTPListener(Listener):
     """The HTTP side of a front end: chat systems that ask themselves, Prosody among them."""
 
-    operations: ClassVar = {"/v1/messages": MESSAGES}
+    operations: ClassVar = {"/v1/messages": {"post": MESSAGES}}
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception

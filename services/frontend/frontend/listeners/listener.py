@@ -9,13 +9,15 @@ from frontend.listeners.reception import Reception
 
 Operation = dict[str, Any]
 """An operation as OpenAPI describes it."""
+Operations = Mapping[str, Mapping[str, Operation]]
+"""Operations by their paths and methods (``post``, …)."""
 
 
 class Listener(Protocol):
     """A listener; one more is a module with such a class, and an entry in ``app.LISTENERS``."""
 
-    operations: ClassVar[Mapping[str, Operation]]
-    """The operations by their paths; all are POSTed by connectors."""
+    operations: ClassVar[Operations]
+    """An operation for each of the routes."""
     routes: Sequence[Route]
     """Each authenticates its caller: ``Reception.connectors.identify``."""
 

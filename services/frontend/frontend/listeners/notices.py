@@ -50,8 +50,8 @@ class NoticesListener(Listener):
     """Notes of the notices that a connector was handed if they were delivered."""
 
     operations: ClassVar = {
-        "/v1/notices/{im}/delivered": _DELIVERED,
-        "/v1/notices/{im}/undelivered": _UNDELIVERED,
+        "/v1/notices/{im}/delivered": {"post": _DELIVERED},
+        "/v1/notices/{im}/undelivered": {"post": _UNDELIVERED},
     }
 
     def __init__(self, reception: Reception) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from contract.message import AsSent, make_id
-from frontend.listeners.listener import Listener, Operation
+from frontend.listeners.listener import Listener, Operation, Operations
 
 _EXAMPLE: Final = {
     "sender": "yannis@contoso.com",
@@ -165,9 +165,9 @@ MESSAGES: Final[Operation] = {
 """The operation ``POST /v1/messages``."""
 
 
-def describe_operations(listeners: Iterable[Listener | type[Listener]]) -> dict[str, Operation]:
+def describe_operations(listeners: Iterable[Listener | type[Listener]]) -> Operations:
     """Return all listeners' operations, with a new id in their examples: one of a year ago is refused."""
     operations = {path: each for listener in listeners for path, each in listener.operations.items()}
     text = msgspec.json.encode(operations).replace(EXAMPLE_ID.encode(), str(make_id()).encode())
-    described: dict[str, Operation] = msgspec.json.decode(text)
+    described: Operations = msgspec.json.decode(text)
     return described

@@ -89,7 +89,7 @@ class Passed(msgspec.Struct):
 class SIPListener(Listener):
     """The SIP side of a front end. The edge relays a request answered 200, 201 or 202, and no other."""
 
-    operations: ClassVar = {"/v1/sip": OPERATION}
+    operations: ClassVar = {"/v1/sip": {"post": OPERATION}}
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
