@@ -20,22 +20,11 @@ from runtime.json_text import check_names
 from runtime.token import Principal, hash_token
 from tests.integration.admin.conftest import NO_BROKER, ROLES
 from tests.integration.admin.test_access import ADMINISTRATOR, ALLOWED, FRONTEND, PLACES
+from tests.openapi import admin_document, bodies_of, resolve
 
 CHUNK: Final = b" " * 4096
 BULK: Final = 100_000
-WITH_A_BODY: Final = {
-    ("PUT", "/v1/policy/global/{scope}"),
-    ("PUT", "/v1/policy/pools/{name}"),
-    ("PUT", "/v1/policy/connectors/{name}"),
-    ("PUT", "/v1/policy/disclaimer"),
-    ("PUT", "/v1/policy/cdr"),
-    ("PATCH", "/v1/policy/users"),
-    ("PUT", "/v1/policy/users/{address}"),
-    ("POST", "/v1/front-ends/{name}/check-in"),
-    ("POST", "/v1/front-ends/{name}/numbers"),
-    ("POST", "/v1/disclaimers"),
-    ("POST", "/v1/disclaimers/{im}/told"),
-}
+WITH_A_BODY: Final = {(method, path) for method, path, *_ in bodies_of(admin_document())}
 
 
 @pytest.fixture(scope="module")
@@ -118,19 +107,33 @@ def test_of_a_stranger_and_of_a_wrong_role_no_byte_is_read_on_any_route(app: Fas
             assert (status, taken) == (403, 0), (route, role)
 
 
+LIMITS: Final = {
+    ("PATCH", "/v1/policy/users"): BULK,
+    ("PUT", "/v1/policy/connectors/{name}"): admission.LARGE,
+    ("PUT", "/v1/policy/disclaimer"): admission.LARGE,
+    ("POST", "/v1/disclaimers"): admission.LARGE,
+    ("POST", "/v1/front-ends/{name}/numbers"): admission.LARGE,
+}
+"""Bytes of a body, on routes that take more than others."""
+
+
+def test_a_body_that_may_name_a_thousand_may_be_large() -> None:
+    document = admin_document()
+    naming = set()
+    for method, path, _, _, schema, _ in bodies_of(document):
+        fields = resolve(schema, document).get("properties", {}).values()
+        lengths = [resolve(field, document) for field in fields]
+        if any(max(each.get("maxItems", 0), each.get("maxProperties", 0)) >= 1000 for each in lengths):
+            naming.add((method, path))
+    assert naming == LIMITS.keys() - {("PATCH", "/v1/policy/users")}
+
+
 def test_a_body_without_end_is_refused_at_the_routes_limit(app: FastAPI) -> None:
-    most = {
-        ("PATCH", "/v1/policy/users"): BULK,
-        ("PUT", "/v1/policy/connectors/{name}"): admission.LARGE,
-        ("PUT", "/v1/policy/disclaimer"): admission.LARGE,
-        ("POST", "/v1/disclaimers"): admission.LARGE,
-        ("POST", "/v1/front-ends/{name}/numbers"): admission.LARGE,
-    }
     for route in WITH_A_BODY:
         kind = "text/csv" if route[0] == "PATCH" else "application/json"
         for role in ALLOWED[route]:
             status, answer, taken = ask(app, route, role, endless(), kind)
-            limit = most.get(route, 65_536)
+            limit = LIMITS.get(route, 65_536)
             assert (status, str(limit) in answer.decode()) == (413, True), route
             assert limit < taken <= limit + len(CHUNK), route
 
