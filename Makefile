@@ -7,6 +7,8 @@ PEERS := .venv-peers
 # Tests wait more than they work, so more of them run at once than there are cores; a worker that is done takes
 # tests from the others.
 SIDE_BY_SIDE := -n 4 --dist worksteal
+# Compiled files are kept, whatever the environment asks: else each process of a test compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
