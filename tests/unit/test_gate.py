@@ -50,7 +50,7 @@ def test_a_request_waits_for_few_of_others_whatever_they_want(
                 await client.request(method, path, headers={"Authorization": f"Bearer {name}"})
                 answered.append(name)
 
-            flood = [ask(token, method, path) for _ in range(FLOOD)]
+            flood = [ask(token, method, path) for _ in range(2 * most)]
             await asyncio.gather(*flood, ask("one", *NOTICE))
 
     asyncio.run(scenario())
