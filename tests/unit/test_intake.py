@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend.agent import Agent
+from frontend.config import FrontEndSettings
 from frontend.listeners.intake import Intake
 from frontend.listeners.stream import LineSplitter, Stream
 from runtime.problem import Problem
@@ -23,8 +24,8 @@ MOST = SETTINGS.max_im_bytes
 BUDGET = 64 << 20
 
 
-def _intake(connections: int = 10_000) -> Intake:
-    return Intake(SETTINGS, connections)
+def _intake(connections: int = 10_000, settings: FrontEndSettings = SETTINGS) -> Intake:
+    return Intake(settings, connections)
 
 
 def _cut(data: bytes, places: list[int]) -> Iterator[bytes]:
@@ -46,16 +47,18 @@ def test_a_stream_has_the_same_lines_however_it_is_cut(data: bytes, places: list
 
 
 def test_a_line_that_comes_byte_by_byte_is_put_together_in_place() -> None:
-    splitter = LineSplitter(_intake(), CONNECTOR)
+    longest = 30_000
+    intake = _intake(settings=SETTINGS.model_copy(update={"max_im_bytes": longest}))
+    splitter = LineSplitter(intake, CONNECTOR)
     tracemalloc.start()
     try:
-        for _ in range(MOST):
+        for _ in range(longest):
             assert not list(splitter.split(b"x"))
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert most < 2 * MOST  # it would be copied for each byte
-    assert list(splitter.split(b"\n")) == [b"x" * MOST]
+    assert most < 2 * longest  # it would be copied for each byte
+    assert list(splitter.split(b"\n")) == [b"x" * longest]
 
 
 def test_unfinished_lines_are_few_and_short_ones_always_go_on() -> None:
