@@ -139,15 +139,12 @@ _LEFT_OUT = {
     for code in range(start, end)
 }
 """What UTS 46 leaves out of domains."""
-_UNSEEN = [
-    char
-    for char in map(chr, range(sys.maxunicode + 1))
-    if (unicodedata.category(char)[0] in "CZ" or ord(char) in _LEFT_OUT)
-    and unicodedata.normalize("NFKC", char) != " "
-]
+_UNSEEN = (st.characters(categories=("C", "Z")) | st.sampled_from(sorted(map(chr, _LEFT_OUT)))).filter(
+    lambda char: unicodedata.normalize("NFKC", char) != " "
+)
 
 
-@given(st.sampled_from(_UNSEEN) | st.sampled_from("\u200b\u2060\ufeff\u202e\u2067\ufe0f\u3164\u2800\ufffd"))
+@given(_UNSEEN | st.sampled_from("\u200b\u2060\ufeff\u202e\u2067\ufe0f\u3164\u2800\ufffd"))
 def test_nothing_unseen_is_in_an_address(char: str) -> None:
     for text in (
         f"bo{char}b@contoso.com",
