@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.openapi import Document, admin_document, front_end_document
+
 ROOT = Path(__file__).parent.parent.parent
 _NOT_OURS = {"node_modules"}
 _WIDTH = 120
@@ -171,3 +173,14 @@ def test_pictures_are_small_and_shown() -> None:
     shown = {(page.parent / link).resolve() for page in PAGES for link in _LINK.findall(page.read_text())}
     assert pictures <= shown
     assert max(picture.stat().st_size for picture in pictures) < 150_000
+
+
+@pytest.mark.parametrize(
+    ("service", "document"),
+    [("admin-api", admin_document()), ("frontend", front_end_document())],
+    ids=["admin API", "front end"],
+)
+def test_the_page_of_a_service_names_each_of_its_endpoints(service: str, document: Document) -> None:
+    page = (ROOT / "services" / service / "README.md").read_text()
+    names = {path.removeprefix("/v1/").partition("{")[0].rstrip("/") for path in document["paths"]}
+    assert sorted(name for name in names - {"/healthz", "/readyz"} if name not in page) == []
