@@ -23,7 +23,7 @@ down: $(INSTALLED) ## clean up what a kill left
 	@$(PYTHON) -m deploy.local down
 
 unit: $(INSTALLED) ## the tests that need no neighbour: seconds
-	@$(PYTHON) -m pytest -q -n 2 --dist worksteal tests/unit
+	@$(PYTHON) -m pytest -q -n 3 --dist worksteal tests/unit
 
 test: $(INSTALLED) ## all tests
 	@$(PYTHON) -m deploy.local install
