@@ -1,7 +1,6 @@
 """Private brokers and databases for the tests: nothing that was there before is touched."""
 
 import fcntl
-import gc
 import json
 import os
 import re
@@ -39,11 +38,6 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """
     changing = isinstance(val, bytes | UUID) or (isinstance(val, str) and _UUID.search(val))
     return argname if changing else None
-
-
-def pytest_collection_finish() -> None:
-    """Leave what was imported and collected out of garbage collections: it stays to the end."""
-    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,6 +1,7 @@
 """baresip, a SIP client that we didn't write, in containers."""
 
 import json
+import re
 from pathlib import Path
 
 import docker
@@ -18,6 +19,7 @@ module_app contact.so
 module_app menu.so
 module ctrl_tcp.so
 """
+_CONTROL_PORT = 4444
 _MEDIA = """\
 module opus.so
 module vp8.so
@@ -45,17 +47,18 @@ class Baresip:
         peer: str,
         proxy: str,
         network: str,
-        control: int = 4444,
+        control: str = "127.0.0.1",
         calls: bool = False,
     ) -> None:
         """``folder``: for its settings; ``peer``: the contact; ``proxy``: the edge, as ``sip:host:port``.
 
-        ``control``: a port on its loopback; ``calls``: it has sound and pictures, and answers at once.
+        ``control``: an address of its loopback, its own where it shares a network; ``calls``: it has sound
+        and pictures, and answers at once.
         """
         folder.mkdir()
         self._control = control
         account = f'<sip:{address}>;auth_pass={password};outbound="{proxy};transport=tcp";regint=600'
-        configuration = f"{_CONFIGURATION}ctrl_tcp_listen 127.0.0.1:{control}\n"
+        configuration = f"{_CONFIGURATION}ctrl_tcp_listen {control}:{_CONTROL_PORT}\n"
         if calls:
             account += ";answermode=auto"
             configuration += _MEDIA
@@ -91,9 +94,11 @@ class Baresip:
 
     def _command(self, *requests: dict[str, str]) -> None:
         lines = [json.dumps(request) for request in requests]
-        script = f'exec 3<>/dev/tcp/127.0.0.1/{self._control}; printf %s "$1" >&3; head -c 20 <&3'
+        script = f'exec 3<>/dev/tcp/{self._control}/{_CONTROL_PORT}; printf %s "$1" >&3; head -c 20 <&3'
         stream = "".join(f"{len(line.encode())}:{line}," for line in lines)
-        self._container.exec_run(["bash", "-c", script, "-", stream])
+        said = self._container.exec_run(["bash", "-c", script, "-", stream]).output
+        assert isinstance(said, bytes)
+        assert re.match(rb"\d+:{", said), f"no answer to {lines}: {said!r}"
 
     def stop(self) -> None:
         """Remove it."""

@@ -1,10 +1,11 @@
 """Calls with sound and pictures work as before, and say nothing: two clients that we didn't write."""
 
 from pathlib import Path
+from random import randrange
 
 import pytest
 
-from deploy.local.process import find_free_port, wait_for
+from deploy.local.process import wait_for
 from tests.sip.baresip import Baresip
 from tests.sip.edge import HOST
 from tests.sip.office import Office
@@ -28,7 +29,7 @@ def test_two_real_clients_talk_with_sound_and_pictures_and_nothing_is_said(
                     peer=peer,
                     proxy=f"sip:{HOST}:{edge.port}",
                     network="host",
-                    control=find_free_port(),
+                    control=f"127.{randrange(1, 255)}.{randrange(256)}.{randrange(1, 255)}",
                     calls=True,
                 )
             )
