@@ -1,10 +1,11 @@
 """What is refused is what cannot be stored while other items can, whatever errors say."""
 
 import random
+from collections import Counter
 
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from archiving.evidence import DoubtError, Sieve
@@ -21,6 +22,10 @@ ERRORS = [
 ]
 
 
+MOST_BAD_LUCK = 7
+"""How often a good item fails alone, at most, each time between two good moments: the eighth is evidence."""
+
+
 class Store:
     """Stores numbers; some can't be, and sometimes nothing can."""
 
@@ -29,12 +34,15 @@ class Store:
         self.stored: set[int] = set()
         self.tries = 0
         self._away = away
+        self._tried_alone: Counter[int] = Counter()
 
     def store(self, items: object) -> None:
         """Store all or none."""
         assert isinstance(items, list)
         self.tries += 1
-        self.rehearse(items)
+        if len(items) > 1 or self._tried_alone[items[0]] < MOST_BAD_LUCK:
+            self._tried_alone.update(items if len(items) == 1 else ())
+            self.rehearse(items)
         for item in items:
             if item in self.bad:
                 raise self.bad[item]
@@ -71,6 +79,7 @@ def test_what_cannot_be_stored_is_refused_once_and_all_else_is_stored(
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 40), st.integers())
+@example(1, 16_075_231_090_440_224)  # the eighth time it fails alone
 def test_what_a_database_that_comes_and_goes_refuses_is_stored_later(count: int, seed: int) -> None:
     refused: list[tuple[int, str]] = []
     store = Store({}, random.Random(seed))
