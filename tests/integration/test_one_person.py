@@ -77,7 +77,7 @@ FLAGS = {"archive_internal": True, "archive_federated": True}
 
 
 class Running(NamedTuple):
-    """What all these tests ask, for they change little."""
+    """The services that all tests of the module ask, for they change little."""
 
     vhost: Vhost
     api: AdminApi

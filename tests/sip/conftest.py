@@ -81,7 +81,7 @@ def _sipp(edge: Edge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sipp
 
 @pytest.fixture
 def sipp(_sipp: Sipp) -> Iterator[Sipp]:
-    """What runs sipp's scenarios; those that answer are ended after the test."""
+    """Run sipp's scenarios; end those that answer after the test."""
     yield _sipp
     _sipp.hang_up()
 

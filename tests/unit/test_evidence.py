@@ -1,4 +1,4 @@
-"""What is refused is what cannot be stored while other items can, whatever errors say."""
+"""An item is refused if it cannot be stored while others can, of whichever class its errors are."""
 
 import random
 from collections import Counter

@@ -77,10 +77,6 @@ def _find_unknown(session: Session, search: AuditSearch, *, policy_only: bool) -
     ]
 
 
-def _only(name: str, value: str | int) -> AuditSearch:
-    return AuditSearch.model_validate({name: value, "limit": 1})
-
-
 def _place_of(session: Session, search: AuditSearch, *, policy_only: bool) -> Place | None:
     """Return the place after which a page begins. Raises Problem (422) if no record found is there."""
     if search.after is None:
